@@ -1,0 +1,40 @@
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// Which readiness of [`Pollable::fd`] to watch for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// `POLLIN`.
+    Readable,
+    /// `POLLOUT`.
+    Writable,
+}
+
+/// What [`Pollable::arm`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Armed {
+    /// Nothing to do yet: the descriptor will become ready; it is safe to sleep on it.
+    MaySleep,
+    /// There is something to do now: do not sleep, try again.
+    Ready,
+}
+
+/// A half that an event loop can wait for: try → [`arm`](Pollable::arm) → wait for the descriptor →
+/// [`disarm`](Pollable::disarm) → try.
+pub trait Pollable {
+    /// The descriptor to watch. It also becomes ready when the peer dies. Call it after [`arm`](Pollable::arm), which
+    /// may create it. The two halves of a connection have different descriptors.
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// The readiness to watch for.
+    fn interest(&self) -> Interest;
+
+    /// Announces that this half is about to sleep on [`fd`](Pollable::fd), then looks once more.
+    ///
+    /// # Errors
+    /// The descriptor could not be made (descriptor limit).
+    fn arm(&mut self) -> io::Result<Armed>;
+
+    /// Takes the announcement back. Harmless when nothing was announced.
+    fn disarm(&mut self) {}
+}
