@@ -1,0 +1,2 @@
+//! Message transports between processes on one Linux machine.
+pub use ipc_core::*;
