@@ -1,2 +1,19 @@
-//! Message transports between processes on one Linux machine.
+//! Message transports between processes on one Linux machine, behind the one blocking contract of [`ipc_core`], which
+//! this crate re-exports: a blocking user names one crate.
+//!
+//! Linux 5.15 or newer on x86-64 or aarch64.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
+compile_error!("ipc-transports needs 64-bit little-endian Linux (x86-64 or aarch64)");
+
 pub use ipc_core::*;
+
+mod control;
+mod directory;
+mod errno;
+mod features;
+mod fork;
+mod handshake;
+mod peer;
+mod rendezvous;
+
+pub use features::{DENY_VARIABLE, Features, feature_list};

@@ -1,0 +1,203 @@
+//! The control socket beside mechanisms whose data does not flow through a socket: it carries the hello and the
+//! descriptors once, later a goodbye per half, and its hang-up (or the peer's pidfd) tells of death.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use ipc_core::hello::{Agreed, Hello};
+use ipc_core::{Address, PeerInfo, SetupError, Wait};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketType};
+
+use crate::errno::setup_error;
+use crate::features::Features;
+use crate::handshake::{Greeted, Handshakes, greet, say};
+use crate::{peer, rendezvous};
+
+/// One direction of a connection, as seen by whoever speaks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Half {
+    /// The speaker's sender.
+    Sender = 1,
+    /// The speaker's receiver.
+    Receiver = 2,
+}
+
+/// An established control socket, shared by the two halves of a connection.
+#[derive(Debug)]
+pub(crate) struct Control {
+    socket: OwnedFd,
+    pidfd: Option<OwnedFd>,
+    /// `Half` bits the peer has said goodbye for.
+    left: AtomicU8,
+}
+
+impl Control {
+    fn new(socket: OwnedFd, peer: &PeerInfo, features: &Features) -> Self {
+        let pidfd = peer::pidfd(socket.as_fd(), peer, features);
+        Control { socket, pidfd, left: AtomicU8::new(0) }
+    }
+
+    /// True once the peer has closed both halves or died. Whether it said goodbye is
+    /// [`has_left`](Control::has_left)'s to answer, *after* this: what it said precedes its end. One system call.
+    pub(crate) fn peer_gone(&self) -> bool {
+        let hang_up = PollFlags::RDHUP;
+        let mut fds = [
+            PollFd::new(&self.socket, hang_up),
+            PollFd::from_borrowed_fd(
+                self.pidfd.as_ref().map_or(self.socket.as_fd(), |fd| fd.as_fd()),
+                PollFlags::IN,
+            ),
+        ];
+        let watched = if self.pidfd.is_some() { 2 } else { 1 };
+        // HUP and ERR are reported unasked.
+        matches!(rustix::event::poll(&mut fds[..watched], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+    }
+
+    /// Whether the peer has said goodbye for its `half`.
+    pub(crate) fn has_left(&self, half: Half) -> bool {
+        let mut byte = [0u8; 1];
+        loop {
+            match rustix::net::recv(&self.socket, &mut byte, RecvFlags::DONTWAIT) {
+                Ok((1, _)) => {
+                    // Relaxed: the word is the whole message; what precedes it came through the kernel.
+                    self.left.fetch_or(byte[0] & 3, Relaxed);
+                }
+                Err(Errno::INTR) => {}
+                _ => break,
+            }
+        }
+        self.left.load(Relaxed) & half as u8 != 0
+    }
+
+    /// Tells the peer that our `half` is gone in an orderly way.
+    pub(crate) fn say_goodbye(&self, half: Half) {
+        // At most two bytes ever go this way, so there is always room; a dead peer needs no goodbye.
+        let _ = rustix::net::send(&self.socket, &[half as u8], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    }
+
+    /// Readable when the peer says goodbye or is gone.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Readable when the peer's process has exited.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(|fd| fd.as_fd())
+    }
+}
+
+/// Accepts control connections at one address.
+#[derive(Debug)]
+pub(crate) struct ControlListener {
+    rendezvous: rendezvous::Rendezvous,
+    handshakes: Handshakes,
+    address: Address,
+    allowed_uids: Vec<u32>,
+    features: &'static Features,
+}
+
+impl ControlListener {
+    /// Errors as [`rendezvous::Rendezvous::bind`].
+    pub(crate) fn bind(
+        at: &Address,
+        allowed_uids: &[u32],
+        features: &'static Features,
+    ) -> Result<Self, SetupError> {
+        Ok(ControlListener {
+            rendezvous: rendezvous::Rendezvous::bind(at, SocketType::SEQPACKET)?,
+            handshakes: Handshakes::default(),
+            address: at.clone(),
+            allowed_uids: allowed_uids.to_vec(),
+            features,
+        })
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Waits for the next client that fits `hello()`. `respond` gets our hello, theirs and what both agree on, and
+    /// returns the descriptors to hand over and whatever it made of the client's. A client that does not fit, or for
+    /// whom `respond` fails for a reason of the client's, is dropped and the next one awaited.
+    ///
+    /// # Errors
+    /// `TimedOut`; `Limit`, `NoSpace` or `Unsupported`, also from `respond`; `Io` when the listener failed.
+    pub(crate) fn accept<T>(
+        &mut self,
+        wait: Wait,
+        hello: impl Fn() -> Hello,
+        mut respond: impl FnMut(&Hello, Greeted, Agreed) -> Result<(Vec<OwnedFd>, T), SetupError>,
+    ) -> Result<(Control, PeerInfo, T), SetupError> {
+        use ipc_core::SetupErrorKind::{Limit, NoSpace, Unsupported};
+        const OP: &str = "accept on";
+        let target = self.address.to_string();
+        loop {
+            let admit = |socket: &OwnedFd| peer::admitted(socket.as_fd(), &self.allowed_uids, OP, &target);
+            let (socket, greeted) = self.handshakes.next(self.rendezvous.as_fd(), admit, wait, &target)?;
+            let (ours, peer) = (hello(), greeted.peer);
+            let answered = match greeted.agree(&ours, OP, &target) {
+                Ok(agreed) => respond(&ours, greeted, agreed),
+                // Our hello goes out all the same: it tells the client in what we differ.
+                Err(mismatch) => {
+                    let _ = say(socket.as_fd(), &ours, &[]);
+                    Err(mismatch)
+                }
+            };
+            let (fds, made) = match answered {
+                Ok(answer) => answer,
+                Err(error) if matches!(error.kind, Limit { .. } | NoSpace | Unsupported) => {
+                    return Err(error);
+                }
+                Err(_) => continue,
+            };
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+            match say(socket.as_fd(), &ours, &fds) {
+                Ok(()) => return Ok((Control::new(socket, &peer, self.features), peer, made)),
+                Err(Errno::MFILE | Errno::TOOMANYREFS) => {
+                    return Err(setup_error(OP, &target, Errno::MFILE));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Connects to a [`ControlListener`], offering `fds`.
+///
+/// # Errors
+/// As [`rendezvous::connect`] and [`greet`]; `Denied` when the listener belongs to another user.
+pub(crate) fn connect(
+    to: &Address,
+    allowed_uids: &[u32],
+    features: &Features,
+    ours: &Hello,
+    fds: &[BorrowedFd<'_>],
+    wait: Wait,
+) -> Result<(Control, Greeted, Agreed), SetupError> {
+    let target = to.to_string();
+    let socket = rendezvous::connect(to, SocketType::SEQPACKET, wait)?;
+    let peer = peer::admitted(socket.as_fd(), allowed_uids, "connect to", &target)?;
+    let (greeted, agreed) = greet(&socket, peer, ours, fds, wait, &target)?;
+    Ok((Control::new(socket, &peer, features), greeted, agreed))
+}
+
+/// Two control sockets connected to each other inside this process.
+///
+/// # Errors
+/// `Limit`.
+pub(crate) fn pair(features: &Features) -> Result<(Control, Control, PeerInfo), SetupError> {
+    const OP: &str = "pair";
+    let fail = |error| setup_error(OP, "of control sockets", error);
+    let (one, other) = rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(fail)?;
+    let peer = peer::admitted(one.as_fd(), &[], OP, "of control sockets")?;
+    Ok((Control::new(one, &peer, features), Control::new(other, &peer, features), peer))
+}

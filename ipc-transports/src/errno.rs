@@ -1,0 +1,29 @@
+//! System errors of set-up calls as [`SetupError`]s: one place decides which errno is which kind.
+
+use ipc_core::{SetupError, SetupErrorKind};
+use rustix::io::Errno;
+use rustix::process::Resource;
+
+/// `error` of `op` on `target`, with the limit and its numbers where the errno is a limit.
+pub(crate) fn setup_error(op: &'static str, target: impl std::fmt::Display, error: Errno) -> SetupError {
+    let kind = match error {
+        Errno::ADDRINUSE => SetupErrorKind::InUse { pid: None },
+        Errno::NOENT | Errno::CONNREFUSED => SetupErrorKind::NotFound,
+        Errno::ACCESS | Errno::PERM => SetupErrorKind::Denied,
+        Errno::MFILE => {
+            let have = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            SetupErrorKind::Limit { name: "RLIMIT_NOFILE", need: have.saturating_add(1), have }
+        }
+        Errno::NFILE => {
+            let file_max = std::fs::read_to_string("/proc/sys/fs/file-max").unwrap_or_default();
+            let have = file_max.trim().parse().unwrap_or(0);
+            SetupErrorKind::Limit { name: "fs.file-max", need: have + 1, have }
+        }
+        Errno::NOMEM | Errno::NOSPC | Errno::NOBUFS => SetupErrorKind::NoSpace,
+        Errno::NAMETOOLONG => SetupErrorKind::NameTooLong,
+        Errno::TIMEDOUT | Errno::AGAIN => SetupErrorKind::TimedOut,
+        Errno::NOSYS | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT => SetupErrorKind::Unsupported,
+        _ => SetupErrorKind::Io,
+    };
+    SetupError::new(kind, op, target).because(error)
+}

@@ -1,0 +1,278 @@
+//! The exchange of hellos that begins every connection, over any socket. The connecting side speaks first; the
+//! listener answers. Descriptors may ride along on Unix sockets.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use ipc_core::hello::{Agreed, HELLO_LEN, Hello};
+use ipc_core::{PeerInfo, SetupError, SetupErrorKind, Wait};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags,
+};
+
+use crate::errno::setup_error;
+
+/// A client that has not said its hello after this long is dropped.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Handshakes under way at once; more clients wait in the kernel's backlog.
+const MAX_PENDING: usize = 16;
+
+/// Most descriptors in one hello.
+pub(crate) const MAX_FDS: usize = 4;
+
+/// What the other side said.
+#[derive(Debug)]
+pub(crate) struct Greeted {
+    pub(crate) hello: Hello,
+    protocol: u32,
+    pub(crate) fds: Vec<OwnedFd>,
+    pub(crate) peer: PeerInfo,
+}
+
+impl Greeted {
+    /// Checks that our hello and theirs fit together.
+    pub(crate) fn agree(&self, ours: &Hello, op: &'static str, target: &str) -> Result<Agreed, SetupError> {
+        ours.agree(&self.hello, self.protocol).map_err(|kind| SetupError::new(kind, op, target))
+    }
+}
+
+/// Our hello: the mechanism's part given, nonce and CPUs filled in.
+pub(crate) fn own_hello(layout: u64, max_message: usize, capacity: usize, flags: u32) -> Hello {
+    let (cpus, first_cpu) = allowed_cpus();
+    Hello {
+        flags,
+        layout,
+        max_message: max_message as u64,
+        capacity: capacity as u64,
+        fingerprint: 0,
+        nonce: u64::from_le_bytes(random()),
+        cpus,
+        first_cpu,
+    }
+}
+
+/// How many CPUs this thread may run on, and the lowest.
+pub(crate) fn allowed_cpus() -> (u32, u32) {
+    match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => {
+            let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| set.is_set(*cpu)).unwrap_or(0);
+            (set.count(), first as u32)
+        }
+        // More CPUs than the set holds: certainly not one.
+        Err(_) => (u32::MAX, 0),
+    }
+}
+
+/// Random bytes from the kernel.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        // Fails only when interrupted: the sizes asked for here are below 256 bytes (getrandom(2)).
+        filled +=
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    }
+    bytes
+}
+
+/// Sends our hello; a fresh socket always has room for it.
+pub(crate) fn say(socket: BorrowedFd<'_>, hello: &Hello, fds: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+    let bytes = hello.encode();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::INVAL);
+    }
+    let sent = loop {
+        match rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(&bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        ) {
+            Err(Errno::INTR) => {}
+            done => break done?,
+        }
+    };
+    if sent == HELLO_LEN { Ok(()) } else { Err(Errno::IO) }
+}
+
+/// Says our hello and waits for the answer.
+///
+/// # Errors
+/// `TimedOut`; `Mismatch` when the answer is no hello or does not fit; `Io` when the listener hung up: it refused us
+/// or died.
+pub(crate) fn greet(
+    socket: &OwnedFd,
+    peer: PeerInfo,
+    ours: &Hello,
+    fds: &[BorrowedFd<'_>],
+    wait: Wait,
+    target: &str,
+) -> Result<(Greeted, Agreed), SetupError> {
+    const OP: &str = "connect to";
+    say(socket.as_fd(), ours, fds).map_err(|error| setup_error(OP, target, error))?;
+    let mut pending = Pending::new(peer);
+    loop {
+        if let Some(greeted) = pending.read(socket.as_fd(), OP, target)? {
+            let agreed = greeted.agree(ours, OP, target)?;
+            return Ok((greeted, agreed));
+        }
+        if wait.is_over() {
+            return Err(SetupError::new(SetupErrorKind::TimedOut, OP, target));
+        }
+        let mut poll = [PollFd::new(socket, PollFlags::IN)];
+        sleep(&mut poll, wait.remaining()).map_err(|error| setup_error(OP, target, error))?;
+    }
+}
+
+/// Clients of one listener that have connected but not yet said their whole hello.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes {
+    pending: Vec<(OwnedFd, Instant, Pending)>,
+}
+
+impl Handshakes {
+    /// Waits for the next client with a whole hello. `admit` judges a client as it connects; one that is refused, that
+    /// hangs up, sends something else or takes longer than a second is dropped without disturbing the others.
+    ///
+    /// # Errors
+    /// `TimedOut`; `Limit` when this process has no descriptor left; `Io` when the listening socket failed.
+    pub(crate) fn next(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        admit: impl Fn(&OwnedFd) -> Result<PeerInfo, SetupError>,
+        wait: Wait,
+        target: &str,
+    ) -> Result<(OwnedFd, Greeted), SetupError> {
+        const OP: &str = "accept on";
+        loop {
+            while self.pending.len() < MAX_PENDING {
+                match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+                    Ok(socket) => {
+                        if let Ok(peer) = admit(&socket) {
+                            self.pending.push((socket, Instant::now() + PATIENCE, Pending::new(peer)));
+                        }
+                    }
+                    Err(Errno::AGAIN) => break,
+                    // The client left before we came; others may be waiting (accept(2)).
+                    Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => {}
+                    Err(error) => return Err(setup_error(OP, target, error)),
+                }
+            }
+            for at in (0..self.pending.len()).rev() {
+                let (socket, deadline, pending) = &mut self.pending[at];
+                match pending.read(socket.as_fd(), OP, target) {
+                    Ok(Some(greeted)) => {
+                        let (socket, ..) = self.pending.swap_remove(at);
+                        return Ok((socket, greeted));
+                    }
+                    Ok(None) if Instant::now() < *deadline => {}
+                    _ => drop(self.pending.swap_remove(at)),
+                }
+            }
+            if wait.is_over() {
+                return Err(SetupError::new(SetupErrorKind::TimedOut, OP, target));
+            }
+            let handshake_over = self.pending.iter().map(|(_, deadline, _)| *deadline).min();
+            let left =
+                [wait.remaining(), handshake_over.map(|at| at.saturating_duration_since(Instant::now()))];
+            let mut poll = Vec::with_capacity(1 + self.pending.len());
+            if self.pending.len() < MAX_PENDING {
+                poll.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
+            }
+            poll.extend(self.pending.iter().map(|(socket, ..)| PollFd::new(socket, PollFlags::IN)));
+            sleep(&mut poll, left.into_iter().flatten().min())
+                .map_err(|error| setup_error(OP, target, error))?;
+        }
+    }
+}
+
+/// A hello on its way in.
+#[derive(Debug)]
+struct Pending {
+    bytes: [u8; HELLO_LEN],
+    got: usize,
+    fds: Vec<OwnedFd>,
+    peer: PeerInfo,
+}
+
+impl Pending {
+    fn new(peer: PeerInfo) -> Self {
+        Pending { bytes: [0; HELLO_LEN], got: 0, fds: Vec::new(), peer }
+    }
+
+    /// Takes what is there, never a byte beyond the hello. `None`: not whole yet.
+    fn read(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        op: &'static str,
+        target: &str,
+    ) -> Result<Option<Greeted>, SetupError> {
+        let refuse = |kind, why: &str| {
+            Err(SetupError::new(kind, op, target)
+                .because(std::io::Error::new(std::io::ErrorKind::InvalidData, why.to_owned())))
+        };
+        while self.got < HELLO_LEN {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let received = rustix::net::recvmsg(
+                socket,
+                &mut [IoSliceMut::new(&mut self.bytes[self.got..])],
+                &mut control,
+                RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
+            );
+            let received = match received {
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(error) => return Err(setup_error(op, target, error)),
+                Ok(received) => received,
+            };
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = message {
+                    self.fds.extend(fds);
+                }
+            }
+            if received.flags.contains(ReturnFlags::CTRUNC) || self.fds.len() > MAX_FDS {
+                return refuse(
+                    SetupErrorKind::Io,
+                    "descriptors were lost on the way: too many, or our limit is reached",
+                );
+            }
+            if received.flags.contains(ReturnFlags::TRUNC) {
+                return refuse(SetupErrorKind::Io, "the peer's hello is longer than 64 bytes");
+            }
+            if received.bytes == 0 {
+                return refuse(
+                    SetupErrorKind::Io,
+                    "the peer hung up before its hello: it refused us, or died",
+                );
+            }
+            self.got += received.bytes;
+        }
+        match Hello::decode(&self.bytes) {
+            Ok((hello, protocol)) => {
+                let fds = std::mem::take(&mut self.fds);
+                Ok(Some(Greeted { hello, protocol, fds, peer: self.peer }))
+            }
+            Err(_) => {
+                refuse(SetupErrorKind::Io, "the peer is some other program: its first bytes are no hello")
+            }
+        }
+    }
+}
+
+/// `ppoll` that takes an interruption for a wake-up; callers look again anyway.
+pub(crate) fn sleep(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> rustix::io::Result<usize> {
+    let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
+    match rustix::event::poll(fds, timeout.as_ref()) {
+        Err(Errno::INTR) => Ok(0),
+        done => done,
+    }
+}
