@@ -1,0 +1,26 @@
+//! What a benchmark run leaves behind, and every way to read it.
+//!
+//! ```text
+//! Recorder ─► Trial ─► summarise ─► Run ─► write / read ─► Report ─► renderers
+//! per trial   plain    medians      the    run.json        every     text
+//! histogram   numbers  over trials  file   schema v1       number    …
+//! ```
+//!
+//! The crate is told numbers and gives them back with their uncertainty; it knows nothing of the
+//! mechanisms that were measured. A renderer formats what [`Run`](run::Run) or a report model holds and
+//! computes no statistic itself, so every output of one run shows the same numbers.
+#![forbid(unsafe_code)]
+
+pub mod cell;
+pub mod environment;
+pub mod estimate;
+pub mod recorder;
+pub mod run;
+pub mod statistics;
+pub mod summary;
+
+pub use environment::Environment;
+pub use estimate::Estimate;
+pub use recorder::Recorder;
+pub use run::{Cell, Run, Trial};
+pub use summary::{Summary, summarise};
