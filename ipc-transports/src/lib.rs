@@ -15,5 +15,11 @@ mod fork;
 mod handshake;
 mod peer;
 mod rendezvous;
+mod socket;
+mod stream;
+mod uds;
 
 pub use features::{DENY_VARIABLE, Features, feature_list};
+pub use socket::Socket;
+pub use stream::{StreamReceiver, StreamSender};
+pub use uds::{Uds, UdsListener, UdsOptions, UdsReceiver, UdsSender};

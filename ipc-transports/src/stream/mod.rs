@@ -1,0 +1,139 @@
+//! Messages over a byte stream: framing state, partial writes and buffered reads, written once for Unix sockets, TCP
+//! and pipes. What differs between them is a [`Link`].
+
+mod receiver;
+mod sender;
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use ipc_core::{SendError, Wait, WaitPolicy};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::{Errno, Result};
+
+use crate::handshake::sleep;
+
+pub use receiver::StreamReceiver;
+pub use sender::StreamSender;
+
+/// Whether one attempt may sleep in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum Mode {
+    Block,
+    Try,
+}
+
+/// One open byte stream in both or one direction. Sealed by being hidden: [`StreamSender`] and [`StreamReceiver`] are
+/// public, what they stand on is not.
+#[doc(hidden)]
+pub trait Link: Send + std::fmt::Debug {
+    /// `sendmsg`, `writev`: bytes written, at least one.
+    fn write(&self, parts: &[IoSlice<'_>], mode: Mode) -> Result<usize>;
+    /// `recvmsg`, `readv`: bytes read, zero at end of file.
+    fn read(&self, parts: &mut [IoSliceMut<'_>], mode: Mode) -> Result<usize>;
+    fn fd(&self) -> BorrowedFd<'_>;
+    /// Readable once the peer's process has exited; for waits that a forked copy of the peer's descriptor would hide
+    /// its death from.
+    fn peer_pidfd(&self) -> Option<BorrowedFd<'_>>;
+    /// A write found nobody to read it: `Closed` or `PeerDied`.
+    fn why_unwritable(&self, peer_said_goodbye: bool) -> SendError;
+    /// Asks the kernel for more room, for a goodbye on a full link.
+    fn make_room(&self);
+    fn close_write(&self);
+    fn close_read(&self);
+}
+
+/// What the two halves of a connection know together.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    peer_said_goodbye: AtomicBool,
+}
+
+impl Shared {
+    fn hear_goodbye(&self) {
+        // Relaxed: a hint between two halves of one connection; no other data depends on it.
+        self.peer_said_goodbye.store(true, Relaxed);
+    }
+
+    fn heard_goodbye(&self) -> bool {
+        self.peer_said_goodbye.load(Relaxed)
+    }
+}
+
+/// Attempts of the `spin` policy before a call sleeps: about a millisecond of looking, so that a peer on the same CPU
+/// is starved no longer than that.
+const SPIN_ATTEMPTS: u32 = 2_000;
+
+/// How many non-blocking attempts precede a sleep under `policy`.
+pub(crate) fn attempts(policy: WaitPolicy) -> u32 {
+    match policy {
+        WaitPolicy::Spin => SPIN_ATTEMPTS,
+        WaitPolicy::Park | WaitPolicy::Adaptive => 0,
+    }
+}
+
+/// Why a transfer moved nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Halt {
+    WouldBlock,
+    TimedOut,
+    /// The peer's process has exited, though somebody still holds its descriptors.
+    PeerExited,
+    Failed(Errno),
+}
+
+/// Moves bytes once, waiting as `wait` says: with `Forever` the kernel sleeps inside the one call.
+#[inline]
+fn transfer<L: Link>(
+    link: &L,
+    spins: u32,
+    readiness: PollFlags,
+    wait: Wait,
+    mut attempt: impl FnMut(&L, Mode) -> Result<usize>,
+) -> std::result::Result<usize, Halt> {
+    if wait == Wait::Forever {
+        for _ in 0..spins {
+            match attempt(link, Mode::Try) {
+                Err(Errno::AGAIN | Errno::INTR) => std::hint::spin_loop(),
+                done => return done.map_err(Halt::Failed),
+            }
+        }
+        loop {
+            match attempt(link, Mode::Block) {
+                Err(Errno::INTR) => {}
+                done => return done.map_err(Halt::Failed),
+            }
+        }
+    }
+    let (mut spins, mut peer_exited) = (spins, false);
+    loop {
+        match attempt(link, Mode::Try) {
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => {}
+            done => return done.map_err(Halt::Failed),
+        }
+        if peer_exited {
+            return Err(Halt::PeerExited);
+        }
+        if wait == Wait::Never {
+            return Err(Halt::WouldBlock);
+        }
+        if wait.is_over() {
+            return Err(Halt::TimedOut);
+        }
+        if spins > 0 {
+            spins -= 1;
+            continue;
+        }
+        let mut fds = [
+            PollFd::from_borrowed_fd(link.fd(), readiness),
+            PollFd::from_borrowed_fd(link.peer_pidfd().unwrap_or(link.fd()), PollFlags::IN),
+        ];
+        let watched = if link.peer_pidfd().is_some() { 2 } else { 1 };
+        sleep(&mut fds[..watched], wait.remaining()).map_err(Halt::Failed)?;
+        // One more attempt decides: what the peer sent before it exited comes first.
+        peer_exited = watched == 2 && !fds[1].revents().is_empty() && fds[0].revents().is_empty();
+    }
+}

@@ -1,0 +1,303 @@
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc_core::frame::{Check, Framing, GOODBYE};
+use ipc_core::{Armed, Interest, Pollable, SendError, Sender, Stats, Wait};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use super::{Halt, Link, Mode, Shared, transfer};
+use crate::fork::Owner;
+
+/// Parts of a message that are gathered without allocating.
+const MAX_GATHERED: usize = 14;
+
+/// A batch is written when it has grown to this many bytes: as much as one read at the other end takes.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Messages of a batch up to this many bytes are copied together; longer ones are cheaper to gather.
+const COPIED_BYTES: usize = 8 * 1024;
+
+/// How long dropping a sender waits for room for what is still to go out.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Sends messages as frames over a byte stream: one gathered system call for header and payload.
+///
+/// Dropped, it pushes out what was taken and says goodbye, waiting at most a second for room if the peer does not read;
+/// [`flush`](Sender::flush) first to be sure.
+#[derive(Debug)]
+pub struct StreamSender<L: Link> {
+    link: L,
+    shared: Arc<Shared>,
+    framing: Framing,
+    spins: u32,
+    /// Bytes of taken messages that the kernel has not taken yet: `rest[written..]`.
+    rest: Vec<u8>,
+    written: usize,
+    end: Option<End>,
+    owner: Owner,
+    stats: Stats,
+}
+
+/// Why this half is finished.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Closed,
+    PeerDied,
+}
+
+impl<L: Link> StreamSender<L> {
+    pub(crate) fn new(link: L, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self {
+        StreamSender {
+            link,
+            shared,
+            framing,
+            spins,
+            rest: Vec::new(),
+            written: 0,
+            end: None,
+            owner: Owner::here(),
+            stats: Stats::default(),
+        }
+    }
+
+    fn usable(&self) -> Result<(), SendError> {
+        if self.owner.is_forked() {
+            return Err(SendError::Forked);
+        }
+        match self.end {
+            None => Ok(()),
+            Some(End::Closed) => Err(SendError::Closed),
+            Some(End::PeerDied) => Err(SendError::PeerDied),
+        }
+    }
+
+    /// One write; what stops it becomes the sender's answer.
+    #[inline]
+    fn write(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<usize, SendError> {
+        transfer(&self.link, self.spins, PollFlags::OUT, wait, |link, mode| link.write(parts, mode))
+            .map_err(|halt| self.halted(halt))
+    }
+
+    #[cold]
+    fn halted(&mut self, halt: Halt) -> SendError {
+        match halt {
+            Halt::WouldBlock => {
+                self.stats.would_block += 1;
+                SendError::Full
+            }
+            Halt::TimedOut => {
+                self.stats.full_waits += 1;
+                SendError::TimedOut
+            }
+            Halt::PeerExited => self.ended(SendError::PeerDied),
+            Halt::Failed(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => {
+                let why = self.link.why_unwritable(self.shared.heard_goodbye());
+                self.ended(why)
+            }
+            Halt::Failed(error) => SendError::Io(error.into()),
+        }
+    }
+
+    fn ended(&mut self, why: SendError) -> SendError {
+        self.end = match why {
+            SendError::Closed => Some(End::Closed),
+            _ => Some(End::PeerDied),
+        };
+        why
+    }
+
+    /// Writes `frame`, of which nothing is written yet, and keeps what does not go out in time.
+    #[inline]
+    fn write_frame(
+        &mut self,
+        mut frame: &mut [IoSlice<'_>],
+        frame_len: usize,
+        wait: Wait,
+    ) -> Result<(), SendError> {
+        let mut written = self.write(frame, wait)?;
+        let mut left = frame_len - written;
+        while left > 0 {
+            IoSlice::advance_slices(&mut frame, written);
+            match self.write(frame, wait) {
+                Ok(more) => written = more,
+                Err(SendError::Full | SendError::TimedOut) => {
+                    frame.iter().for_each(|part| self.rest.extend_from_slice(part));
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            left -= written;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, len: usize) {
+        self.stats.messages += 1;
+        self.stats.bytes += len as u64;
+    }
+
+    /// Appends whole frames of `messages` to the empty `rest`; returns how many.
+    fn stage(&mut self, messages: &[IoSlice<'_>]) -> Result<usize, SendError> {
+        for (staged, message) in messages.iter().enumerate() {
+            let header = match self.framing.header(message.len()) {
+                Err(error) if staged == 0 => return Err(error),
+                Ok(header) if message.len() <= COPIED_BYTES && self.rest.len() < BATCH_BYTES => header,
+                _ => return Ok(staged),
+            };
+            self.rest.extend_from_slice(&header);
+            self.rest.extend_from_slice(message);
+            if self.framing.check == Check::Crc {
+                let trailer = self.framing.trailer(header, [&message[..]]);
+                self.rest.extend_from_slice(&trailer);
+            }
+        }
+        Ok(messages.len())
+    }
+
+    /// After a batch of which only the first `written` bytes went out: drops the frames no byte of which was written,
+    /// and returns how many messages that leaves taken.
+    fn unstage(&mut self, messages: &[IoSlice<'_>]) -> usize {
+        let (mut end, mut taken) = (0, 0);
+        while end < self.written {
+            end += messages[taken].len() + self.framing.overhead();
+            taken += 1;
+        }
+        self.rest.truncate(end);
+        taken
+    }
+}
+
+impl<L: Link> Sender for StreamSender<L> {
+    #[inline]
+    fn send_with(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
+        self.usable()?;
+        let len = parts.iter().map(|part| part.len()).sum();
+        let header = self.framing.header(len)?;
+        self.flush(wait)?;
+        let trailer = match self.framing.check {
+            Check::None => [0; 4],
+            Check::Crc => self.framing.trailer(header, parts.iter().map(|part| &part[..])),
+        };
+        let trailer = &trailer[..self.framing.overhead() - header.len()];
+        let frame_len = len + self.framing.overhead();
+        if parts.len() <= MAX_GATHERED {
+            let mut frame = [IoSlice::new(&[]); MAX_GATHERED + 2];
+            frame[0] = IoSlice::new(&header);
+            frame[1..=parts.len()].copy_from_slice(parts);
+            frame[parts.len() + 1] = IoSlice::new(trailer);
+            let count = parts.len() + 1 + usize::from(!trailer.is_empty());
+            self.write_frame(&mut frame[..count], frame_len, wait)?;
+        } else {
+            // More parts than fit on the stack, perhaps more than IOV_MAX: one copy instead.
+            let mut joined = Vec::with_capacity(frame_len);
+            joined.extend_from_slice(&header);
+            parts.iter().for_each(|part| joined.extend_from_slice(part));
+            joined.extend_from_slice(trailer);
+            self.write_frame(&mut [IoSlice::new(&joined)], frame_len, wait)?;
+        }
+        self.count(len);
+        Ok(())
+    }
+
+    fn send_batch(&mut self, messages: &[IoSlice<'_>], wait: Wait) -> Result<usize, SendError> {
+        self.usable()?;
+        self.flush(wait)?;
+        let mut taken = 0;
+        while taken < messages.len() {
+            let wait = if taken == 0 { wait } else { Wait::Never };
+            let batch = &messages[taken..];
+            let sent = match self.stage(batch) {
+                // A message too long to copy, or too long altogether.
+                Ok(0) => self.send_with(&batch[..1], wait).map(|()| 1),
+                Ok(staged) => match self.flush(wait) {
+                    Ok(()) => Ok(staged),
+                    Err(SendError::Full | SendError::TimedOut) if self.written > 0 => Ok(self.unstage(batch)),
+                    Err(error) => {
+                        self.rest.clear();
+                        Err(error)
+                    }
+                }
+                .inspect(|sent| batch[..*sent].iter().for_each(|message| self.count(message.len()))),
+                Err(error) => Err(error),
+            };
+            match sent {
+                Ok(sent) => taken += sent,
+                Err(_) if taken > 0 => break,
+                Err(error) => return Err(error),
+            }
+            if !self.rest.is_empty() {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    #[inline]
+    fn flush(&mut self, wait: Wait) -> Result<(), SendError> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        self.usable()?;
+        let rest = std::mem::take(&mut self.rest);
+        let mut result = Ok(());
+        while self.written < rest.len() && result.is_ok() {
+            result = self.write(&[IoSlice::new(&rest[self.written..])], wait).map(|n| self.written += n);
+        }
+        self.rest = rest;
+        if result.is_ok() {
+            self.rest.clear();
+            self.written = 0;
+        }
+        result
+    }
+
+    #[inline]
+    fn max_message(&self) -> usize {
+        self.framing.max_message
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+impl<L: Link> Pollable for StreamSender<L> {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.link.fd()
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Writable
+    }
+
+    fn arm(&mut self) -> std::io::Result<Armed> {
+        if self.end.is_some() {
+            return Ok(Armed::Ready);
+        }
+        let mut fds = [PollFd::from_borrowed_fd(self.link.fd(), PollFlags::OUT)];
+        match rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(0) => Ok(Armed::MaySleep),
+            _ => Ok(Armed::Ready),
+        }
+    }
+}
+
+impl<L: Link> Drop for StreamSender<L> {
+    fn drop(&mut self) {
+        // In a forked child the connection is still the parent's to end.
+        if self.owner.is_forked() {
+            return;
+        }
+        if self.end.is_none() {
+            self.rest.extend_from_slice(&GOODBYE);
+            if let Err(SendError::Full) = self.flush(Wait::Never) {
+                self.link.make_room();
+                let _ = self.flush(Wait::within(LINGER));
+            }
+        }
+        self.link.close_write();
+    }
+}
