@@ -9,7 +9,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use ipc_core::{PeerInfo, SetupError, SetupErrorKind};
-use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::features::Features;
 
@@ -63,12 +62,6 @@ pub(crate) fn pidfd(socket: BorrowedFd<'_>, peer: &PeerInfo, features: &Features
     }
     let pid = rustix::process::Pid::from_raw(i32::try_from(peer.pid?).ok()?)?;
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
-}
-
-/// Whether the process behind `pidfd` has exited.
-pub(crate) fn has_exited(pidfd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    matches!(rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
 }
 
 fn option<T: Copy>(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<T> {

@@ -8,7 +8,7 @@ use ipc_core::{Armed, Interest, Pollable, SendError, Sender, Stats, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::{Halt, Link, Mode, Shared, transfer};
+use super::{Halt, Link, Shared, transfer};
 use crate::fork::Owner;
 
 /// Parts of a message that are gathered without allocating.
