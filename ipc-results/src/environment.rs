@@ -1,5 +1,7 @@
 //! The machine a run was made on.
 
+mod read;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -8,8 +10,8 @@ use serde::{Deserialize, Serialize};
 /// What the system says about itself. Every field is read; one that could not be read is absent, never a guess.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
-    /// `sha256:` over facts that a reboot does not change: processor, topology, memory size, kernel release,
-    /// hypervisor, host name. Runs with different fingerprints are not compared.
+    /// `sha256:` over what makes this machine this machine: host name, processor, topology, memory in GiB, hypervisor.
+    /// A reboot and another kernel keep it. Runs with different fingerprints are not compared.
     #[serde(default)]
     pub host_fingerprint: String,
     /// `/proc/sys/kernel/hostname`.
@@ -37,7 +39,7 @@ pub struct Environment {
     pub isolated: Option<Vec<u32>>,
     /// `/sys/devices/system/clocksource/clocksource0/current_clocksource`.
     pub clocksource: Option<String>,
-    /// Hypervisor and container in force, as in `kvm`, `docker`, `kvm,docker`; absent when neither was found.
+    /// Hypervisor and container in force, as in `kvm`, `docker`, `kvm, docker`; absent when neither was found.
     pub virt: Option<String>,
     /// Limits of the control group this process is in.
     #[serde(default)]
@@ -70,6 +72,8 @@ pub struct Cpu {
     pub cores: Option<u32>,
     /// Logical CPUs online.
     pub threads: Option<u32>,
+    /// CPUs this process may run on, `/proc/self/status`.
+    pub allowed: Option<Vec<u32>>,
     /// CPUs that share a core, one list per core.
     #[serde(default)]
     pub siblings: Vec<Vec<u32>>,
@@ -84,10 +88,10 @@ pub struct Cpu {
     pub mitigations: BTreeMap<String, String>,
 }
 
-/// Limits of a control group, version 2; as the kernel prints them.
+/// Limits of the control group (version 2) and of those above it, the tightest of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cgroup {
-    /// `cpu.max`: `QUOTA PERIOD` in microseconds; absent when there is no limit.
+    /// `cpu.max` as the kernel prints it: `QUOTA PERIOD` in microseconds; absent when there is no limit.
     pub cpu_max: Option<String>,
     /// `cpuset.cpus.effective`.
     pub cpuset: Option<String>,

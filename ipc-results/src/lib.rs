@@ -14,8 +14,10 @@
 pub mod cell;
 pub mod environment;
 pub mod estimate;
+pub mod file;
 pub mod recorder;
 pub mod run;
+pub mod schema;
 pub mod statistics;
 pub mod summary;
 

@@ -1,0 +1,17 @@
+//! The JSON schemas of the documents this crate writes, generated from their types.
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+
+use crate::run::Run;
+
+/// Schema of `run.json`, version 1 (JSON Schema 2020-12): what a reader must accept.
+pub fn run() -> Schema {
+    SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<Run>()
+}
+
+/// A schema as it is committed: indented JSON that ends in a newline.
+pub fn to_json(schema: &Schema) -> String {
+    // The alternate form of a JSON value is indented, and a value always has one.
+    format!("{:#}\n", schema.as_value())
+}

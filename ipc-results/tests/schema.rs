@@ -1,0 +1,20 @@
+//! The committed schemas are the ones of the types.
+
+use std::path::Path;
+
+use ipc_results::schema;
+
+#[test]
+fn the_committed_schema_of_run_json_is_the_one_of_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/run.v1.schema.json");
+    let generated = schema::to_json(&schema::run());
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == generated,
+        "schemas/run.v1.schema.json is out of date; version 1 may only gain optional fields; then run: \
+         UPDATE_SCHEMA=1 cargo test -p ipc-results --test schema"
+    );
+}
