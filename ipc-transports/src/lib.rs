@@ -14,12 +14,17 @@ mod features;
 mod fork;
 mod handshake;
 mod peer;
+mod pipe;
 mod rendezvous;
+mod sigpipe;
 mod socket;
 mod stream;
+mod tcp;
 mod uds;
 
 pub use features::{DENY_VARIABLE, Features, feature_list};
+pub use pipe::{Pipe, PipeEnd, PipeListener, PipeOptions, PipeReceiver, PipeSender};
 pub use socket::Socket;
 pub use stream::{StreamReceiver, StreamSender};
+pub use tcp::{Open, Tcp, TcpListener, TcpOptions, TcpReceiver, TcpSender};
 pub use uds::{Uds, UdsListener, UdsOptions, UdsReceiver, UdsSender};

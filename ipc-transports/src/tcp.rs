@@ -1,0 +1,291 @@
+//! TCP over loopback, or further where asked: `tcp:127.0.0.1:0`, `tcp:[::1]:7777`.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ipc_core::hello::{FLAG_CRC, Hello};
+use ipc_core::{
+    Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, SetupError,
+    SetupErrorKind, Target, Transport, Wait, WaitPolicy, frame,
+};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt};
+
+use crate::errno::setup_error;
+use crate::features::{Features, features};
+use crate::handshake::{Handshakes, greet, own_hello, say, sleep};
+use crate::socket::{Buffers, Socket, connection};
+use crate::stream::{StreamReceiver, StreamSender};
+use crate::uds::DEFAULT_MAX_MESSAGE;
+
+const LAYOUT: u64 = Hello::layout_of("tcp stream frame/1");
+const BACKLOG: i32 = 4096;
+
+/// Sending half of a TCP connection.
+pub type TcpSender = StreamSender<Socket>;
+/// Receiving half of a TCP connection.
+pub type TcpReceiver = StreamReceiver<Socket>;
+
+/// TCP with `TCP_NODELAY`. For processes that share nothing but a network, loopback included.
+///
+/// Any local user can connect to a loopback port: TCP has no credentials.
+///
+/// ```
+/// use ipc_transports::{Listener, Receiver, Sender, Tcp, TcpOptions, Transport, Wait};
+/// let options = TcpOptions::default();
+/// let mut listener = Tcp::listen(&"tcp:127.0.0.1:0".parse()?, &options)?;
+/// let address = listener.address().clone();
+/// let client = std::thread::spawn(move || Tcp::connect(&address, &TcpOptions::default(), Wait::Forever));
+/// let mut server = listener.accept(Wait::Forever)?;
+/// client.join().unwrap()?.tx.send(b"hello")?;
+/// let mut message = Vec::new();
+/// server.rx.recv(&mut message)?;
+/// assert_eq!(message, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Tcp;
+
+/// Options of [`Tcp`]; `None` means the default.
+#[derive(Clone, Debug, Default)]
+pub struct TcpOptions {
+    /// Longest message in bytes, `max_message=`; default 16 MiB, at most 4 GiB − 2. The smaller of both sides counts.
+    pub max_message: Option<usize>,
+    /// Checksum per frame, `check=crc`; on if either side asks for it. Default none.
+    pub check: Option<frame::Check>,
+    /// `SO_SNDBUF` in bytes, `sndbuf=`; default autotuned by the kernel.
+    pub sndbuf: Option<usize>,
+    /// `SO_RCVBUF` in bytes, `rcvbuf=`; default autotuned by the kernel.
+    pub rcvbuf: Option<usize>,
+    /// `park` (default) or `spin`: non-blocking attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
+    pub wait: Option<WaitPolicy>,
+    /// `open=yes` lets a listener bind beyond loopback, where anybody who reaches the port can connect.
+    pub open: Option<Open>,
+}
+
+/// Who may reach a TCP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// Loopback addresses only.
+    No,
+    /// Whatever address is named.
+    Yes,
+}
+
+impl std::str::FromStr for Open {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "yes" => Ok(Open::Yes),
+            "no" => Ok(Open::No),
+            _ => Err("open is yes or no"),
+        }
+    }
+}
+
+impl Options for TcpOptions {
+    fn fill(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
+        match key {
+            "max_message" => OptionError::fill_bytes(&mut self.max_message, key, value),
+            "check" => OptionError::fill(&mut self.check, key, value),
+            "sndbuf" => OptionError::fill_bytes(&mut self.sndbuf, key, value),
+            "rcvbuf" => OptionError::fill_bytes(&mut self.rcvbuf, key, value),
+            "wait" => OptionError::fill(&mut self.wait, key, value),
+            "open" => OptionError::fill(&mut self.open, key, value),
+            _ => {
+                Err(OptionError::unknown(key, &["max_message", "check", "sndbuf", "rcvbuf", "wait", "open"]))
+            }
+        }
+    }
+}
+
+impl TcpOptions {
+    fn hello(&self) -> Hello {
+        let max_message = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
+        let flags = if self.check == Some(frame::Check::Crc) { FLAG_CRC } else { 0 };
+        own_hello(LAYOUT, max_message, 0, flags)
+    }
+
+    fn policy(&self) -> WaitPolicy {
+        self.wait.unwrap_or(WaitPolicy::Park)
+    }
+
+    /// Buffers before the connection exists: TCP fixes its window scale then (tcp(7)).
+    fn prepare(&self, socket: &OwnedFd) -> rustix::io::Result<()> {
+        sockopt::set_tcp_nodelay(socket, true)?;
+        Buffers { sndbuf: self.sndbuf, rcvbuf: self.rcvbuf }.apply(socket.as_fd())
+    }
+}
+
+/// Accepts [`Tcp`] connections.
+#[derive(Debug)]
+pub struct TcpListener {
+    socket: OwnedFd,
+    handshakes: Handshakes,
+    address: Address,
+    options: TcpOptions,
+    features: &'static Features,
+}
+
+impl Listener for TcpListener {
+    type Tx = TcpSender;
+    type Rx = TcpReceiver;
+
+    fn accept(&mut self, wait: Wait) -> Result<Connection<TcpSender, TcpReceiver>, SetupError> {
+        const OP: &str = "accept on";
+        let target = self.address.to_string();
+        loop {
+            let admit = |_: &OwnedFd| Ok(PeerInfo::default());
+            let (socket, greeted) = self.handshakes.next(self.socket.as_fd(), admit, wait, &target)?;
+            let ours = self.options.hello();
+            let answered = self
+                .options
+                .prepare(&socket)
+                .and_then(|()| say(socket.as_fd(), &ours, &[]))
+                .map_err(|error| setup_error(OP, &target, error))
+                .and_then(|()| greeted.agree(&ours, OP, &target))
+                .and_then(|agreed| {
+                    connection(
+                        socket,
+                        greeted.peer,
+                        agreed,
+                        self.options.policy(),
+                        self.features,
+                        OP,
+                        &target,
+                    )
+                });
+            match answered {
+                Err(error) if !matches!(error.kind, SetupErrorKind::Limit { .. }) => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+/// The IP address and port of `address`.
+fn inet(address: &Address, op: &'static str) -> Result<SocketAddr, SetupError> {
+    match address.target() {
+        Target::Inet(inet) => Ok(*inet),
+        _ => Err(refused(
+            SetupErrorKind::BadAddress,
+            op,
+            address,
+            "expected tcp:IP:PORT, as in tcp:127.0.0.1:0",
+        )),
+    }
+}
+
+fn refused(kind: SetupErrorKind, op: &'static str, address: &Address, why: &str) -> SetupError {
+    SetupError::new(kind, op, address)
+        .because(std::io::Error::new(std::io::ErrorKind::InvalidInput, why.to_owned()))
+}
+
+fn new_socket(inet: SocketAddr) -> rustix::io::Result<OwnedFd> {
+    let family = if inet.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}
+
+impl Transport for Tcp {
+    const NAME: &'static str = "tcp";
+    type Options = TcpOptions;
+    type Tx = TcpSender;
+    type Rx = TcpReceiver;
+    type Listener = TcpListener;
+
+    fn listen(at: &Address, options: &TcpOptions) -> Result<TcpListener, SetupError> {
+        const OP: &str = "listen on";
+        let features = features(OP)?;
+        let options = options.resolved(at)?;
+        let inet = inet(at, OP)?;
+        if !inet.ip().is_loopback() && options.open != Some(Open::Yes) {
+            let why = "anybody who reaches this port could connect; use a loopback address, or say ?open=yes";
+            return Err(refused(SetupErrorKind::Denied, OP, at, why));
+        }
+        let fail = |error: Errno| setup_error(OP, at, error);
+        let socket = new_socket(inet).map_err(fail)?;
+        // A port in TIME_WAIT is free; one with a live listener is refused all the same (socket(7)).
+        sockopt::set_socket_reuseaddr(&socket, true).map_err(fail)?;
+        options.prepare(&socket).map_err(fail)?;
+        rustix::net::bind(&socket, &inet).map_err(fail)?;
+        rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
+        let bound = rustix::net::getsockname(&socket).and_then(inet_of).map_err(fail)?;
+        Ok(TcpListener {
+            socket,
+            handshakes: Handshakes::default(),
+            address: at.with_target(Target::Inet(bound)),
+            options,
+            features,
+        })
+    }
+
+    fn connect(
+        to: &Address,
+        options: &TcpOptions,
+        wait: Wait,
+    ) -> Result<Connection<TcpSender, TcpReceiver>, SetupError> {
+        const OP: &str = "connect to";
+        let features = features(OP)?;
+        let options = options.resolved(to)?;
+        let inet = inet(to, OP)?;
+        let target = to.to_string();
+        let fail = |error: Errno| setup_error(OP, to, error);
+        let socket = new_socket(inet).map_err(fail)?;
+        options.prepare(&socket).map_err(fail)?;
+        match rustix::net::connect(&socket, &inet) {
+            Ok(()) => {}
+            Err(Errno::INPROGRESS | Errno::INTR) => {
+                while sleep(&mut [PollFd::new(&socket, PollFlags::OUT)], wait.remaining()).map_err(fail)? == 0
+                {
+                    if wait.is_over() {
+                        return Err(SetupError::new(SetupErrorKind::TimedOut, OP, to));
+                    }
+                }
+                sockopt::socket_error(&socket).and_then(|result| result).map_err(fail)?;
+            }
+            Err(error) => return Err(fail(error)),
+        }
+        // A connect to an unused local port can meet itself (simultaneous open); nobody is listening there.
+        if rustix::net::getsockname(&socket).and_then(inet_of) == Ok(inet) {
+            return Err(SetupError::new(SetupErrorKind::NotFound, OP, to));
+        }
+        rustix::io::ioctl_fionbio(&socket, false).map_err(fail)?;
+        let (greeted, agreed) = greet(&socket, PeerInfo::default(), &options.hello(), &[], wait, &target)?;
+        connection(socket, greeted.peer, agreed, options.policy(), features, OP, &target)
+    }
+
+    fn pair(options: &TcpOptions) -> Result<Pair<Tcp>, SetupError> {
+        let address = Address::new(Tcp::NAME, Target::Inet(([127, 0, 0, 1], 0).into()))?;
+        let mut listener = Tcp::listen(&address, options)?;
+        let address = listener.address().clone();
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| Tcp::connect(&address, options, Wait::Forever));
+            let server = listener.accept(Wait::Forever)?;
+            match client.join() {
+                Ok(client) => Ok((client?, server)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    fn capabilities() -> Capabilities {
+        Capabilities {
+            max_clients: None,
+            max_message: DEFAULT_MAX_MESSAGE,
+            loan: false,
+            peek: true,
+            pollable: true,
+            priorities: 1,
+        }
+    }
+}
+
+fn inet_of(address: SocketAddrAny) -> rustix::io::Result<SocketAddr> {
+    SocketAddr::try_from(address)
+}
