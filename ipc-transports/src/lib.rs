@@ -7,6 +7,7 @@ compile_error!("ipc-transports needs 64-bit little-endian Linux (x86-64 or aarch
 
 pub use ipc_core::*;
 
+mod any;
 mod control;
 mod directory;
 mod errno;
@@ -22,6 +23,9 @@ mod stream;
 mod tcp;
 mod uds;
 
+pub use any::{
+    AnyConnection, AnyListener, AnyMessage, AnyReceiver, AnySender, SCHEMES, check, connect, listen,
+};
 pub use features::{DENY_VARIABLE, Features, feature_list};
 pub use pipe::{Pipe, PipeEnd, PipeListener, PipeOptions, PipeReceiver, PipeSender};
 pub use socket::Socket;

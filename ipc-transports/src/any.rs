@@ -1,0 +1,239 @@
+//! The choice of mechanism at run time: an address decides, an enum carries it. Every call is one `match` away from
+//! the mechanism itself.
+
+use std::io::IoSlice;
+use std::ops::Deref;
+use std::os::fd::BorrowedFd;
+
+use ipc_core::{
+    Address, Armed, Connection, Interest, Listener, Options, PeekReceiver, Pollable, Receiver, RecvError,
+    SendError, Sender, SetupError, SetupErrorKind, Stats, Transport, Wait,
+};
+
+/// A connection over whichever mechanism the address named.
+pub type AnyConnection = Connection<AnySender, AnyReceiver>;
+
+macro_rules! mechanisms {
+    ($($variant:ident($transport:ty)),+ $(,)?) => {
+        /// The sending half of some mechanism.
+        #[derive(Debug)]
+        #[non_exhaustive]
+        pub enum AnySender {
+            $(#[doc = concat!("Of [`", stringify!($transport), "`](crate::", stringify!($transport), ").")]
+            $variant(<$transport as Transport>::Tx),)+
+        }
+
+        /// The receiving half of some mechanism.
+        #[derive(Debug)]
+        #[non_exhaustive]
+        pub enum AnyReceiver {
+            $(#[doc = concat!("Of [`", stringify!($transport), "`](crate::", stringify!($transport), ").")]
+            $variant(<$transport as Transport>::Rx),)+
+        }
+
+        /// A message lent by some mechanism.
+        #[derive(Debug)]
+        #[non_exhaustive]
+        pub enum AnyMessage<'a> {
+            $(#[doc = concat!("Of [`", stringify!($transport), "`](crate::", stringify!($transport), ").")]
+            $variant(<<$transport as Transport>::Rx as PeekReceiver>::Message<'a>),)+
+        }
+
+        /// A listener of some mechanism.
+        #[derive(Debug)]
+        #[non_exhaustive]
+        pub enum AnyListener {
+            $(#[doc = concat!("Of [`", stringify!($transport), "`](crate::", stringify!($transport), ").")]
+            $variant(<$transport as Transport>::Listener),)+
+        }
+
+        /// The schemes [`listen`] and [`connect`] know.
+        pub const SCHEMES: &[&str] = &[$(<$transport as Transport>::NAME),+];
+
+        /// Listens at `at` with the options of its query.
+        ///
+        /// # Errors
+        /// As [`Transport::listen`]; `BadAddress` for an unknown scheme, with the schemes there are.
+        pub fn listen(at: &Address) -> Result<AnyListener, SetupError> {
+            match at.scheme() {
+                $(<$transport as Transport>::NAME => {
+                    <$transport>::listen(at, &Default::default()).map(AnyListener::$variant)
+                })+
+                _ => Err(unknown_scheme("listen on", at)),
+            }
+        }
+
+        /// Connects to `to` with the options of its query.
+        ///
+        /// # Errors
+        /// As [`Transport::connect`]; `BadAddress` for an unknown scheme, with the schemes there are.
+        pub fn connect(to: &Address, wait: Wait) -> Result<AnyConnection, SetupError> {
+            match to.scheme() {
+                $(<$transport as Transport>::NAME => {
+                    let made = <$transport>::connect(to, &Default::default(), wait)?;
+                    Ok(made.map(AnySender::$variant, AnyReceiver::$variant))
+                })+
+                _ => Err(unknown_scheme("connect to", to)),
+            }
+        }
+
+        /// Checks scheme, target and options of an address without touching the system.
+        ///
+        /// # Errors
+        /// `BadAddress`, naming the unknown scheme or option or the value that does not parse.
+        pub fn check(address: &Address) -> Result<(), SetupError> {
+            match address.scheme() {
+                $(<$transport as Transport>::NAME => {
+                    <$transport as Transport>::Options::default().resolved(address).map(drop)
+                })+
+                _ => Err(unknown_scheme("check", address)),
+            }
+        }
+
+        impl Sender for AnySender {
+            #[inline]
+            fn send_with(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
+                match self { $(AnySender::$variant(tx) => tx.send_with(parts, wait)),+ }
+            }
+
+            #[inline]
+            fn send_batch(&mut self, messages: &[IoSlice<'_>], wait: Wait) -> Result<usize, SendError> {
+                match self { $(AnySender::$variant(tx) => tx.send_batch(messages, wait)),+ }
+            }
+
+            #[inline]
+            fn flush(&mut self, wait: Wait) -> Result<(), SendError> {
+                match self { $(AnySender::$variant(tx) => tx.flush(wait)),+ }
+            }
+
+            #[inline]
+            fn max_message(&self) -> usize {
+                match self { $(AnySender::$variant(tx) => tx.max_message()),+ }
+            }
+
+            fn stats(&self) -> Stats {
+                match self { $(AnySender::$variant(tx) => tx.stats()),+ }
+            }
+        }
+
+        impl Receiver for AnyReceiver {
+            #[inline]
+            fn recv_with(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
+                match self { $(AnyReceiver::$variant(rx) => rx.recv_with(buf, wait)),+ }
+            }
+
+            #[inline]
+            fn recv_each<F: FnMut(&[u8])>(
+                &mut self,
+                limit: usize,
+                wait: Wait,
+                each: F,
+            ) -> Result<usize, RecvError> {
+                match self { $(AnyReceiver::$variant(rx) => rx.recv_each(limit, wait, each)),+ }
+            }
+
+            fn stats(&self) -> Stats {
+                match self { $(AnyReceiver::$variant(rx) => rx.stats()),+ }
+            }
+        }
+
+        impl PeekReceiver for AnyReceiver {
+            type Message<'a> = AnyMessage<'a> where Self: 'a;
+
+            #[inline]
+            fn ready(&mut self, wait: Wait) -> Result<(), RecvError> {
+                match self { $(AnyReceiver::$variant(rx) => rx.ready(wait)),+ }
+            }
+
+            #[inline]
+            fn take(&mut self) -> Option<AnyMessage<'_>> {
+                match self { $(AnyReceiver::$variant(rx) => rx.take().map(AnyMessage::$variant)),+ }
+            }
+        }
+
+        impl Deref for AnyMessage<'_> {
+            type Target = [u8];
+
+            #[inline]
+            fn deref(&self) -> &[u8] {
+                match self { $(AnyMessage::$variant(message) => message),+ }
+            }
+        }
+
+        impl Pollable for AnySender {
+            fn fd(&self) -> BorrowedFd<'_> {
+                match self { $(AnySender::$variant(tx) => tx.fd()),+ }
+            }
+            fn interest(&self) -> Interest {
+                match self { $(AnySender::$variant(tx) => tx.interest()),+ }
+            }
+            fn arm(&mut self) -> std::io::Result<Armed> {
+                match self { $(AnySender::$variant(tx) => tx.arm()),+ }
+            }
+            fn disarm(&mut self) {
+                match self { $(AnySender::$variant(tx) => tx.disarm()),+ }
+            }
+        }
+
+        impl Pollable for AnyReceiver {
+            fn fd(&self) -> BorrowedFd<'_> {
+                match self { $(AnyReceiver::$variant(rx) => rx.fd()),+ }
+            }
+            fn interest(&self) -> Interest {
+                match self { $(AnyReceiver::$variant(rx) => rx.interest()),+ }
+            }
+            fn arm(&mut self) -> std::io::Result<Armed> {
+                match self { $(AnyReceiver::$variant(rx) => rx.arm()),+ }
+            }
+            fn disarm(&mut self) {
+                match self { $(AnyReceiver::$variant(rx) => rx.disarm()),+ }
+            }
+        }
+
+        impl Listener for AnyListener {
+            type Tx = AnySender;
+            type Rx = AnyReceiver;
+
+            fn accept(&mut self, wait: Wait) -> Result<AnyConnection, SetupError> {
+                match self {
+                    $(AnyListener::$variant(listener) => {
+                        listener.accept(wait).map(|made| made.map(AnySender::$variant, AnyReceiver::$variant))
+                    })+
+                }
+            }
+
+            fn address(&self) -> &Address {
+                match self { $(AnyListener::$variant(listener) => listener.address()),+ }
+            }
+        }
+    };
+}
+
+use crate::{Pipe, Tcp, Uds};
+
+mechanisms! {
+    Uds(Uds),
+    Tcp(Tcp),
+    Pipe(Pipe),
+}
+
+fn unknown_scheme(op: &'static str, address: &Address) -> SetupError {
+    SetupError::new(SetupErrorKind::BadAddress, op, address).because(std::io::Error::new(
+        std::io::ErrorKind::InvalidInput,
+        format!("unknown transport {:?}; there are: {}", address.scheme(), SCHEMES.join(", ")),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_scheme_or_option_is_refused_by_name() {
+        let refused = |text: &str| check(&text.parse().unwrap()).unwrap_err().to_string();
+        assert!(refused("udp:x").contains("there are: uds, tcp"), "{}", refused("udp:x"));
+        assert!(refused("uds:x?bogus=1").contains("unknown option \"bogus\""));
+        assert!(refused("uds:x?sndbuf=lots").contains("sndbuf=lots"));
+        assert!(check(&"uds:x?sndbuf=64K".parse().unwrap()).is_ok());
+    }
+}
