@@ -1,0 +1,62 @@
+//! The other process of a test: `peer SCHEME ROLE ADDRESS`. ROLE is the name of a sentence, whose far side it plays on a
+//! connection to ADDRESS, or one of `listen` (tell the address, serve one client as an echo) and `echo-client`.
+
+use ipc_tests::end::{Cue, End, Side, expect, patiently, send};
+use ipc_tests::table::{Sentence, find};
+use ipc_tests::watchdog::Watchdog;
+use ipc_transports::{Address, Listener, Options, Receiver, Sender, Transport};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [scheme, role, address] = &arguments[..] else {
+        panic!("usage: peer SCHEME ROLE ADDRESS, not {arguments:?}");
+    };
+    let _watchdog = Watchdog::over(&format!("peer {scheme} {role}"));
+    let address: Address = address.parse().unwrap_or_else(|error| panic!("{error}"));
+    // Several lines may share a scheme and differ in options; those came with the address.
+    macro_rules! serve {
+        ($module:ident: $transport:ty, $options:literal; $($capability:ident)*) => {
+            if scheme == <$transport>::NAME {
+                let mut table = ipc_tests::table!($transport; always death $($capability)*);
+                $(ipc_tests::death_sentences!($capability => table_rows!(table, $transport));)*
+                return play::<$transport>(&table, role, &address);
+            }
+        };
+    }
+    ipc_tests::for_each_transport!(serve);
+    panic!("no transport is called {scheme}");
+}
+
+fn play<T: Transport>(table: &[Sentence<T>], role: &str, address: &Address) {
+    let cue = Cue::over(std::io::stdin(), std::io::stdout());
+    match role {
+        "listen" => serve_one::<T>(address, cue),
+        "echo-client" => call_the_echo::<T>(address),
+        name => {
+            let sentence = find(table, name).unwrap_or_else(|| panic!("no sentence is called {name}"));
+            let connection = T::connect(address, &T::Options::default(), patiently());
+            sentence(End::new(Side::Far, connection.unwrap_or_else(|error| panic!("{error}")), cue));
+        }
+    }
+}
+
+fn serve_one<T: Transport>(address: &Address, mut cue: Cue) {
+    let options = T::Options::default().resolved(address).unwrap_or_else(|error| panic!("{error}"));
+    let mut listener = T::listen(address, &options).unwrap_or_else(|error| panic!("{error}"));
+    cue.tell(listener.address());
+    let mut connection = listener.accept(patiently()).unwrap_or_else(|error| panic!("{error}"));
+    let mut buf = Vec::new();
+    while connection.rx.recv_with(&mut buf, patiently()).is_ok() {
+        connection.tx.send(&buf).expect("the client receives");
+    }
+}
+
+fn call_the_echo<T: Transport>(address: &Address) {
+    let connection = T::connect(address, &T::Options::default(), patiently());
+    let mut connection = connection.unwrap_or_else(|error| panic!("{error}"));
+    for round in 0..50 {
+        let number = u64::from(std::process::id()) << 32 | round;
+        send(&mut connection.tx, number, 64);
+        expect(&mut connection.rx, number, 64);
+    }
+}
