@@ -209,10 +209,11 @@ macro_rules! mechanisms {
     };
 }
 
-use crate::{Pipe, Tcp, Uds};
+use crate::{Pipe, Tcp, Uds, UdsSeqpacket};
 
 mechanisms! {
     Uds(Uds),
+    UdsSeqpacket(UdsSeqpacket),
     Tcp(Tcp),
     Pipe(Pipe),
 }

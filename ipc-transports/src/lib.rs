@@ -17,6 +17,7 @@ mod handshake;
 mod peer;
 mod pipe;
 mod rendezvous;
+mod seqpacket;
 mod sigpipe;
 mod socket;
 mod stream;
@@ -28,7 +29,10 @@ pub use any::{
 };
 pub use features::{DENY_VARIABLE, Features, feature_list};
 pub use pipe::{Pipe, PipeEnd, PipeListener, PipeOptions, PipeReceiver, PipeSender};
+pub use seqpacket::{UdsSeqpacketReceiver, UdsSeqpacketSender};
 pub use socket::Socket;
 pub use stream::{StreamReceiver, StreamSender};
 pub use tcp::{Open, Tcp, TcpListener, TcpOptions, TcpReceiver, TcpSender};
-pub use uds::{Uds, UdsListener, UdsOptions, UdsReceiver, UdsSender};
+pub use uds::{
+    Uds, UdsListener, UdsOptions, UdsReceiver, UdsSender, UdsSeqpacket, UdsSeqpacketListener, UnixListener,
+};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipc_core::frame::{Check, Framing, GOODBYE};
 use ipc_core::hello::Agreed;
-use ipc_core::{Connection, PeerInfo, SendError, SetupError, WaitPolicy};
+use ipc_core::{PeerInfo, SendError, SetupError};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, Result};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
@@ -16,7 +16,7 @@ use crate::errno::setup_error;
 use crate::features::Features;
 use crate::handshake::sleep;
 use crate::peer;
-use crate::stream::{Link, Mode, Shared, StreamReceiver, StreamSender, attempts};
+use crate::stream::{Link, Mode, Shared};
 
 /// How long a failed send gives the peer's process to finish exiting, before a reset counts as an orderly close: a
 /// dying process closes its sockets before its pidfd tells (kernel/exit.c, do_exit).
@@ -49,36 +49,46 @@ impl Buffers {
     }
 }
 
-/// The two halves of `socket`, each with a descriptor of its own.
+/// A connected socket taken apart: one descriptor per direction, and what both keep to.
+#[derive(Debug)]
+pub(crate) struct Halves {
+    pub(crate) write: Socket,
+    pub(crate) read: Socket,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) framing: Framing,
+    pub(crate) effective: Vec<(&'static str, u64)>,
+}
+
+/// Takes `socket` apart.
 ///
 /// # Errors
 /// `Limit` when there is no descriptor for the second half.
-pub(crate) fn connection(
+pub(crate) fn halves(
     socket: OwnedFd,
     peer: PeerInfo,
     agreed: Agreed,
-    policy: WaitPolicy,
     features: &Features,
     op: &'static str,
     target: &str,
-) -> std::result::Result<Connection<StreamSender<Socket>, StreamReceiver<Socket>>, SetupError> {
+) -> std::result::Result<Halves, SetupError> {
     let fail = |error| setup_error(op, target, error);
     let effective = vec![
         ("sndbuf", sockopt::socket_send_buffer_size(&socket).map_err(fail)? as u64),
         ("rcvbuf", sockopt::socket_recv_buffer_size(&socket).map_err(fail)? as u64),
         ("max_message", agreed.max_message),
     ];
-    let framing = Framing {
-        max_message: agreed.max_message as usize,
-        check: if agreed.crc { Check::Crc } else { Check::None },
-    };
     let pidfd = peer::pidfd(socket.as_fd(), &peer, features).map(Arc::new);
     let second = rustix::io::fcntl_dupfd_cloexec(&socket, 0).map_err(fail)?;
-    let shared = Arc::new(Shared::default());
-    let half = |fd| Socket { fd, pidfd: pidfd.clone() };
-    let tx = StreamSender::new(half(socket), shared.clone(), framing, attempts(policy));
-    let rx = StreamReceiver::new(half(second), shared, framing, attempts(policy));
-    Ok(Connection::new(tx, rx, peer, effective))
+    Ok(Halves {
+        write: Socket { fd: socket, pidfd: pidfd.clone() },
+        read: Socket { fd: second, pidfd },
+        shared: Arc::new(Shared::default()),
+        framing: Framing {
+            max_message: agreed.max_message as usize,
+            check: if agreed.crc { Check::Crc } else { Check::None },
+        },
+        effective,
+    })
 }
 
 impl Link for Socket {

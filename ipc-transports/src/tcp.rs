@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use ipc_core::hello::{FLAG_CRC, Hello};
+use ipc_core::hello::{Agreed, FLAG_CRC, Hello};
 use ipc_core::{
     Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, SetupError,
     SetupErrorKind, Target, Transport, Wait, WaitPolicy, frame,
@@ -15,8 +15,8 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt
 use crate::errno::setup_error;
 use crate::features::{Features, features};
 use crate::handshake::{Handshakes, greet, own_hello, say, sleep};
-use crate::socket::{Buffers, Socket, connection};
-use crate::stream::{StreamReceiver, StreamSender};
+use crate::socket::{Buffers, Socket, halves};
+use crate::stream::{StreamReceiver, StreamSender, attempts};
 use crate::uds::DEFAULT_MAX_MESSAGE;
 
 const LAYOUT: u64 = Hello::layout_of("tcp stream frame/1");
@@ -108,10 +108,6 @@ impl TcpOptions {
         own_hello(LAYOUT, max_message, 0, flags)
     }
 
-    fn policy(&self) -> WaitPolicy {
-        self.wait.unwrap_or(WaitPolicy::Park)
-    }
-
     /// Buffers before the connection exists: TCP fixes its window scale then (tcp(7)).
     fn prepare(&self, socket: &OwnedFd) -> rustix::io::Result<()> {
         sockopt::set_tcp_nodelay(socket, true)?;
@@ -146,17 +142,7 @@ impl Listener for TcpListener {
                 .and_then(|()| say(socket.as_fd(), &ours, &[]))
                 .map_err(|error| setup_error(OP, &target, error))
                 .and_then(|()| greeted.agree(&ours, OP, &target))
-                .and_then(|agreed| {
-                    connection(
-                        socket,
-                        greeted.peer,
-                        agreed,
-                        self.options.policy(),
-                        self.features,
-                        OP,
-                        &target,
-                    )
-                });
+                .and_then(|agreed| connection(socket, agreed, &self.options, self.features, OP, &target));
             match answered {
                 Err(error) if !matches!(error.kind, SetupErrorKind::Limit { .. }) => {}
                 done => return done,
@@ -180,6 +166,21 @@ fn inet(address: &Address, op: &'static str) -> Result<SocketAddr, SetupError> {
             "expected tcp:IP:PORT, as in tcp:127.0.0.1:0",
         )),
     }
+}
+
+fn connection(
+    socket: OwnedFd,
+    agreed: Agreed,
+    options: &TcpOptions,
+    features: &Features,
+    op: &'static str,
+    target: &str,
+) -> Result<Connection<TcpSender, TcpReceiver>, SetupError> {
+    let halves = halves(socket, PeerInfo::default(), agreed, features, op, target)?;
+    let spins = attempts(options.wait.unwrap_or(WaitPolicy::Park));
+    let tx = StreamSender::new(halves.write, halves.shared.clone(), halves.framing, spins);
+    let rx = StreamReceiver::new(halves.read, halves.shared, halves.framing, spins);
+    Ok(Connection::new(tx, rx, PeerInfo::default(), halves.effective))
 }
 
 fn refused(kind: SetupErrorKind, op: &'static str, address: &Address, why: &str) -> SetupError {
@@ -256,8 +257,8 @@ impl Transport for Tcp {
             return Err(SetupError::new(SetupErrorKind::NotFound, OP, to));
         }
         rustix::io::ioctl_fionbio(&socket, false).map_err(fail)?;
-        let (greeted, agreed) = greet(&socket, PeerInfo::default(), &options.hello(), &[], wait, &target)?;
-        connection(socket, greeted.peer, agreed, options.policy(), features, OP, &target)
+        let (_, agreed) = greet(&socket, PeerInfo::default(), &options.hello(), &[], wait, &target)?;
+        connection(socket, agreed, &options, features, OP, &target)
     }
 
     fn pair(options: &TcpOptions) -> Result<Pair<Tcp>, SetupError> {

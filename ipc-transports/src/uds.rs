@@ -1,30 +1,33 @@
-//! Unix stream sockets: `uds:NAME`, `uds:/absolute/path`.
+//! Unix sockets: streams (`uds:NAME`, `uds:/absolute/path`) and sequenced packets (`uds-seqpacket:…`). They differ in
+//! the socket type and in the halves; how connections come into being is written once, over [`Kind`].
 
-use std::os::fd::AsFd;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use ipc_core::hello::{FLAG_CRC, Hello};
+use ipc_core::frame::Framing;
+use ipc_core::hello::{Agreed, FLAG_CRC, Hello};
 use ipc_core::{
-    Address, Capabilities, Connection, Listener, OptionError, Options, Pair, SetupError, SetupErrorKind,
-    Transport, Wait, WaitPolicy, frame,
+    Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, Receiver, Sender,
+    SetupError, SetupErrorKind, Transport, Wait, WaitPolicy, frame,
 };
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::errno::setup_error;
 use crate::features::{Features, features};
-use crate::handshake::{Greeted, Handshakes, greet, own_hello, say};
+use crate::handshake::{Handshakes, greet, own_hello, say};
 use crate::rendezvous::Rendezvous;
-use crate::socket::{Buffers, Socket, connection};
-use crate::stream::{StreamReceiver, StreamSender};
+use crate::seqpacket::{UdsSeqpacketReceiver, UdsSeqpacketSender};
+use crate::socket::{Buffers, Socket, halves};
+use crate::stream::{Shared, StreamReceiver, StreamSender, attempts};
 use crate::{peer, rendezvous};
 
 /// Longest message when nothing else is asked for: 16 MiB.
 pub(crate) const DEFAULT_MAX_MESSAGE: usize = 16 << 20;
 
-const LAYOUT: u64 = Hello::layout_of("uds stream frame/1");
-
-/// Sending half of a Unix socket connection.
+/// Sending half of a Unix stream connection.
 pub type UdsSender = StreamSender<Socket>;
-/// Receiving half of a Unix socket connection.
+/// Receiving half of a Unix stream connection.
 pub type UdsReceiver = StreamReceiver<Socket>;
 
 /// Unix stream sockets. Works everywhere, also between containers that share a directory.
@@ -40,6 +43,76 @@ pub type UdsReceiver = StreamReceiver<Socket>;
 /// ```
 #[derive(Debug)]
 pub struct Uds;
+
+/// Unix sockets that keep message boundaries (`SOCK_SEQPACKET`): one system call per message however the reader is
+/// timed, and messages no longer than the send buffer (`SO_SNDBUF` − 40 bytes, 208 KiB by default).
+///
+/// ```
+/// use ipc_transports::{Sender, Receiver, Transport, UdsOptions, UdsSeqpacket};
+/// let (mut one, mut other) = UdsSeqpacket::pair(&UdsOptions::default())?;
+/// one.tx.send(b"hello")?;
+/// let mut message = Vec::new();
+/// other.rx.recv(&mut message)?;
+/// assert_eq!(message, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct UdsSeqpacket;
+
+/// What tells one type of Unix socket from the other.
+#[doc(hidden)]
+pub trait Kind: Sized + std::fmt::Debug + 'static {
+    const TYPE: SocketType;
+    const LAYOUT: u64;
+    type Tx: Sender;
+    type Rx: Receiver;
+
+    /// Longest message `socket` can carry, at most `wanted`.
+    fn max_message(socket: BorrowedFd<'_>, wanted: usize) -> usize;
+    fn sender(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self::Tx;
+    fn receiver(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self::Rx;
+}
+
+impl Kind for Uds {
+    const TYPE: SocketType = SocketType::STREAM;
+    const LAYOUT: u64 = Hello::layout_of("uds stream frame/1");
+    type Tx = UdsSender;
+    type Rx = UdsReceiver;
+
+    fn max_message(_: BorrowedFd<'_>, wanted: usize) -> usize {
+        wanted
+    }
+
+    fn sender(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> UdsSender {
+        StreamSender::new(socket, shared, framing, spins)
+    }
+
+    fn receiver(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> UdsReceiver {
+        StreamReceiver::new(socket, shared, framing, spins)
+    }
+}
+
+impl Kind for UdsSeqpacket {
+    const TYPE: SocketType = SocketType::SEQPACKET;
+    const LAYOUT: u64 = Hello::layout_of("uds seqpacket frame/1");
+    type Tx = UdsSeqpacketSender;
+    type Rx = UdsSeqpacketReceiver;
+
+    /// A datagram must fit the send buffer less 32 bytes (net/unix/af_unix.c, unix_dgram_sendmsg); header and checksum
+    /// are part of it.
+    fn max_message(socket: BorrowedFd<'_>, wanted: usize) -> usize {
+        let sndbuf = sockopt::socket_send_buffer_size(socket).unwrap_or(0);
+        wanted.min(sndbuf.saturating_sub(32 + frame::HEADER_LEN + 4))
+    }
+
+    fn sender(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> UdsSeqpacketSender {
+        UdsSeqpacketSender::new(socket, shared, framing, spins)
+    }
+
+    fn receiver(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> UdsSeqpacketReceiver {
+        UdsSeqpacketReceiver::new(socket, shared, framing, spins)
+    }
+}
 
 /// Options of [`Uds`]; `None` means the default.
 #[derive(Clone, Debug, Default)]
@@ -76,45 +149,72 @@ impl Options for UdsOptions {
 }
 
 impl UdsOptions {
-    fn hello(&self) -> Hello {
-        let max_message = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
+    fn hello<K: Kind>(&self, socket: BorrowedFd<'_>) -> Hello {
+        let wanted = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
         let flags = if self.check == Some(frame::Check::Crc) { FLAG_CRC } else { 0 };
-        own_hello(LAYOUT, max_message, 0, flags)
+        own_hello(K::LAYOUT, K::max_message(socket, wanted), 0, flags)
     }
 
-    fn buffers(&self) -> Buffers {
-        Buffers { sndbuf: self.sndbuf, rcvbuf: self.rcvbuf }
+    fn apply(&self, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        Buffers { sndbuf: self.sndbuf, rcvbuf: self.rcvbuf }.apply(socket)
     }
 
-    fn policy(&self) -> WaitPolicy {
-        self.wait.unwrap_or(WaitPolicy::Park)
+    fn allowed(&self) -> Vec<u32> {
+        self.allow_uid.into_iter().collect()
+    }
+
+    fn connection<K: Kind>(
+        &self,
+        socket: OwnedFd,
+        peer: PeerInfo,
+        agreed: Agreed,
+        features: &Features,
+        op: &'static str,
+        target: &str,
+    ) -> Result<Connection<K::Tx, K::Rx>, SetupError> {
+        let halves = halves(socket, peer, agreed, features, op, target)?;
+        let spins = attempts(self.wait.unwrap_or(WaitPolicy::Park));
+        let tx = K::sender(halves.write, halves.shared.clone(), halves.framing, spins);
+        let rx = K::receiver(halves.read, halves.shared, halves.framing, spins);
+        Ok(Connection::new(tx, rx, peer, halves.effective))
     }
 }
 
 /// Accepts [`Uds`] connections.
+pub type UdsListener = UnixListener<Uds>;
+/// Accepts [`UdsSeqpacket`] connections.
+pub type UdsSeqpacketListener = UnixListener<UdsSeqpacket>;
+
+/// Accepts connections on a Unix socket.
 #[derive(Debug)]
-pub struct UdsListener {
+pub struct UnixListener<K> {
     rendezvous: Rendezvous,
     handshakes: Handshakes,
     address: Address,
     options: UdsOptions,
     features: &'static Features,
+    kind: PhantomData<fn() -> K>,
 }
 
-impl Listener for UdsListener {
-    type Tx = UdsSender;
-    type Rx = UdsReceiver;
+impl<K: Kind> Listener for UnixListener<K> {
+    type Tx = K::Tx;
+    type Rx = K::Rx;
 
-    fn accept(&mut self, wait: Wait) -> Result<Connection<UdsSender, UdsReceiver>, SetupError> {
+    fn accept(&mut self, wait: Wait) -> Result<Connection<K::Tx, K::Rx>, SetupError> {
         const OP: &str = "accept on";
         let target = self.address.to_string();
-        let allowed: Vec<u32> = self.options.allow_uid.into_iter().collect();
+        let allowed = self.options.allowed();
         loop {
-            let admit = |socket: &_| peer::admitted(AsFd::as_fd(socket), &allowed, OP, &target);
+            let admit = |socket: &OwnedFd| peer::admitted(socket.as_fd(), &allowed, OP, &target);
             let (socket, greeted) = self.handshakes.next(self.rendezvous.as_fd(), admit, wait, &target)?;
-            match answer(&socket, &greeted, &self.options, &target).and_then(|agreed| {
-                connection(socket, greeted.peer, agreed, self.options.policy(), self.features, OP, &target)
-            }) {
+            let fail = |error| setup_error(OP, &target, error);
+            let made = self.options.apply(socket.as_fd()).map_err(fail).and_then(|()| {
+                let ours = self.options.hello::<K>(socket.as_fd());
+                say(socket.as_fd(), &ours, &[]).map_err(fail)?;
+                let agreed = greeted.agree(&ours, OP, &target)?;
+                self.options.connection::<K>(socket, greeted.peer, agreed, self.features, OP, &target)
+            });
+            match made {
                 Err(error) if !matches!(error.kind, SetupErrorKind::Limit { .. }) => {}
                 done => return done,
             }
@@ -126,83 +226,101 @@ impl Listener for UdsListener {
     }
 }
 
-/// Answers a client's hello with ours.
-fn answer(
-    socket: &std::os::fd::OwnedFd,
-    greeted: &Greeted,
-    options: &UdsOptions,
-    target: &str,
-) -> Result<ipc_core::hello::Agreed, SetupError> {
-    const OP: &str = "accept on";
-    let ours = options.hello();
-    options.buffers().apply(socket.as_fd()).map_err(|error| setup_error(OP, target, error))?;
-    say(socket.as_fd(), &ours, &[]).map_err(|error| setup_error(OP, target, error))?;
-    greeted.agree(&ours, OP, target)
+macro_rules! transport {
+    ($kind:ident, $name:literal) => {
+        impl Transport for $kind {
+            const NAME: &'static str = $name;
+            type Options = UdsOptions;
+            type Tx = <$kind as Kind>::Tx;
+            type Rx = <$kind as Kind>::Rx;
+            type Listener = UnixListener<$kind>;
+
+            fn listen(at: &Address, options: &UdsOptions) -> Result<Self::Listener, SetupError> {
+                listen(at, options)
+            }
+
+            fn connect(
+                to: &Address,
+                options: &UdsOptions,
+                wait: Wait,
+            ) -> Result<Connection<Self::Tx, Self::Rx>, SetupError> {
+                connect::<$kind>(to, options, wait)
+            }
+
+            fn pair(options: &UdsOptions) -> Result<Pair<$kind>, SetupError> {
+                pair::<$kind>(options)
+            }
+
+            fn capabilities() -> Capabilities {
+                Capabilities {
+                    max_clients: None,
+                    max_message: max_message_here::<$kind>(),
+                    loan: false,
+                    peek: true,
+                    pollable: true,
+                    priorities: 1,
+                }
+            }
+        }
+    };
 }
 
-impl Transport for Uds {
-    const NAME: &'static str = "uds";
-    type Options = UdsOptions;
-    type Tx = UdsSender;
-    type Rx = UdsReceiver;
-    type Listener = UdsListener;
+transport!(Uds, "uds");
+transport!(UdsSeqpacket, "uds-seqpacket");
 
-    fn listen(at: &Address, options: &UdsOptions) -> Result<UdsListener, SetupError> {
-        let features = features("listen on")?;
-        let options = options.resolved(at)?;
-        Ok(UdsListener {
-            rendezvous: Rendezvous::bind(at, SocketType::STREAM)?,
-            handshakes: Handshakes::default(),
-            address: at.clone(),
-            options,
-            features,
-        })
-    }
+fn listen<K: Kind>(at: &Address, options: &UdsOptions) -> Result<UnixListener<K>, SetupError> {
+    let features = features("listen on")?;
+    let options = options.resolved(at)?;
+    Ok(UnixListener {
+        rendezvous: Rendezvous::bind(at, K::TYPE)?,
+        handshakes: Handshakes::default(),
+        address: at.clone(),
+        options,
+        features,
+        kind: PhantomData,
+    })
+}
 
-    fn connect(
-        to: &Address,
-        options: &UdsOptions,
-        wait: Wait,
-    ) -> Result<Connection<UdsSender, UdsReceiver>, SetupError> {
-        const OP: &str = "connect to";
-        let features = features(OP)?;
-        let options = options.resolved(to)?;
-        let target = to.to_string();
-        let allowed: Vec<u32> = options.allow_uid.into_iter().collect();
-        let socket = rendezvous::connect(to, SocketType::STREAM, wait)?;
-        let peer = peer::admitted(socket.as_fd(), &allowed, OP, &target)?;
-        options.buffers().apply(socket.as_fd()).map_err(|error| setup_error(OP, &target, error))?;
-        let (_, agreed) = greet(&socket, peer, &options.hello(), &[], wait, &target)?;
-        connection(socket, peer, agreed, options.policy(), features, OP, &target)
-    }
+fn connect<K: Kind>(
+    to: &Address,
+    options: &UdsOptions,
+    wait: Wait,
+) -> Result<Connection<K::Tx, K::Rx>, SetupError> {
+    const OP: &str = "connect to";
+    let features = features(OP)?;
+    let options = options.resolved(to)?;
+    let target = to.to_string();
+    let socket = rendezvous::connect(to, K::TYPE, wait)?;
+    let peer = peer::admitted(socket.as_fd(), &options.allowed(), OP, &target)?;
+    options.apply(socket.as_fd()).map_err(|error| setup_error(OP, &target, error))?;
+    let ours = options.hello::<K>(socket.as_fd());
+    let (_, agreed) = greet(&socket, peer, &ours, &[], wait, &target)?;
+    options.connection::<K>(socket, peer, agreed, features, OP, &target)
+}
 
-    fn pair(options: &UdsOptions) -> Result<Pair<Uds>, SetupError> {
-        const OP: &str = "pair";
-        let features = features(OP)?;
-        let fail = |error| setup_error(OP, "of Unix sockets", error);
-        let (one, other) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-                .map_err(fail)?;
-        let hello = options.hello();
-        let agreed = hello
-            .agree(&hello, ipc_core::hello::PROTOCOL)
-            .map_err(|kind| SetupError::new(kind, OP, "of Unix sockets"))?;
-        let half = |socket: std::os::fd::OwnedFd| {
-            options.buffers().apply(socket.as_fd()).map_err(fail)?;
-            let peer = peer::admitted(socket.as_fd(), &[], OP, "of Unix sockets")?;
-            connection(socket, peer, agreed, options.policy(), features, OP, "of Unix sockets")
-        };
-        Ok((half(one)?, half(other)?))
-    }
+type Both<K> = Connection<<K as Kind>::Tx, <K as Kind>::Rx>;
 
-    fn capabilities() -> Capabilities {
-        Capabilities {
-            max_clients: None,
-            max_message: DEFAULT_MAX_MESSAGE,
-            loan: false,
-            peek: true,
-            pollable: true,
-            priorities: 1,
-        }
-    }
+fn pair<K: Kind>(options: &UdsOptions) -> Result<(Both<K>, Both<K>), SetupError> {
+    const OP: &str = "pair";
+    const TARGET: &str = "of Unix sockets";
+    let features = features(OP)?;
+    let fail = |error| setup_error(OP, TARGET, error);
+    let (one, other) =
+        rustix::net::socketpair(AddressFamily::UNIX, K::TYPE, SocketFlags::CLOEXEC, None).map_err(fail)?;
+    options.apply(one.as_fd()).map_err(fail)?;
+    options.apply(other.as_fd()).map_err(fail)?;
+    let hello = options.hello::<K>(one.as_fd());
+    let agreed =
+        hello.agree(&hello, ipc_core::hello::PROTOCOL).map_err(|kind| SetupError::new(kind, OP, TARGET))?;
+    let half = |socket: OwnedFd| {
+        let peer = peer::admitted(socket.as_fd(), &[], OP, TARGET)?;
+        options.connection::<K>(socket, peer, agreed, features, OP, TARGET)
+    };
+    Ok((half(one)?, half(other)?))
+}
+
+/// The longest message of a socket with default options on this machine.
+fn max_message_here<K: Kind>() -> usize {
+    rustix::net::socket_with(AddressFamily::UNIX, K::TYPE, SocketFlags::CLOEXEC, None)
+        .map_or(0, |socket| K::max_message(socket.as_fd(), DEFAULT_MAX_MESSAGE))
 }

@@ -7,6 +7,7 @@ mod sender;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use ipc_core::{SendError, Wait, WaitPolicy};
 use rustix::event::{PollFd, PollFlags};
@@ -52,15 +53,21 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn hear_goodbye(&self) {
+    pub(crate) fn hear_goodbye(&self) {
         // Relaxed: a hint between two halves of one connection; no other data depends on it.
         self.peer_said_goodbye.store(true, Relaxed);
     }
 
-    fn heard_goodbye(&self) -> bool {
+    pub(crate) fn heard_goodbye(&self) -> bool {
         self.peer_said_goodbye.load(Relaxed)
     }
 }
+
+/// Parts of a message that are gathered without allocating.
+pub(crate) const MAX_GATHERED: usize = 14;
+
+/// How long dropping a sender waits for room for what is still to go out.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// Attempts of the `spin` policy before a call sleeps: about a millisecond of looking, so that a peer on the same CPU
 /// is starved no longer than that.
@@ -76,7 +83,7 @@ pub(crate) fn attempts(policy: WaitPolicy) -> u32 {
 
 /// Why a transfer moved nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Halt {
+pub(crate) enum Halt {
     WouldBlock,
     TimedOut,
     /// The peer's process has exited, though somebody still holds its descriptors.
@@ -86,7 +93,7 @@ enum Halt {
 
 /// Moves bytes once, waiting as `wait` says: with `Forever` the kernel sleeps inside the one call.
 #[inline]
-fn transfer<L: Link>(
+pub(crate) fn transfer<L: Link>(
     link: &L,
     spins: u32,
     readiness: PollFlags,

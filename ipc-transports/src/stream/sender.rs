@@ -1,27 +1,20 @@
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipc_core::frame::{Check, Framing, GOODBYE};
 use ipc_core::{Armed, Interest, Pollable, SendError, Sender, Stats, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::{Halt, Link, Shared, transfer};
+use super::{Halt, LINGER, Link, MAX_GATHERED, Shared, transfer};
 use crate::fork::Owner;
-
-/// Parts of a message that are gathered without allocating.
-const MAX_GATHERED: usize = 14;
 
 /// A batch is written when it has grown to this many bytes: as much as one read at the other end takes.
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Messages of a batch up to this many bytes are copied together; longer ones are cheaper to gather.
 const COPIED_BYTES: usize = 8 * 1024;
-
-/// How long dropping a sender waits for room for what is still to go out.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Sends messages as frames over a byte stream: one gathered system call for header and payload.
 ///

@@ -1,0 +1,321 @@
+//! Messages over a Unix `SOCK_SEQPACKET`: the kernel keeps the boundaries, so every frame is one datagram. It carries
+//! the stream frame's header all the same, because an empty datagram cannot be told from end of file.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use ipc_core::frame::{Check, Framing, GOODBYE, HEADER_LEN, Parsed};
+use ipc_core::{
+    Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, SendError, Sender, Stats, Wait,
+};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use crate::fork::Owner;
+use crate::socket::Socket;
+use crate::stream::{Halt, LINGER, Link, MAX_GATHERED, Shared, transfer};
+
+/// Sends each message as one datagram: it is taken whole or not at all.
+#[derive(Debug)]
+pub struct UdsSeqpacketSender {
+    socket: Socket,
+    shared: Arc<Shared>,
+    framing: Framing,
+    spins: u32,
+    ended: Option<Ended>,
+    owner: Owner,
+    stats: Stats,
+}
+
+/// Why a sender is finished.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Closed,
+    PeerDied,
+}
+
+impl UdsSeqpacketSender {
+    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self {
+        let (owner, stats) = (Owner::here(), Stats::default());
+        UdsSeqpacketSender { socket, shared, framing, spins, ended: None, owner, stats }
+    }
+
+    #[inline]
+    fn write(&mut self, datagram: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
+        let attempt = |socket: &Socket, mode| socket.write(datagram, mode);
+        match transfer(&self.socket, self.spins, PollFlags::OUT, wait, attempt) {
+            Ok(_) => Ok(()),
+            Err(halt) => Err(self.halted(halt)),
+        }
+    }
+
+    #[cold]
+    fn halted(&mut self, halt: Halt) -> SendError {
+        let why = match halt {
+            Halt::WouldBlock => {
+                self.stats.would_block += 1;
+                return SendError::Full;
+            }
+            Halt::TimedOut => {
+                self.stats.full_waits += 1;
+                return SendError::TimedOut;
+            }
+            Halt::PeerExited => SendError::PeerDied,
+            Halt::Failed(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => {
+                self.socket.why_unwritable(self.shared.heard_goodbye())
+            }
+            Halt::Failed(error) => return SendError::Io(error.into()),
+        };
+        self.ended = Some(if matches!(why, SendError::Closed) { Ended::Closed } else { Ended::PeerDied });
+        why
+    }
+}
+
+impl Sender for UdsSeqpacketSender {
+    #[inline]
+    fn send_with(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
+        if self.owner.is_forked() {
+            return Err(SendError::Forked);
+        }
+        match self.ended {
+            None => {}
+            Some(Ended::Closed) => return Err(SendError::Closed),
+            Some(Ended::PeerDied) => return Err(SendError::PeerDied),
+        }
+        let len = parts.iter().map(|part| part.len()).sum();
+        let header = self.framing.header(len)?;
+        let trailer = match self.framing.check {
+            Check::None => [0; 4],
+            Check::Crc => self.framing.trailer(header, parts.iter().map(|part| &part[..])),
+        };
+        let trailer = &trailer[..self.framing.overhead() - header.len()];
+        if parts.len() <= MAX_GATHERED {
+            let mut frame = [IoSlice::new(&[]); MAX_GATHERED + 2];
+            frame[0] = IoSlice::new(&header);
+            frame[1..=parts.len()].copy_from_slice(parts);
+            frame[parts.len() + 1] = IoSlice::new(trailer);
+            let count = parts.len() + 1 + usize::from(!trailer.is_empty());
+            self.write(&frame[..count], wait)?;
+        } else {
+            let mut joined = Vec::with_capacity(len + self.framing.overhead());
+            joined.extend_from_slice(&header);
+            parts.iter().for_each(|part| joined.extend_from_slice(part));
+            joined.extend_from_slice(trailer);
+            self.write(&[IoSlice::new(&joined)], wait)?;
+        }
+        self.stats.messages += 1;
+        self.stats.bytes += len as u64;
+        Ok(())
+    }
+
+    #[inline]
+    fn max_message(&self) -> usize {
+        self.framing.max_message
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+impl Pollable for UdsSeqpacketSender {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd()
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Writable
+    }
+
+    fn arm(&mut self) -> std::io::Result<Armed> {
+        let mut fds = [PollFd::from_borrowed_fd(self.socket.fd(), PollFlags::OUT)];
+        match rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(0) if self.ended.is_none() => Ok(Armed::MaySleep),
+            _ => Ok(Armed::Ready),
+        }
+    }
+}
+
+impl Drop for UdsSeqpacketSender {
+    fn drop(&mut self) {
+        // In a forked child the connection is still the parent's to end.
+        if self.owner.is_forked() {
+            return;
+        }
+        if self.ended.is_none() {
+            let goodbye = [IoSlice::new(&GOODBYE)];
+            if let Err(SendError::Full) = self.write(&goodbye, Wait::Never) {
+                self.socket.make_room();
+                let _ = self.write(&goodbye, Wait::within(LINGER));
+            }
+        }
+        self.socket.close_write();
+    }
+}
+
+/// Receives one message per datagram and system call.
+#[derive(Debug)]
+pub struct UdsSeqpacketReceiver {
+    socket: Socket,
+    shared: Arc<Shared>,
+    framing: Framing,
+    spins: u32,
+    /// Room for the longest frame, and the bytes of the one that [`PeekReceiver::ready`] found.
+    buffer: Vec<u8>,
+    found: Option<usize>,
+    finished: Option<Finished>,
+    owner: Owner,
+    stats: Stats,
+}
+
+/// Why a receiver is finished.
+#[derive(Clone, Copy, Debug)]
+enum Finished {
+    Closed,
+    PeerDied,
+    Corrupt { what: &'static str },
+}
+
+impl Finished {
+    fn error(self) -> RecvError {
+        match self {
+            Finished::Closed => RecvError::Closed,
+            Finished::PeerDied => RecvError::PeerDied { partial_bytes: 0 },
+            Finished::Corrupt { what } => RecvError::Corrupt { what },
+        }
+    }
+}
+
+impl UdsSeqpacketReceiver {
+    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self {
+        UdsSeqpacketReceiver {
+            socket,
+            shared,
+            framing,
+            spins,
+            // One byte more, so that a frame beyond the agreement shows as such and not as a whole one.
+            buffer: vec![0; framing.max_message + framing.overhead() + 1],
+            found: None,
+            finished: None,
+            owner: Owner::here(),
+            stats: Stats::default(),
+        }
+    }
+
+    #[cold]
+    fn finish(&mut self, why: Finished) -> RecvError {
+        self.finished = Some(why);
+        if let Finished::Closed = why {
+            self.shared.hear_goodbye();
+        }
+        why.error()
+    }
+}
+
+impl Receiver for UdsSeqpacketReceiver {
+    #[inline]
+    fn recv_with(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
+        buf.clear();
+        let message = self.recv_ref(wait)?;
+        buf.extend_from_slice(message);
+        Ok(message.len())
+    }
+
+    fn recv_each<F: FnMut(&[u8])>(
+        &mut self,
+        limit: usize,
+        wait: Wait,
+        mut each: F,
+    ) -> Result<usize, RecvError> {
+        let mut received = 0;
+        while received < limit {
+            match self.recv_ref(if received == 0 { wait } else { Wait::Never }) {
+                Ok(message) => each(message),
+                Err(_) if received > 0 => break,
+                Err(error) => return Err(error),
+            }
+            received += 1;
+        }
+        Ok(received)
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+impl PeekReceiver for UdsSeqpacketReceiver {
+    type Message<'a>
+        = &'a [u8]
+    where
+        Self: 'a;
+
+    #[inline]
+    fn ready(&mut self, wait: Wait) -> Result<(), RecvError> {
+        if self.owner.is_forked() {
+            return Err(RecvError::Forked);
+        }
+        if let Some(why) = self.finished {
+            return Err(why.error());
+        }
+        if self.found.is_some() {
+            return Ok(());
+        }
+        let buffer = &mut self.buffer;
+        let attempt = |socket: &Socket, mode| socket.read(&mut [IoSliceMut::new(buffer)], mode);
+        let read = match transfer(&self.socket, self.spins, PollFlags::IN, wait, attempt) {
+            Ok(0) | Err(Halt::PeerExited | Halt::Failed(Errno::CONNRESET)) => {
+                return Err(self.finish(Finished::PeerDied));
+            }
+            Ok(read) => read,
+            Err(Halt::WouldBlock) => {
+                self.stats.would_block += 1;
+                return Err(RecvError::Empty);
+            }
+            Err(Halt::TimedOut) => return Err(RecvError::TimedOut),
+            Err(Halt::Failed(error)) => return Err(RecvError::Io(error.into())),
+        };
+        match self.framing.parse(&self.buffer[..read]) {
+            Ok(Parsed::Message { payload, frame_len }) if frame_len == read => {
+                self.found = Some(payload.len());
+                Ok(())
+            }
+            Ok(Parsed::Goodbye) => Err(self.finish(Finished::Closed)),
+            Ok(_) => Err(self.finish(Finished::Corrupt { what: "datagram is not one whole frame" })),
+            Err(what) => Err(self.finish(Finished::Corrupt { what })),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<&[u8]> {
+        let len = self.found.take()?;
+        self.stats.messages += 1;
+        self.stats.bytes += len as u64;
+        Some(&self.buffer[HEADER_LEN..HEADER_LEN + len])
+    }
+}
+
+impl Pollable for UdsSeqpacketReceiver {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd()
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Readable
+    }
+
+    fn arm(&mut self) -> std::io::Result<Armed> {
+        let waiting = self.finished.is_none() && self.found.is_none();
+        Ok(if waiting { Armed::MaySleep } else { Armed::Ready })
+    }
+}
+
+impl Drop for UdsSeqpacketReceiver {
+    fn drop(&mut self) {
+        // In a forked child the connection is still the parent's to end.
+        if !self.owner.is_forked() {
+            self.socket.close_read();
+        }
+    }
+}
