@@ -48,7 +48,7 @@ pub trait Link: Send + std::fmt::Debug {
 
 /// What the two halves of a connection know together.
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
+pub struct Shared {
     peer_said_goodbye: AtomicBool,
 }
 
