@@ -1,4 +1,5 @@
 //! What every link does, between two threads and between two processes.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the way tests do")]
 
 use ipc_limits::{Bare, Driver, End, Kind, Params, create};
 use std::{
