@@ -209,13 +209,14 @@ macro_rules! mechanisms {
     };
 }
 
-use crate::{Pipe, Tcp, Uds, UdsSeqpacket};
+use crate::{Pipe, Shm, Tcp, Uds, UdsSeqpacket};
 
 mechanisms! {
     Uds(Uds),
     UdsSeqpacket(UdsSeqpacket),
     Tcp(Tcp),
     Pipe(Pipe),
+    Shm(Shm),
 }
 
 fn unknown_scheme(op: &'static str, address: &Address) -> SetupError {
