@@ -2,7 +2,7 @@
 //! descriptors once, later a goodbye per half, and its hang-up (or the peer's pidfd) tells of death.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use ipc_core::hello::{Agreed, Hello};
 use ipc_core::{Address, PeerInfo, SetupError, Wait};
@@ -30,14 +30,14 @@ pub(crate) enum Half {
 pub(crate) struct Control {
     socket: OwnedFd,
     pidfd: Option<OwnedFd>,
-    /// `Half` bits the peer has said goodbye for.
-    left: AtomicU8,
+    /// `Half` bits the peer has said goodbye for. Locked while one of our halves looks into the socket.
+    left: Mutex<u8>,
 }
 
 impl Control {
     fn new(socket: OwnedFd, peer: &PeerInfo, features: &Features) -> Self {
         let pidfd = peer::pidfd(socket.as_fd(), peer, features);
-        Control { socket, pidfd, left: AtomicU8::new(0) }
+        Control { socket, pidfd, left: Mutex::new(0) }
     }
 
     /// True once the peer has closed both halves or died. Whether it said goodbye is
@@ -58,18 +58,40 @@ impl Control {
 
     /// Whether the peer has said goodbye for its `half`.
     pub(crate) fn has_left(&self, half: Half) -> bool {
-        let mut byte = [0u8; 1];
-        loop {
-            match rustix::net::recv(&self.socket, &mut byte, RecvFlags::DONTWAIT) {
-                Ok((1, _)) => {
-                    // Relaxed: the word is the whole message; what precedes it came through the kernel.
-                    self.left.fetch_or(byte[0] & 3, Relaxed);
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first goodbye is left lying: our other half may be asleep on it, and one that is taken wakes nobody.
+        *left |= self.next_goodbye(RecvFlags::PEEK);
+        // A second one leaves nothing to sleep on but the hang-up that follows it, which stays.
+        if *left & half as u8 == 0 && self.peer_gone() {
+            loop {
+                match self.next_goodbye(RecvFlags::empty()) {
+                    0 => break,
+                    bits => *left |= bits,
                 }
-                Err(Errno::INTR) => {}
-                _ => break,
             }
         }
-        self.left.load(Relaxed) & half as u8 != 0
+        *left & half as u8 != 0
+    }
+
+    /// `Half` bits of the next goodbye in the socket; zero: there is none.
+    fn next_goodbye(&self, flags: RecvFlags) -> u8 {
+        let mut byte = [0u8; 1];
+        loop {
+            match rustix::net::recv(&self.socket, &mut byte, flags | RecvFlags::DONTWAIT) {
+                Err(Errno::INTR) => {}
+                Ok((1, _)) => return byte[0] & 3,
+                _ => return 0,
+            }
+        }
+    }
+
+    /// What to poll [`socket`](Control::socket) for by whom the peer's `half` matters to. The goodbye of the other half
+    /// keeps the socket readable; from then on only the hang-up is left to wait for, which follows this half's goodbye.
+    pub(crate) fn news(&self, half: Half) -> PollFlags {
+        match *self.left.lock().unwrap_or_else(PoisonError::into_inner) & !(half as u8) {
+            0 => PollFlags::IN | PollFlags::RDHUP,
+            _ => PollFlags::RDHUP,
+        }
     }
 
     /// Tells the peer that our `half` is gone in an orderly way.
@@ -78,7 +100,7 @@ impl Control {
         let _ = rustix::net::send(&self.socket, &[half as u8], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
 
-    /// Readable when the peer says goodbye or is gone.
+    /// Tells of goodbyes and of the peer's end; see [`news`](Control::news).
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
