@@ -209,14 +209,14 @@ macro_rules! mechanisms {
     };
 }
 
-use crate::{Pipe, Shm, Tcp, Uds, UdsSeqpacket};
+use crate::{Mq, Pipe, Tcp, Uds, UdsSeqpacket};
 
 mechanisms! {
     Uds(Uds),
     UdsSeqpacket(UdsSeqpacket),
     Tcp(Tcp),
     Pipe(Pipe),
-    Shm(Shm),
+    Mq(Mq),
 }
 
 fn unknown_scheme(op: &'static str, address: &Address) -> SetupError {

@@ -132,14 +132,19 @@ fn lock_error(path: &Path, kind: SocketType, error: io::Error) -> SetupError {
 
 /// An open-file-description lock on `<socket>.lock`: the kernel releases it with its holder, however that ends.
 #[derive(Debug)]
-struct Lock {
+pub(crate) struct Lock {
     path: PathBuf,
     _file: File,
 }
 
 impl Lock {
+    /// The lock's own file, for its holder to remove.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Takes the lock without waiting; `WouldBlock` when somebody lives who has it.
-    fn take(socket: &Path) -> io::Result<Lock> {
+    pub(crate) fn take(socket: &Path) -> io::Result<Lock> {
         let mut path = socket.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);

@@ -20,6 +20,8 @@ pub mod watchdog;
 macro_rules! for_each_transport {
     ($then:ident) => {
         $then!(uds: ipc_transports::Uds, ""; peek pollable);
+        $then!(mq: ipc_transports::Mq, ""; peek pollable);
+        $then!(mq_spin: ipc_transports::Mq, "wait=spin"; peek pollable);
     };
 }
 
