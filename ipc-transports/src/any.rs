@@ -209,13 +209,14 @@ macro_rules! mechanisms {
     };
 }
 
-use crate::{Mq, Pipe, Tcp, Uds, UdsSeqpacket};
+use crate::{Mq, Pipe, Shm, Tcp, Uds, UdsSeqpacket};
 
 mechanisms! {
     Uds(Uds),
     UdsSeqpacket(UdsSeqpacket),
     Tcp(Tcp),
     Pipe(Pipe),
+    Shm(Shm),
     Mq(Mq),
 }
 

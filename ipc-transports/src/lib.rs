@@ -8,22 +8,30 @@ compile_error!("ipc-transports needs 64-bit little-endian Linux (x86-64 or aarch
 pub use ipc_core::*;
 
 mod any;
+mod atomics;
+mod backing;
+mod bell;
 mod control;
 mod directory;
 mod errno;
 mod features;
 mod fork;
 mod handshake;
+mod memory;
 mod mqueue;
 mod peer;
 mod pipe;
+mod pollset;
 mod rendezvous;
+mod ring;
 mod seqpacket;
+mod shm;
 mod sigpipe;
 mod socket;
 mod stream;
 mod tcp;
 mod uds;
+mod waiting;
 
 pub use any::{
     AnyConnection, AnyListener, AnyMessage, AnyReceiver, AnySender, SCHEMES, check, connect, listen,
@@ -32,6 +40,7 @@ pub use features::{DENY_VARIABLE, Features, feature_list};
 pub use mqueue::{Mq, MqListener, MqOptions, MqReceiver, MqSender, Order};
 pub use pipe::{Pipe, PipeEnd, PipeListener, PipeOptions, PipeReceiver, PipeSender};
 pub use seqpacket::{UdsSeqpacketReceiver, UdsSeqpacketSender};
+pub use shm::{Shm, ShmListener, ShmLoan, ShmMessage, ShmOptions, ShmReceiver, ShmSender, Trust};
 pub use socket::Socket;
 pub use stream::{StreamReceiver, StreamSender};
 pub use tcp::{Open, Tcp, TcpListener, TcpOptions, TcpReceiver, TcpSender};

@@ -1,0 +1,236 @@
+//! What one side of a shared-memory connection writes and the other only reads, and how both reach it.
+//!
+//! ```text
+//! offset   0          64         128        192        256        320        384 ... 4096 ........ 4096 + capacity
+//!          ┌──────────┬──────────┬──────────┬──────────┬──────────┬──────────┬───────┬────────────────────────────┐
+//!          │ identity │ rx state │ tx state │ tx bell  │ rx bell  │ consumed │       │ ring: 64-byte lines        │
+//!          │ 4 × u64  │ u32      │ u32      │ u32      │ u32      │ u64      │       │                            │
+//!          └──────────┴──────────┴──────────┴──────────┴──────────┴──────────┴───────┴────────────────────────────┘
+//! identity  magic, layout, nonce, capacity: compared once at connect, never read again
+//! rx state  is this side's receiver awake, asleep or gone      (read by the peer's sender)
+//! tx state  is this side's sender awake, asleep or gone        (read by the peer's receiver)
+//! tx bell   rung by this side's sender for the peer's receiver (a futex the peer sleeps on)
+//! rx bell   rung by this side's receiver for the peer's sender
+//! consumed  bytes of the peer's ring this side's receiver is done with
+//! ```
+//!
+//! One line each: a word that changes must not drag along a word that somebody else polls.
+//!
+//! Everything above this module is generic over [`Backing`], so that the same ring runs on a sealed memfd, on the heap
+//! between two threads, on memory that answers whatever a hostile peer could write, and inside a loom model.
+#![allow(unsafe_code, reason = "raw access to memory that another process maps")]
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use crate::atomics::Ordering;
+use crate::memory::Memory;
+
+/// Bytes of one cache line, and the grain of the ring.
+pub(crate) const LINE: usize = 64;
+
+/// Offset of the first byte of the ring.
+pub(crate) const DATA: usize = 4096;
+
+/// Bytes of a record before its payload.
+pub(crate) const RECORD_HEADER: usize = 8;
+
+/// Bytes of payload that fit behind the header into one line.
+pub(crate) const LINE_PAYLOAD: usize = LINE - RECORD_HEADER;
+
+/// A shared 32-bit word, by its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Word {
+    /// State of this side's receiver.
+    RxState = LINE,
+    /// State of this side's sender.
+    TxState = 2 * LINE,
+    /// Rung by this side's sender.
+    TxBell = 3 * LINE,
+    /// Rung by this side's receiver.
+    RxBell = 4 * LINE,
+}
+
+/// Offset of `consumed`.
+const CONSUMED: usize = 5 * LINE;
+
+const _: () = assert!(CONSUMED + LINE <= DATA, "control words lie before the ring");
+
+/// Memory with the layout above.
+///
+/// # Safety
+/// Implementors answer every access inside their length, and store only through an exclusive writer's handle.
+pub(crate) unsafe trait Backing {
+    /// Reads a control word.
+    fn load(&self, word: Word, order: Ordering) -> u32;
+    /// Writes a control word; only on the side that owns this memory.
+    fn store(&self, word: Word, value: u32, order: Ordering);
+    /// Reads `consumed` with Acquire: what the reader did before publishing it is done.
+    fn consumed(&self) -> u64;
+    /// Publishes `consumed` with Release; only on the side that owns this memory.
+    fn store_consumed(&self, value: u64);
+
+    /// Reads the commit word at ring offset `at` with Acquire.
+    ///
+    /// # Safety
+    /// `at` is a multiple of [`LINE`] below the capacity.
+    unsafe fn load_commit(&self, at: usize) -> u64;
+
+    /// Writes the commit word at ring offset `at`.
+    ///
+    /// # Safety
+    /// As [`load_commit`](Backing::load_commit), on the side that owns this memory.
+    unsafe fn store_commit(&self, at: usize, value: u64, order: Ordering);
+
+    /// Copies `bytes` to ring offset `at`.
+    ///
+    /// # Safety
+    /// `at + bytes.len()` is at most the capacity; this side owns the memory and the range is not published.
+    unsafe fn write(&self, at: usize, bytes: &[u8]);
+
+    /// Copies `len` bytes from ring offset `at`. With `len` ≤ [`LINE_PAYLOAD`] it always writes `LINE_PAYLOAD` bytes,
+    /// the rest of the record's line: a copy of constant size needs neither a call nor a branch.
+    ///
+    /// # Safety
+    /// `at` is a payload's offset, `at + len` is at most the capacity, and `to` has room for
+    /// `max(len, LINE_PAYLOAD)` bytes.
+    unsafe fn read(&self, at: usize, len: usize, to: *mut u8);
+
+    /// Sleeps until `word` is rung, unless it no longer is `expected`; at most `timeout`. May return early.
+    fn sleep_on(&self, word: Word, expected: u32, timeout: Duration);
+    /// Wakes who sleeps on `word`.
+    fn wake(&self, word: Word);
+}
+
+impl Memory {
+    /// The atomic at `offset`.
+    fn word(&self, word: Word) -> &AtomicU32 {
+        let at = self.base().wrapping_add(word as usize).cast::<u32>();
+        // SAFETY: Memory is at least DATA bytes, page-aligned, mapped as long as `self`, and only accessed atomically.
+        unsafe { AtomicU32::from_ptr(at) }
+    }
+
+    fn wide(&self, offset: usize) -> &AtomicU64 {
+        let at = self.base().wrapping_add(offset).cast::<u64>();
+        debug_assert!(offset.is_multiple_of(8) && offset + 8 <= self.len());
+        // SAFETY: callers keep `offset` aligned and inside the mapping, which lives as long as `self`; commit words and
+        // `consumed` are only accessed atomically while the other side may look at them.
+        unsafe { AtomicU64::from_ptr(at) }
+    }
+}
+
+// SAFETY: every access is at an offset below `len`; only the creating side holds a writable mapping.
+unsafe impl Backing for Memory {
+    #[inline]
+    fn load(&self, word: Word, order: Ordering) -> u32 {
+        self.word(word).load(order)
+    }
+
+    #[inline]
+    fn store(&self, word: Word, value: u32, order: Ordering) {
+        self.word(word).store(value, order);
+    }
+
+    #[inline]
+    fn consumed(&self) -> u64 {
+        // Acquire: pairs with the Release in store_consumed; the reader is done with the bytes before we overwrite them.
+        self.wide(CONSUMED).load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn store_consumed(&self, value: u64) {
+        // Release: pairs with the Acquire in consumed.
+        self.wide(CONSUMED).store(value, Ordering::Release);
+    }
+
+    #[inline]
+    unsafe fn load_commit(&self, at: usize) -> u64 {
+        // Acquire: pairs with the Release of Producer::commit and Producer::publish; the payload is there.
+        self.wide(DATA + at).load(Ordering::Acquire)
+    }
+
+    #[inline]
+    unsafe fn store_commit(&self, at: usize, value: u64, order: Ordering) {
+        self.wide(DATA + at).store(value, order);
+    }
+
+    #[inline]
+    unsafe fn write(&self, at: usize, bytes: &[u8]) {
+        debug_assert!(DATA + at + bytes.len() <= self.len());
+        let to = self.base().wrapping_add(DATA + at);
+        // SAFETY: the caller keeps the range inside the ring; `bytes` is private memory, so the two do not overlap.
+        unsafe { copy_in(bytes.as_ptr(), to, bytes.len()) }
+    }
+
+    #[inline]
+    unsafe fn read(&self, at: usize, len: usize, to: *mut u8) {
+        debug_assert!(DATA + at + len.max(LINE_PAYLOAD) <= self.len());
+        let from = self.base().wrapping_add(DATA + at);
+        if len <= LINE_PAYLOAD {
+            // SAFETY: the rest of the record's line lies inside the ring; the caller has room for it. The peer may be
+            // changing the bytes if it is hostile: they are copied raw, never referred to, and parsed from the copy.
+            unsafe { core::ptr::copy_nonoverlapping(from, to, LINE_PAYLOAD) }
+        } else {
+            // SAFETY: as above, for `len` bytes.
+            unsafe { core::ptr::copy_nonoverlapping(from, to, len) }
+        }
+    }
+
+    fn sleep_on(&self, word: Word, expected: u32, timeout: Duration) {
+        crate::memory::futex_wait(self.word(word), expected, timeout);
+    }
+
+    fn wake(&self, word: Word) {
+        crate::memory::futex_wake(self.word(word));
+    }
+}
+
+/// Copies `len` bytes, small ones eight at a time without a call.
+///
+/// Eight-byte loads on purpose: a caller typically has just written the message field by field, and a load wider than
+/// the store before it stalls until that store has left the store buffer (docs/performance.md, "shm").
+///
+/// # Safety
+/// As [`core::ptr::copy_nonoverlapping`].
+#[inline]
+unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
+    if len > LINE_PAYLOAD {
+        // SAFETY: the caller's contract.
+        return unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
+    }
+    let mut at = 0;
+    while at + 8 <= len {
+        // SAFETY: at + 8 ≤ len.
+        let word = unsafe { from.wrapping_add(at).cast::<u64>().read_unaligned() };
+        // SAFETY: at + 8 ≤ len.
+        unsafe { to.wrapping_add(at).cast::<u64>().write_unaligned(word) };
+        at += 8;
+    }
+    while at < len {
+        // SAFETY: at < len.
+        let byte = unsafe { from.wrapping_add(at).read() };
+        // SAFETY: at < len.
+        unsafe { to.wrapping_add(at).write(byte) };
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_every_small_length_are_exact() {
+        let from: Vec<u8> = (0..=255).collect();
+        for len in 0..130 {
+            for shift in 0..9 {
+                let mut to = vec![0xEE; 160];
+                // SAFETY: shift + len ≤ 138 < both lengths.
+                unsafe { copy_in(from.as_ptr().wrapping_add(shift), to.as_mut_ptr(), len) };
+                assert_eq!(to[..len], from[shift..shift + len]);
+                assert!(to[len..].iter().all(|&byte| byte == 0xEE), "len {len}");
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Anonymous shared memory: a memfd its creator fills, maps and seals, and that the peer checks before it maps it.
+//!
+//! Nothing has a name, so nothing stale is left behind; nothing can shrink, so no access can fault; where one side
+//! writes, the seal `F_SEAL_FUTURE_WRITE` makes the kernel refuse every other writable mapping and every hole punch.
+#![allow(unsafe_code, reason = "maps memory and sleeps on words in it")]
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use ipc_core::{SetupError, SetupErrorKind};
+use rustix::fs::{FallocateFlags, FileType, MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::thread::futex;
+
+use crate::errno::setup_error;
+
+/// Smaller pieces are not worth reading `/proc/meminfo` for.
+const WORTH_ASKING: usize = 16 << 20;
+
+/// Who writes a piece of shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writers {
+    /// Its creator alone; the peer maps it read-only.
+    Creator,
+    /// Both sides.
+    Both,
+}
+
+impl Writers {
+    fn seals(self) -> SealFlags {
+        let size = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        match self {
+            Writers::Creator => size | SealFlags::FUTURE_WRITE,
+            Writers::Both => size,
+        }
+    }
+}
+
+/// A mapped piece of memory. Clones share the mapping; the last one unmaps it.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    base: NonNull<u8>,
+    len: usize,
+    _mapping: Arc<Mapping>,
+}
+
+// SAFETY: `base` stays valid in every thread as long as the mapping lives; how bytes are shared is up to the users, who
+// go through atomics or own the range they touch.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+#[derive(Debug)]
+enum Mapping {
+    Shared {
+        base: NonNull<u8>,
+        len: usize,
+    },
+    #[cfg(test)]
+    Heap {
+        base: NonNull<u8>,
+        layout: std::alloc::Layout,
+    },
+}
+
+// SAFETY: only says where the mapping is.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        match *self {
+            Mapping::Shared { base, len } => {
+                // SAFETY: mapped by `map` with this length, and no `Memory` is left to reach it.
+                let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), len) };
+            }
+            #[cfg(test)]
+            Mapping::Heap { base, layout } => {
+                // SAFETY: allocated by `heap` with this layout.
+                unsafe { std::alloc::dealloc(base.as_ptr(), layout) };
+            }
+        }
+    }
+}
+
+impl Memory {
+    /// Creates `len` bytes of zeroed, resident shared memory, maps them writable and seals the descriptor for handing
+    /// over. `lock` also keeps them from being swapped out (counts against `RLIMIT_MEMLOCK`).
+    ///
+    /// # Errors
+    /// `NoSpace`, `Limit` (descriptors, locked memory), `Unsupported`.
+    pub(crate) fn create(len: usize, writers: Writers, lock: bool) -> Result<(Memory, OwnedFd), SetupError> {
+        const OP: &str = "create shared memory of";
+        let fail = |error: Errno| setup_error(OP, format_args!("{len} bytes"), error);
+        if len >= WORTH_ASKING
+            && let Some(have) = available()
+            && len as u64 > have
+        {
+            let limit = SetupErrorKind::Limit { name: "MemAvailable", need: len as u64, have };
+            return Err(SetupError::new(limit, OP, format_args!("{len} bytes")));
+        }
+        let fd = memfd().map_err(fail)?;
+        rustix::fs::ftruncate(&fd, len as u64).map_err(fail)?;
+        // Without this, running out of memory would be a SIGBUS in the middle of a message.
+        rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, len as u64).map_err(fail)?;
+        let memory = map(fd.as_fd(), len, true).map_err(fail)?;
+        if lock {
+            // SAFETY: the range was just mapped by us.
+            unsafe { rustix::mm::mlock(memory.base.as_ptr().cast(), len) }.map_err(|error| {
+                let have = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+                let limit = SetupErrorKind::Limit {
+                    name: "RLIMIT_MEMLOCK",
+                    need: len as u64,
+                    have: have.unwrap_or(u64::MAX),
+                };
+                SetupError::new(limit, "mlock", format_args!("{len} bytes")).because(error)
+            })?;
+        }
+        rustix::fs::fcntl_add_seals(&fd, writers.seals()).map_err(fail)?;
+        Ok((memory, fd))
+    }
+
+    /// Maps `len` bytes that the peer created and handed over, after checking that it is what it is said to be: a
+    /// memfd of exactly that size, sealed as `writers` demands, so that it can neither shrink nor be written by a third.
+    ///
+    /// # Errors
+    /// `Denied` naming what is wrong with the descriptor; `NoSpace`.
+    pub(crate) fn import(fd: BorrowedFd<'_>, len: usize, writers: Writers) -> Result<Memory, SetupError> {
+        const OP: &str = "import shared memory of";
+        let fail = |error: Errno| setup_error(OP, format_args!("{len} bytes"), error);
+        let deny = |why: String| {
+            Err(SetupError::new(SetupErrorKind::Denied, OP, format_args!("{len} bytes"))
+                .because(std::io::Error::new(std::io::ErrorKind::InvalidData, why)))
+        };
+        let found = rustix::fs::fstat(fd).map_err(fail)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return deny("the peer's descriptor is no memory file".into());
+        }
+        if u64::try_from(found.st_size) != Ok(len as u64) {
+            return deny(format!("the peer's memory has {} bytes", found.st_size));
+        }
+        // Pipes, devices and ordinary files answer EINVAL here; hugetlb and tmpfs files have no seals set.
+        let seals = rustix::fs::fcntl_get_seals(fd).unwrap_or(SealFlags::empty());
+        if !seals.contains(writers.seals()) {
+            return deny(format!(
+                "the peer's memory lacks seals: has {seals:?}, needs {:?}",
+                writers.seals()
+            ));
+        }
+        map(fd, len, writers == Writers::Both).map_err(fail)
+    }
+
+    /// Zeroed private memory, for two threads of one test.
+    #[cfg(test)]
+    pub(crate) fn heap(len: usize) -> Memory {
+        let layout = std::alloc::Layout::from_size_align(len, 4096).unwrap();
+        // SAFETY: the layout's size is not zero.
+        let base = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap();
+        Memory { base, len, _mapping: Arc::new(Mapping::Heap { base, layout }) }
+    }
+
+    /// First byte.
+    #[inline(always)]
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Bytes.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// Bytes the kernel could give out without swapping, from `/proc/meminfo`. `fallocate` itself does not stop there: it
+/// goes on until the out-of-memory killer comes (tried, kernel 6.18).
+fn available() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+fn memfd() -> rustix::io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match rustix::fs::memfd_create("ipc", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Kernels before 6.3 do not know NOEXEC_SEAL; the other two flags stay.
+        Err(Errno::INVAL) => rustix::fs::memfd_create("ipc", flags),
+        done => done,
+    }
+}
+
+/// Maps all of `fd`, every page present from the start.
+fn map(fd: BorrowedFd<'_>, len: usize, writable: bool) -> rustix::io::Result<Memory> {
+    let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+    let base = unsafe {
+        rustix::mm::mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED | MapFlags::POPULATE, fd, 0)
+    }?;
+    let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+    Ok(Memory { base, len, _mapping: Arc::new(Mapping::Shared { base, len }) })
+}
+
+/// `futex(word, FUTEX_WAIT, expected, timeout)`: sleeps unless `word` differs from `expected`; at most `timeout`.
+/// Process-shared: the waker is another process. Returns early on signals; callers look again.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
+    let timeout = futex::Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // EAGAIN: already rung. ETIMEDOUT, EINTR: the caller looks again in any case.
+    let _ = futex::wait(word, futex::Flags::empty(), expected, Some(&timeout));
+}
+
+/// `futex(word, FUTEX_WAKE, 1)`, process-shared.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    let _ = futex::wake(word, futex::Flags::empty(), 1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = 8192;
+
+    fn denied(fd: &OwnedFd, writers: Writers) -> String {
+        let error = Memory::import(fd.as_fd(), LEN, writers).unwrap_err();
+        assert_eq!(error.kind, SetupErrorKind::Denied, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn what_the_creator_writes_the_importer_reads() {
+        let (ours, fd) = Memory::create(LEN, Writers::Creator, false).unwrap();
+        let theirs = Memory::import(fd.as_fd(), LEN, Writers::Creator).unwrap();
+        // SAFETY: offset 100 is inside our writable mapping, which nobody else touches now.
+        unsafe { ours.base().wrapping_add(100).write(7) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { theirs.base().wrapping_add(100).read() }, 7);
+    }
+
+    #[test]
+    fn nobody_can_shrink_grow_punch_or_map_writable_what_one_side_writes() {
+        let (_ours, fd) = Memory::create(LEN, Writers::Creator, false).unwrap();
+        assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
+        assert_eq!(rustix::fs::ftruncate(&fd, 2 * LEN as u64), Err(Errno::PERM));
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        assert_eq!(rustix::fs::fallocate(&fd, punch, 0, 4096), Err(Errno::PERM));
+        assert_eq!(map(fd.as_fd(), LEN, true).unwrap_err(), Errno::PERM);
+        assert_eq!(rustix::fs::fcntl_add_seals(&fd, SealFlags::WRITE), Err(Errno::PERM));
+    }
+
+    #[test]
+    fn memory_that_is_not_what_it_is_said_to_be_is_refused_before_it_is_mapped() {
+        let (_memory, sealed) = Memory::create(2 * LEN, Writers::Creator, false).unwrap();
+        assert!(denied(&sealed, Writers::Creator).contains("16384 bytes"));
+        let (_memory, both) = Memory::create(LEN, Writers::Both, false).unwrap();
+        assert!(denied(&both, Writers::Creator).contains("lacks seals"));
+        assert!(Memory::import(both.as_fd(), LEN, Writers::Both).is_ok());
+        let unsealed = memfd().unwrap();
+        rustix::fs::ftruncate(&unsealed, LEN as u64).unwrap();
+        assert!(denied(&unsealed, Writers::Both).contains("lacks seals"));
+        let (read, _write) = rustix::pipe::pipe().unwrap();
+        assert!(denied(&read, Writers::Both).contains("no memory file"));
+        let zero = OwnedFd::from(std::fs::File::open("/dev/zero").unwrap());
+        assert!(denied(&zero, Writers::Both).contains("no memory file"));
+    }
+
+    #[test]
+    fn more_than_there_is_is_an_error_at_set_up() {
+        let error = Memory::create(1 << 45, Writers::Creator, false).unwrap_err();
+        assert!(matches!(error.kind, SetupErrorKind::Limit { name: "MemAvailable", .. }), "{error}");
+    }
+}

@@ -1,0 +1,392 @@
+//! The ring of one direction: variable-size records in the writer's memory, single producer, single consumer.
+//!
+//! ```text
+//! record, at a multiple of 64 bytes:
+//! offset 0                 8                    8 + len     next multiple of 64
+//!        ┌─────────────────┬────────────────────┬───────────┐
+//!        │ commit word u64 │ payload            │ unused    │
+//!        └─────────────────┴────────────────────┴───────────┘
+//! commit word: bits 63..32  position / 64, low 32 bits         bits 29..0  payload bytes
+//!              bit 31       committed                          bit 30      padding: the next record is at offset 0
+//!              zero         nothing here yet
+//! ```
+//!
+//! * The commit word lies in the message's own line, so a small message moves one cache line between the processes.
+//! * Before a record is published the commit word *behind* it is zeroed: the reader, who goes there next, must not take
+//!   an old payload for a commit word. So at least one line always stays free.
+//! * A record never wraps: where it does not fit before the end of the ring, a padding word sends the reader to offset 0.
+//!   A record is at most half the ring, so an empty ring always has room for it.
+//! * Positions count bytes from the beginning of the connection and never wrap (2^64); offset = position mod capacity.
+//! * The writer keeps its position and the capacity to itself and looks at the peer's `consumed` only when the last
+//!   value it saw leaves no room.
+//!
+//! Nothing read from the peer is believed: each shared word is loaded once and checked against private numbers.
+//! The idea of a commit word in the record is Aeron's (`aeron_rb.h`); moving it into the payload's line, and dropping
+//! the tail index from the latency path, is what halves the lines moved.
+#![allow(unsafe_code, reason = "upholds the ranges that Backing asks for")]
+
+use crate::atomics::Ordering;
+use crate::backing::{Backing, LINE, RECORD_HEADER};
+
+const COMMITTED: u64 = 1 << 31;
+const PADDING: u64 = 1 << 30;
+
+/// Smallest ring in bytes.
+pub(crate) const MIN_CAPACITY: usize = 4096;
+
+/// Largest ring in bytes; a length must fit below the flags of a commit word.
+pub(crate) const MAX_CAPACITY: usize = 1 << 30;
+
+/// Longest message in bytes a ring of `capacity` bytes carries.
+pub(crate) const fn longest_message(capacity: usize) -> usize {
+    capacity / 2 - RECORD_HEADER
+}
+
+/// Bytes a message of `len` bytes takes in the ring.
+#[inline]
+const fn record_size(len: usize) -> u64 {
+    ((len + RECORD_HEADER + LINE - 1) & !(LINE - 1)) as u64
+}
+
+/// The commit word of an empty message at `position`.
+#[inline]
+fn commit_word(position: u64) -> u64 {
+    (position / LINE as u64) << 32 | COMMITTED
+}
+
+/// A place for one record, not published yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Space {
+    /// Position of the record, behind the padding if there is any.
+    start: u64,
+    /// Position behind the record.
+    end: u64,
+}
+
+/// The peer said something that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Corrupt(pub(crate) &'static str);
+
+/// The writing end.
+#[derive(Debug)]
+pub(crate) struct Producer<B> {
+    ours: B,
+    theirs: B,
+    capacity: u64,
+    /// Position of the next record.
+    head: u64,
+    /// The peer's `consumed` as last seen; `consumed ≤ head ≤ consumed + capacity - LINE`.
+    consumed: u64,
+    /// A position whose commit word is known to be zero.
+    cleared: u64,
+    /// Most bytes seen in flight.
+    max_occupancy: u64,
+}
+
+/// Records written behind the published ones: the first one's commit word is held back, and publishing it publishes all.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    first: Option<(u64, u64)>,
+    bytes: u64,
+}
+
+impl Batch {
+    /// Bytes of ring staged so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl<B: Backing> Producer<B> {
+    /// `capacity` is a power of two; `ours` holds that many bytes of ring, all zero.
+    pub(crate) fn new(ours: B, theirs: B, capacity: usize) -> Self {
+        debug_assert!(capacity.is_power_of_two() && capacity <= MAX_CAPACITY);
+        Producer {
+            ours,
+            theirs,
+            capacity: capacity as u64,
+            head: 0,
+            consumed: 0,
+            cleared: 0,
+            max_occupancy: 0,
+        }
+    }
+
+    pub(crate) fn ours(&self) -> &B {
+        &self.ours
+    }
+
+    pub(crate) fn theirs(&self) -> &B {
+        &self.theirs
+    }
+
+    /// Most bytes seen in flight when `consumed` was looked at.
+    pub(crate) fn max_occupancy(&self) -> u64 {
+        self.max_occupancy
+    }
+
+    /// Room for a message of `len` bytes, as far as we know without asking the peer. Takes nothing yet.
+    #[inline]
+    pub(crate) fn reserve(&mut self, len: usize) -> Option<Space> {
+        debug_assert!(len <= longest_message(self.capacity as usize));
+        let size = record_size(len);
+        let room = self.capacity - self.offset(self.head);
+        let start = if size <= room { self.head } else { self.head + room };
+        let end = start + size;
+        if end + LINE as u64 - self.consumed > self.capacity {
+            return None;
+        }
+        // Before the payload, so that the line is on its way while the payload is copied.
+        self.clear(end);
+        Some(Space { start, end })
+    }
+
+    /// Looks how far the peer has come. True if it has come further.
+    pub(crate) fn refresh(&mut self) -> Result<bool, Corrupt> {
+        let consumed = self.theirs.consumed();
+        let progress = consumed.wrapping_sub(self.consumed);
+        self.max_occupancy = self.max_occupancy.max(self.head - self.consumed);
+        if progress > self.head - self.consumed {
+            return Err(Corrupt("it claims to have read what was never written"));
+        }
+        self.consumed = consumed;
+        Ok(progress != 0)
+    }
+
+    /// Whether the peer now leaves room for a message of `len` bytes; believed only after [`refresh`](Producer::refresh).
+    #[inline]
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        let size = record_size(len);
+        let room = self.capacity - self.offset(self.head);
+        let end = self.head + size + if size <= room { 0 } else { room };
+        (end + LINE as u64).wrapping_sub(self.theirs.consumed()) <= self.capacity
+    }
+
+    /// Whether the peer has consumed something since the last [`refresh`](Producer::refresh), or everything.
+    pub(crate) fn theirs_moved(&self) -> bool {
+        let consumed = self.theirs.consumed();
+        consumed != self.consumed || consumed == self.head
+    }
+
+    /// Copies `bytes` into `space`, `at` bytes behind the start of the payload.
+    ///
+    /// # Safety
+    /// `at + bytes.len()` is at most the length `space` was reserved for.
+    #[inline]
+    pub(crate) unsafe fn write(&mut self, space: Space, at: usize, bytes: &[u8]) {
+        let offset = self.offset(space.start) as usize + RECORD_HEADER + at;
+        // SAFETY: the record lies inside the ring, which we own, and is not published.
+        unsafe { self.ours.write(offset, bytes) }
+    }
+
+    /// Ring offset of the payload of `space`.
+    pub(crate) fn payload_offset(&self, space: Space) -> usize {
+        self.offset(space.start) as usize + RECORD_HEADER
+    }
+
+    /// Publishes `space` as a message of `len` bytes, at most what it was reserved for.
+    #[inline]
+    pub(crate) fn commit(&mut self, space: Space, len: usize) {
+        let end = space.start + record_size(len);
+        debug_assert!(end <= space.end);
+        self.clear(end);
+        let word = commit_word(space.start) | len as u64;
+        let start = self.offset(space.start) as usize;
+        if space.start == self.head {
+            // SAFETY: the offset of a position. Release: pairs with the Acquire in Backing::load_commit.
+            unsafe { self.ours.store_commit(start, word, Ordering::Release) };
+        } else {
+            self.commit_behind_padding(start, word);
+        }
+        self.head = end;
+    }
+
+    #[cold]
+    fn commit_behind_padding(&mut self, start: usize, word: u64) {
+        // SAFETY: the offset of a position. Relaxed: the padding word below publishes it.
+        unsafe { self.ours.store_commit(start, word, Ordering::Relaxed) };
+        let padding = commit_word(self.head) | PADDING;
+        // SAFETY: the offset of a position. Release: pairs with the Acquire in Backing::load_commit.
+        unsafe { self.ours.store_commit(self.offset(self.head) as usize, padding, Ordering::Release) };
+    }
+
+    /// Zeroes the commit word where a next record as long as the last one would end, if that is free: the line is then
+    /// ours before the next message is sent, instead of being fetched while it waits. Worth it between messages only.
+    #[inline]
+    pub(crate) fn prepare(&mut self, len: usize) {
+        let size = record_size(len);
+        let end = self.head + size;
+        if self.offset(self.head) + size <= self.capacity
+            && end + LINE as u64 - self.consumed <= self.capacity
+        {
+            self.clear(end);
+        }
+    }
+
+    /// Writes `space` as a message of `len` bytes to be published with `batch`.
+    #[inline]
+    pub(crate) fn stage(&mut self, batch: &mut Batch, space: Space, len: usize) {
+        if space.start != self.head {
+            self.hold_or_store(batch, self.head, commit_word(self.head) | PADDING);
+        }
+        self.hold_or_store(batch, space.start, commit_word(space.start) | len as u64);
+        batch.bytes += space.end - self.head;
+        self.head = space.end;
+    }
+
+    #[inline]
+    fn hold_or_store(&mut self, batch: &mut Batch, position: u64, word: u64) {
+        if batch.first.is_none() {
+            batch.first = Some((position, word));
+        } else {
+            // SAFETY: the offset of a position. Relaxed: the batch's first word publishes it.
+            unsafe { self.ours.store_commit(self.offset(position) as usize, word, Ordering::Relaxed) };
+        }
+    }
+
+    /// Publishes everything staged in `batch`.
+    #[inline]
+    pub(crate) fn publish(&mut self, batch: Batch) {
+        self.clear(self.head);
+        if let Some((position, word)) = batch.first {
+            // SAFETY: the offset of a position. Release: pairs with the Acquire in Backing::load_commit.
+            unsafe { self.ours.store_commit(self.offset(position) as usize, word, Ordering::Release) };
+        }
+    }
+
+    /// Zeroes the commit word at the free position `end`, unless it is known to be zero.
+    #[inline]
+    fn clear(&mut self, end: u64) {
+        if self.cleared != end {
+            self.cleared = end;
+            // SAFETY: the offset of a position. Relaxed: published with the record before it.
+            unsafe { self.ours.store_commit(self.offset(end) as usize, 0, Ordering::Relaxed) };
+        }
+    }
+
+    #[inline]
+    fn offset(&self, position: u64) -> u64 {
+        position & (self.capacity - 1)
+    }
+}
+
+/// A published message in the ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    /// Ring offset of the payload.
+    pub(crate) at: usize,
+    /// Bytes of payload.
+    pub(crate) len: usize,
+    /// Position behind the record.
+    end: u64,
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub(crate) struct Consumer<B> {
+    ours: B,
+    theirs: B,
+    capacity: u64,
+    max_message: u64,
+    /// Position of the next record.
+    tail: u64,
+}
+
+impl<B: Backing> Consumer<B> {
+    /// `capacity` and `max_message` are what the two sides agreed on, `theirs` has that capacity.
+    pub(crate) fn new(ours: B, theirs: B, capacity: usize, max_message: usize) -> Self {
+        debug_assert!(capacity.is_power_of_two() && max_message <= longest_message(capacity));
+        Consumer { ours, theirs, capacity: capacity as u64, max_message: max_message as u64, tail: 0 }
+    }
+
+    pub(crate) fn ours(&self) -> &B {
+        &self.ours
+    }
+
+    pub(crate) fn theirs(&self) -> &B {
+        &self.theirs
+    }
+
+    /// Whether there is something to [`look`](Consumer::look) at. The cheapest question there is, for spinning.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        // SAFETY: the offset of a position.
+        unsafe { self.theirs.load_commit(self.offset()) != 0 }
+    }
+
+    /// The next message, if one is published. Consumes nothing but padding.
+    #[inline]
+    pub(crate) fn look(&mut self) -> Result<Option<Record>, Corrupt> {
+        let offset = self.offset();
+        // SAFETY: the offset of a position.
+        let word = unsafe { self.theirs.load_commit(offset) };
+        if word == 0 {
+            return Ok(None);
+        }
+        self.parse(offset, word)
+    }
+
+    #[inline]
+    fn parse(&mut self, offset: usize, word: u64) -> Result<Option<Record>, Corrupt> {
+        // Any bit that is not a length and not as expected here makes the difference huge.
+        let len = word ^ commit_word(self.tail);
+        if len > self.max_message {
+            return self.parse_padding(len);
+        }
+        let size = record_size(len as usize);
+        if offset as u64 + size > self.capacity {
+            return Err(Corrupt("a record runs over the end of the ring"));
+        }
+        Ok(Some(Record { at: offset + RECORD_HEADER, len: len as usize, end: self.tail + size }))
+    }
+
+    #[cold]
+    fn parse_padding(&mut self, difference: u64) -> Result<Option<Record>, Corrupt> {
+        let offset = self.offset() as u64;
+        if difference != PADDING {
+            return Err(Corrupt("a record's length or tag is impossible"));
+        }
+        if offset == 0 {
+            return Err(Corrupt("a whole ring of padding"));
+        }
+        self.tail += self.capacity - offset;
+        // At offset 0 now, where padding is refused: this goes one level deep.
+        self.look()
+    }
+
+    /// Copies the payload of `record` to `to`.
+    ///
+    /// # Safety
+    /// `to` has room for `max(record.len, LINE_PAYLOAD)` bytes; `record` is the one last looked at.
+    #[inline]
+    pub(crate) unsafe fn read(&self, record: Record, to: *mut u8) {
+        // SAFETY: `look` checked that the record lies inside the ring.
+        unsafe { self.theirs.read(record.at, record.len, to) }
+    }
+
+    /// Steps over `record`, the one last looked at, without telling the peer yet.
+    #[inline]
+    pub(crate) fn advance(&mut self, record: Record) {
+        self.tail = record.end;
+    }
+
+    /// Tells the peer that everything stepped over may be overwritten.
+    #[inline]
+    pub(crate) fn release(&mut self) {
+        self.ours.store_consumed(self.tail);
+    }
+
+    /// Bytes stepped over since the beginning.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.tail
+    }
+
+    #[inline]
+    fn offset(&self) -> usize {
+        (self.tail & (self.capacity - 1)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests;

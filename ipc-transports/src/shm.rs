@@ -1,0 +1,503 @@
+//! `shm`: one ring per direction in sealed, anonymous shared memory.
+//!
+//! Each side creates the memory it writes, one memfd, and hands it over the control socket together with two eventfds;
+//! the peer maps it read-only. So every shared word has one writer, and a hostile peer can only corrupt what it says.
+//! Layout: [`backing`](crate::backing); records: [`ring`](crate::ring); sleeping: [`bell`](crate::bell).
+#![allow(
+    unsafe_code,
+    reason = "the trust option is an unsafe promise of the caller; the identity line is written raw"
+)]
+
+mod receiver;
+mod sender;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipc_core::hello::{Agreed, FLAG_SLEEPER_PAYS, Hello};
+use ipc_core::{
+    Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, RecvError, SendError,
+    SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
+};
+use rustix::event::EventfdFlags;
+
+use crate::backing::{DATA, Word};
+use crate::bell::{Barrier, Sleeper, Waker, WokenBy};
+use crate::control::{self, Control, ControlListener};
+use crate::errno::setup_error;
+use crate::features::{Features, features, unsupported};
+use crate::fork::Owner;
+use crate::handshake::{Greeted, own_hello};
+use crate::memory::{Memory, Writers};
+use crate::pollset::PollSet;
+use crate::ring::{MAX_CAPACITY, MIN_CAPACITY, longest_message};
+use crate::waiting::{SLICE, Waiting};
+
+pub use receiver::{ShmMessage, ShmReceiver};
+pub use sender::{ShmLoan, ShmSender};
+
+/// Bytes of ring per direction unless asked otherwise.
+const DEFAULT_CAPACITY: usize = 1 << 20;
+
+/// First word of the memory.
+const MAGIC: u64 = u64::from_le_bytes(*b"ipc-shm\x01");
+
+/// Changes whenever the picture in `backing.rs` or `ring.rs` does.
+const LAYOUT: u64 = Hello::layout_of("shm/1 line=64 data=4096 commit=tag32,committed31,padding30,len");
+
+/// The shared-memory ring.
+#[derive(Debug)]
+pub struct Shm;
+
+/// Options of `shm`. `None` means "from the address, else the default".
+#[derive(Clone, Debug, Default)]
+pub struct ShmOptions {
+    /// `?capacity=`: bytes of ring this side writes; a power of two from 4096 to 1G; default 1M. Each side chooses its own.
+    pub capacity: Option<usize>,
+    /// `?max_message=`: longest message in bytes; at most, and by default, half the capacity less 8.
+    pub max_message: Option<usize>,
+    /// `?wait=spin|park|adaptive`: what this side does while it waits; default `adaptive`.
+    pub wait: Option<WaitPolicy>,
+    /// `?mlock=true`: keep this side's memory from being swapped out; default false.
+    pub mlock: Option<bool>,
+    /// `?allow_uid=`: a user beside our own who may be at the other end.
+    pub allow_uid: Option<u32>,
+    /// Whether received messages may be lent in place. Cannot be set by an address.
+    pub trust: Trust,
+}
+
+/// Whether the peer is trusted not to change a message it has sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trust(bool);
+
+impl Trust {
+    /// Received messages are lent where they lie in the peer's memory, instead of from a private copy.
+    ///
+    /// # Safety
+    /// The peer must not change a byte of a message between sending it and our dropping it. Every connection made with
+    /// this program's own code at the other end keeps this; a peer that runs other code may not, and then a `&[u8]`
+    /// changes while it is borrowed, which is undefined behaviour.
+    pub const unsafe fn peer() -> Trust {
+        Trust(true)
+    }
+}
+
+impl Options for ShmOptions {
+    fn fill(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
+        match key {
+            "capacity" => OptionError::fill_bytes(&mut self.capacity, key, value),
+            "max_message" => OptionError::fill_bytes(&mut self.max_message, key, value),
+            "wait" => OptionError::fill(&mut self.wait, key, value),
+            "mlock" => OptionError::fill(&mut self.mlock, key, value),
+            "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
+            _ => Err(OptionError::unknown(key, &["capacity", "max_message", "wait", "mlock", "allow_uid"])),
+        }
+    }
+}
+
+/// Options with the defaults filled in and checked.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    capacity: usize,
+    max_message: usize,
+    wait: WaitPolicy,
+    mlock: bool,
+    allow_uid: Option<u32>,
+    trust: bool,
+    features: &'static Features,
+}
+
+impl Settings {
+    fn new(
+        options: &ShmOptions,
+        op: &'static str,
+        target: &dyn std::fmt::Display,
+    ) -> Result<Self, SetupError> {
+        let bad = |what: String| {
+            Err(SetupError::new(SetupErrorKind::BadAddress, op, target)
+                .because(std::io::Error::new(std::io::ErrorKind::InvalidInput, what)))
+        };
+        let capacity = options.capacity.unwrap_or(DEFAULT_CAPACITY);
+        if !capacity.is_power_of_two() || !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
+            return bad(format!("capacity={capacity}: a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}"));
+        }
+        let longest = longest_message(capacity);
+        let max_message = options.max_message.unwrap_or(longest);
+        if max_message > longest {
+            return bad(format!(
+                "max_message={max_message}: a ring of {capacity} bytes carries up to {longest}; use capacity={}",
+                (max_message + 8).checked_next_power_of_two().map_or(MAX_CAPACITY, |half| 2 * half)
+            ));
+        }
+        let features = features(op)?;
+        if !features.seals {
+            return Err(unsupported(
+                op,
+                target,
+                "memfd seals (F_SEAL_FUTURE_WRITE, Linux 5.1) are not available",
+            ));
+        }
+        Ok(Settings {
+            capacity,
+            max_message,
+            wait: options.wait.unwrap_or(WaitPolicy::Adaptive),
+            mlock: options.mlock.unwrap_or(false),
+            allow_uid: options.allow_uid,
+            trust: options.trust.0,
+            features,
+        })
+    }
+
+    fn hello(&self) -> Hello {
+        let pays = self.wait != WaitPolicy::Park && crate::bell::register(self.features);
+        let flags = if pays { FLAG_SLEEPER_PAYS } else { 0 };
+        own_hello(LAYOUT, self.max_message, self.capacity, flags)
+    }
+}
+
+/// What this side brings into a connection.
+#[derive(Debug)]
+struct Side {
+    hello: Hello,
+    memory: Memory,
+    memfd: OwnedFd,
+    /// Rung for our receiver.
+    rx_event: Arc<OwnedFd>,
+    /// Rung for our sender.
+    tx_event: Arc<OwnedFd>,
+}
+
+impl Side {
+    fn new(settings: &Settings, hello: Hello) -> Result<Side, SetupError> {
+        let (memory, memfd) = Memory::create(DATA + settings.capacity, Writers::Creator, settings.mlock)?;
+        let identity = [MAGIC, hello.layout, hello.nonce, hello.capacity];
+        // SAFETY: the first line of memory that nobody else has seen yet.
+        unsafe { memory.base().cast::<[u64; 4]>().write(identity) };
+        Ok(Side { hello, memory, memfd, rx_event: eventfd()?, tx_event: eventfd()? })
+    }
+
+    fn fds(&self) -> [BorrowedFd<'_>; 3] {
+        [self.memfd.as_fd(), self.rx_event.as_fd(), self.tx_event.as_fd()]
+    }
+}
+
+fn eventfd() -> Result<Arc<OwnedFd>, SetupError> {
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map(Arc::new)
+        .map_err(|error| setup_error("create", "an eventfd", error))
+}
+
+/// What the peer brought, checked.
+#[derive(Debug)]
+struct Theirs {
+    memory: Memory,
+    rx_event: Arc<OwnedFd>,
+    tx_event: Arc<OwnedFd>,
+}
+
+impl Theirs {
+    fn import(
+        greeted: Greeted,
+        op: &'static str,
+        target: &dyn std::fmt::Display,
+    ) -> Result<Theirs, SetupError> {
+        let deny = |why: &str| {
+            SetupError::new(SetupErrorKind::Denied, op, target)
+                .because(std::io::Error::new(std::io::ErrorKind::InvalidData, why))
+        };
+        let hello = greeted.hello;
+        let capacity = usize::try_from(hello.capacity)
+            .ok()
+            .filter(|capacity| capacity.is_power_of_two() && (MIN_CAPACITY..=MAX_CAPACITY).contains(capacity))
+            .ok_or_else(|| deny("the peer's capacity is no power of two from 4096 to 1G"))?;
+        let [memfd, rx_event, tx_event]: [OwnedFd; 3] = greeted
+            .fds
+            .try_into()
+            .map_err(|_| deny("the peer did not hand over one memory and two eventfds"))?;
+        if !(is_eventfd(&rx_event) && is_eventfd(&tx_event)) {
+            return Err(deny("the peer's bells are no non-blocking eventfds"));
+        }
+        let memory = Memory::import(memfd.as_fd(), DATA + capacity, Writers::Creator)?;
+        // SAFETY: the mapping is at least a page long; the words are copied, then judged.
+        let identity = unsafe { memory.base().cast::<[u64; 4]>().read_volatile() };
+        if identity != [MAGIC, hello.layout, hello.nonce, hello.capacity] {
+            return Err(deny("the peer's memory belongs to another connection"));
+        }
+        Ok(Theirs { memory, rx_event: Arc::new(rx_event), tx_event: Arc::new(tx_event) })
+    }
+}
+
+/// Whether writing to `fd` rings and never blocks: a pipe, say, could be full.
+fn is_eventfd(fd: &OwnedFd) -> bool {
+    use std::os::fd::AsRawFd;
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    // Without /proc the kernel still tells files, pipes and sockets (they have a type) from anonymous inodes (none).
+    let anonymous = match link {
+        Ok(name) => name.as_os_str() == "anon_inode:[eventfd]",
+        Err(_) => rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_mode & 0o170_000 == 0),
+    };
+    anonymous && rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
+}
+
+fn connected(
+    settings: &Settings,
+    ours: Side,
+    theirs: Theirs,
+    their_hello: &Hello,
+    agreed: &Agreed,
+    control: Control,
+    peer: PeerInfo,
+) -> Result<Connection<ShmSender, ShmReceiver>, SetupError> {
+    let longest = longest_message(ours.memory.len() - DATA).min(longest_message(theirs.memory.len() - DATA));
+    let max_message = usize::try_from(agreed.max_message).unwrap_or(usize::MAX).min(longest);
+    let barrier = if ours.hello.flags & their_hello.flags & FLAG_SLEEPER_PAYS != 0 {
+        Barrier::Sleeper
+    } else {
+        Barrier::Both
+    };
+    let control = Arc::new(control);
+    let half = |state, their_state, bell, their_bell, event, their_event| Half {
+        sleeper: Sleeper::new(state, their_bell, barrier),
+        waker: Waker::new(bell, their_state, barrier, Some(their_event)),
+        waiting: Waiting::new(settings.wait, agreed.share_one_cpu),
+        owner: Owner::here(),
+        broken: None,
+        control: Arc::clone(&control),
+        event,
+        poll: PollSet::default(),
+        armed: false,
+        vain: 0,
+        asked: Instant::now(),
+    };
+    let tx = half(Word::TxState, Word::RxState, Word::TxBell, Word::RxBell, ours.tx_event, theirs.rx_event);
+    let rx = half(Word::RxState, Word::TxState, Word::RxBell, Word::TxBell, ours.rx_event, theirs.tx_event);
+    let effective = vec![
+        ("capacity", (ours.memory.len() - DATA) as u64),
+        ("peer_capacity", (theirs.memory.len() - DATA) as u64),
+        ("max_message", max_message as u64),
+    ];
+    let ring = Ring { ours: ours.memory, theirs: theirs.memory, max_message };
+    let tx = ShmSender::new(ring.clone(), tx);
+    let rx = ShmReceiver::new(ring, rx, settings.trust);
+    Ok(Connection::new(tx, rx, peer, effective))
+}
+
+/// Both memories of a connection, as one half sees them.
+#[derive(Clone, Debug)]
+struct Ring {
+    ours: Memory,
+    theirs: Memory,
+    max_message: usize,
+}
+
+/// Why a half cannot be used any more. Sticky.
+#[derive(Clone, Copy, Debug)]
+enum Broken {
+    Closed,
+    PeerDied,
+    Corrupt(&'static str),
+}
+
+impl From<Broken> for SendError {
+    fn from(broken: Broken) -> SendError {
+        match broken {
+            Broken::Closed => SendError::Closed,
+            Broken::PeerDied => SendError::PeerDied,
+            Broken::Corrupt(what) => SendError::Corrupt { what },
+        }
+    }
+}
+
+impl From<Broken> for RecvError {
+    fn from(broken: Broken) -> RecvError {
+        match broken {
+            Broken::Closed => RecvError::Closed,
+            Broken::PeerDied => RecvError::PeerDied { partial_bytes: 0 },
+            Broken::Corrupt(what) => RecvError::Corrupt { what },
+        }
+    }
+}
+
+/// What sender and receiver have in common.
+#[derive(Debug)]
+struct Half {
+    sleeper: Sleeper,
+    waker: Waker,
+    waiting: Waiting,
+    owner: Owner,
+    broken: Option<Broken>,
+    control: Arc<Control>,
+    /// Rung by the peer while we wait in an event loop.
+    event: Arc<OwnedFd>,
+    poll: PollSet,
+    armed: bool,
+    /// Calls with [`Wait::Never`] in a row that found nothing.
+    vain: u32,
+    /// When such calls last asked whether the peer lives.
+    asked: Instant,
+}
+
+impl Half {
+    #[inline]
+    fn is_unusable(&self) -> bool {
+        self.owner.is_forked() | self.broken.is_some()
+    }
+
+    /// The peer broke the protocol: it gets no more from us, and we take no more from it.
+    #[cold]
+    fn corrupt(&mut self, ours: &Memory, what: &'static str) -> Broken {
+        self.sleeper.leave(ours);
+        self.breaks(Broken::Corrupt(what))
+    }
+
+    /// From now on this half is unusable for the first reason it was given.
+    #[cold]
+    fn breaks(&mut self, how: Broken) -> Broken {
+        *self.broken.get_or_insert(how)
+    }
+
+    /// Counts a fruitless call with [`Wait::Never`]; true when it is time to ask whether the peer still lives. The clock
+    /// is read for every eighth only: a busy poller should not pay more for asking than for looking.
+    fn polls_in_vain(&mut self) -> bool {
+        self.vain = self.vain.wrapping_add(1);
+        if !self.vain.is_multiple_of(8) {
+            return false;
+        }
+        let now = Instant::now();
+        let due = now - self.asked >= SLICE;
+        if due {
+            self.asked = now;
+        }
+        due
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.poll.fd(self.event.as_fd())
+    }
+
+    /// Announces that this half waits in an event loop. Look once more after this.
+    fn arm(&mut self, ours: &Memory) -> std::io::Result<()> {
+        self.poll.ensure(self.event.as_fd(), &self.control)?;
+        self.armed = true;
+        self.sleeper.announce(ours, WokenBy::Eventfd);
+        Ok(())
+    }
+
+    /// Takes the announcement back and silences the bell.
+    fn disarm(&mut self, ours: &Memory) {
+        if !std::mem::take(&mut self.armed) || self.owner.is_forked() {
+            return;
+        }
+        self.sleeper.awake(ours);
+        let mut count = [0u8; 8];
+        if rustix::io::read(&*self.event, &mut count).is_err() {
+            // It was not the bell that woke us: maybe the peer is gone. The next look in vain asks.
+            self.vain = 7;
+            self.asked = self.asked.checked_sub(SLICE).unwrap_or(self.asked);
+        }
+    }
+}
+
+/// Accepts `shm` connections at one address.
+#[derive(Debug)]
+pub struct ShmListener {
+    control: ControlListener,
+    settings: Settings,
+}
+
+impl Listener for ShmListener {
+    type Tx = ShmSender;
+    type Rx = ShmReceiver;
+
+    fn accept(&mut self, wait: Wait) -> Result<Connection<ShmSender, ShmReceiver>, SetupError> {
+        let settings = self.settings;
+        let address = self.control.address().clone();
+        let (control, peer, (ours, theirs, their_hello, agreed)) = self.control.accept(
+            wait,
+            || settings.hello(),
+            |hello, greeted, agreed| {
+                let their_hello = greeted.hello;
+                let theirs = Theirs::import(greeted, "accept on", &address)?;
+                let ours = Side::new(&settings, *hello)?;
+                let fds = ours.fds().map(|fd| fd.try_clone_to_owned());
+                let fds = fds.into_iter().collect::<std::io::Result<Vec<_>>>().map_err(|error| {
+                    let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::MFILE);
+                    setup_error("accept on", &address, errno)
+                })?;
+                Ok((fds, (ours, theirs, their_hello, agreed)))
+            },
+        )?;
+        connected(&settings, ours, theirs, &their_hello, &agreed, control, peer)
+    }
+
+    fn address(&self) -> &Address {
+        self.control.address()
+    }
+}
+
+impl Transport for Shm {
+    const NAME: &'static str = "shm";
+    type Options = ShmOptions;
+    type Tx = ShmSender;
+    type Rx = ShmReceiver;
+    type Listener = ShmListener;
+
+    fn listen(at: &Address, options: &ShmOptions) -> Result<ShmListener, SetupError> {
+        let settings = Settings::new(&options.resolved(at)?, "listen on", at)?;
+        let control = ControlListener::bind(at, settings.allow_uid.as_slice(), settings.features)?;
+        Ok(ShmListener { control, settings })
+    }
+
+    fn connect(
+        to: &Address,
+        options: &ShmOptions,
+        wait: Wait,
+    ) -> Result<Connection<ShmSender, ShmReceiver>, SetupError> {
+        const OP: &str = "connect to";
+        let settings = Settings::new(&options.resolved(to)?, OP, to)?;
+        let ours = Side::new(&settings, settings.hello())?;
+        let allowed = settings.allow_uid.as_slice();
+        let (control, greeted, agreed) =
+            control::connect(to, allowed, settings.features, &ours.hello, &ours.fds(), wait)?;
+        let (their_hello, peer) = (greeted.hello, greeted.peer);
+        let theirs = Theirs::import(greeted, OP, to)?;
+        connected(&settings, ours, theirs, &their_hello, &agreed, control, peer)
+    }
+
+    fn pair(options: &ShmOptions) -> Result<Pair<Self>, SetupError> {
+        let settings = Settings::new(options, "pair", &"of shm")?;
+        let (one, other, peer) = control::pair(settings.features)?;
+        let (left, right) =
+            (Side::new(&settings, settings.hello())?, Side::new(&settings, settings.hello())?);
+        let agreed = left
+            .hello
+            .agree(&right.hello, ipc_core::hello::PROTOCOL)
+            .map_err(|kind| SetupError::new(kind, "pair", "of shm"))?;
+        let seen = |side: &Side| Theirs {
+            memory: side.memory.clone(),
+            rx_event: Arc::clone(&side.rx_event),
+            tx_event: Arc::clone(&side.tx_event),
+        };
+        let (of_left, of_right) = (seen(&left), seen(&right));
+        let (left_hello, right_hello) = (left.hello, right.hello);
+        Ok((
+            connected(&settings, left, of_right, &right_hello, &agreed, one, peer)?,
+            connected(&settings, right, of_left, &left_hello, &agreed, other, peer)?,
+        ))
+    }
+
+    fn capabilities() -> Capabilities {
+        Capabilities {
+            max_clients: None,
+            max_message: longest_message(DEFAULT_CAPACITY),
+            loan: true,
+            peek: true,
+            pollable: true,
+            priorities: 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! The receiving half of `shm`.
+#![allow(
+    unsafe_code,
+    reason = "copies out of the peer's ring; lends it in place where the caller vouched for the peer"
+)]
+
+use std::ops::Deref;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use ipc_core::{Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, Stats, Wait};
+
+use super::{Broken, Half, Ring};
+use crate::backing::{DATA, LINE_PAYLOAD};
+use crate::bell::WokenBy;
+use crate::memory::Memory;
+use crate::ring::{Consumer, Corrupt, Record};
+use crate::waiting::{Site, Stopped};
+
+/// The receiving half of a shared-memory connection.
+#[derive(Debug)]
+pub struct ShmReceiver {
+    ring: Consumer<Memory>,
+    half: Half,
+    /// The peer changes no published byte: messages may be lent where they lie.
+    trusted: bool,
+    /// Room for one message, where an untrusted peer's are copied before they are lent.
+    copy: Vec<u8>,
+    /// Ring position at which the peer's sender was last looked after.
+    rung_at: u64,
+    /// Bytes of ring to be freed before a sleeping sender is woken: it should find room for more than one message.
+    ring_every: u64,
+    stats: Stats,
+}
+
+impl ShmReceiver {
+    pub(super) fn new(ring: Ring, half: Half, trusted: bool) -> Self {
+        let capacity = ring.theirs.len() - DATA;
+        let copy = if trusted { 0 } else { ring.max_message.max(LINE_PAYLOAD) };
+        ShmReceiver {
+            ring: Consumer::new(ring.ours, ring.theirs, capacity, ring.max_message),
+            half,
+            trusted,
+            copy: Vec::with_capacity(copy),
+            rung_at: 0,
+            ring_every: capacity as u64 / 8,
+            stats: Stats::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn control(&self) -> &std::sync::Arc<crate::control::Control> {
+        &self.half.control
+    }
+
+    /// The next message; waits for it.
+    #[inline]
+    fn next(&mut self, wait: Wait) -> Result<Record, RecvError> {
+        if self.half.is_unusable() {
+            return Err(self.refusal());
+        }
+        match self.ring.look() {
+            Ok(Some(record)) => Ok(record),
+            Ok(None) => self.wait_for_record(wait),
+            Err(corrupt) => Err(self.corrupt(corrupt)),
+        }
+    }
+
+    #[cold]
+    fn refusal(&mut self) -> RecvError {
+        match (self.half.broken, self.half.owner.is_forked()) {
+            (Some(broken), false) => broken.into(),
+            _ => RecvError::Forked,
+        }
+    }
+
+    #[cold]
+    fn corrupt(&mut self, Corrupt(what): Corrupt) -> RecvError {
+        self.half.corrupt(self.ring.ours(), what).into()
+    }
+
+    #[inline(never)]
+    fn wait_for_record(&mut self, wait: Wait) -> Result<Record, RecvError> {
+        if self.rung_at != self.ring.position() {
+            self.wake();
+        }
+        loop {
+            let waiting = self.half.waiting;
+            match waiting.until_ready(&mut ForRecord(self), wait) {
+                Ok(()) => {}
+                Err(Stopped::Failed(error)) => return Err(error),
+                Err(Stopped::TimeUp) if wait == Wait::Never => {
+                    self.stats.would_block += 1;
+                    if self.half.polls_in_vain() {
+                        ForRecord(self).check_peer()?;
+                    }
+                    return Err(RecvError::Empty);
+                }
+                Err(Stopped::TimeUp) => return Err(RecvError::TimedOut),
+            }
+            match self.ring.look() {
+                Ok(Some(record)) => return Ok(record),
+                // Padding whose record is missing: only a hostile peer does that; keep waiting, it may yet come.
+                Ok(None) => {}
+                Err(corrupt) => return Err(self.corrupt(corrupt)),
+            }
+        }
+    }
+
+    /// Steps over `record` and frees its space.
+    #[inline]
+    fn consume(&mut self, record: Record) {
+        self.ring.advance(record);
+        self.stats.messages += 1;
+        self.stats.bytes += record.len as u64;
+        self.release();
+    }
+
+    #[inline]
+    fn release(&mut self) {
+        self.ring.release();
+        if self.ring.position() - self.rung_at >= self.ring_every
+            || self.half.waker.peer_polls(self.ring.theirs())
+        {
+            self.wake();
+        }
+    }
+
+    /// Wakes the peer's sender if it sleeps.
+    fn wake(&mut self) {
+        self.rung_at = self.ring.position();
+        if self.half.waker.peer_sleeps(self.ring.theirs()) {
+            let rang = self.half.waker.ring(self.ring.ours(), self.ring.theirs());
+            self.stats.wakes += u64::from(rang);
+        }
+    }
+
+    /// The bytes of `record` where they lie.
+    ///
+    /// # Safety
+    /// The peer does not change them as long as they are borrowed.
+    #[inline]
+    unsafe fn in_place(&self, record: Record) -> &[u8] {
+        let start = self.ring.theirs().base().wrapping_add(DATA + record.at);
+        // SAFETY: `look` checked that the record lies inside the mapping; the caller says that nobody changes it.
+        unsafe { std::slice::from_raw_parts(start, record.len) }
+    }
+
+    /// Copies `record` into our own memory.
+    #[inline]
+    fn copied(&mut self, record: Record) -> &[u8] {
+        self.copy.clear();
+        // SAFETY: the buffer was made with room for the longest message and at least LINE_PAYLOAD bytes, and `look`
+        // refuses longer ones.
+        unsafe { self.ring.read(record, self.copy.as_mut_ptr()) };
+        // SAFETY: `read` wrote at least `len` bytes.
+        unsafe { self.copy.set_len(record.len) };
+        &self.copy
+    }
+}
+
+impl Receiver for ShmReceiver {
+    #[inline]
+    fn recv_with(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
+        buf.clear();
+        let record = self.next(wait)?;
+        buf.reserve(record.len.max(LINE_PAYLOAD));
+        // SAFETY: there is room for max(len, LINE_PAYLOAD) bytes, and `record` is the one just looked at.
+        unsafe { self.ring.read(record, buf.as_mut_ptr()) };
+        // SAFETY: `read` wrote at least `len` bytes.
+        unsafe { buf.set_len(record.len) };
+        self.consume(record);
+        Ok(record.len)
+    }
+
+    #[inline]
+    fn recv_each<F: FnMut(&[u8])>(
+        &mut self,
+        limit: usize,
+        wait: Wait,
+        mut each: F,
+    ) -> Result<usize, RecvError> {
+        if limit == 0 {
+            return Ok(0);
+        }
+        let mut record = self.next(wait)?;
+        let mut taken = 0;
+        loop {
+            self.ring.advance(record);
+            self.stats.bytes += record.len as u64;
+            if self.trusted {
+                // SAFETY: the caller of `Trust::peer` vouched for it; the space is released below, after `each`.
+                each(unsafe { self.in_place(record) });
+            } else {
+                each(self.copied(record));
+            }
+            taken += 1;
+            if taken == limit {
+                break;
+            }
+            if self.ring.position() - self.rung_at >= self.ring_every {
+                self.release();
+            }
+            match self.ring.look() {
+                Ok(Some(next)) => record = next,
+                Ok(None) => break,
+                Err(Corrupt(what)) => {
+                    self.half.corrupt(self.ring.ours(), what);
+                    break;
+                }
+            }
+        }
+        self.stats.messages += taken as u64;
+        self.release();
+        Ok(taken)
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+impl Drop for ShmReceiver {
+    fn drop(&mut self) {
+        // A forked child's copy must not say goodbye for its parent.
+        if !self.half.owner.is_forked() {
+            self.half.sleeper.leave(self.ring.ours());
+            self.wake();
+        }
+    }
+}
+
+/// Waiting for a message.
+struct ForRecord<'a>(&'a mut ShmReceiver);
+
+impl ForRecord<'_> {
+    fn over(&mut self, how: Broken) -> Result<(), RecvError> {
+        // What was published before the end comes first.
+        if self.0.ring.is_ready() {
+            return Ok(());
+        }
+        Err(self.0.half.breaks(how).into())
+    }
+}
+
+impl Site for ForRecord<'_> {
+    type Error = RecvError;
+
+    #[inline]
+    fn is_ready(&self) -> bool {
+        self.0.ring.is_ready()
+    }
+
+    fn check(&mut self) -> Result<(), RecvError> {
+        if self.0.half.waker.peer_left(self.0.ring.theirs()) {
+            return self.over(Broken::Closed);
+        }
+        Ok(())
+    }
+
+    fn check_peer(&mut self) -> Result<(), RecvError> {
+        let gone = self.0.half.control.peer_gone();
+        self.check()?;
+        if gone { self.over(Broken::PeerDied) } else { Ok(()) }
+    }
+
+    fn park(&mut self, slice: Duration) {
+        let rx = &mut *self.0;
+        let sample = rx.half.sleeper.sample(rx.ring.theirs());
+        rx.half.sleeper.announce(rx.ring.ours(), WokenBy::Futex);
+        if !rx.ring.is_ready() && !rx.half.waker.peer_left(rx.ring.theirs()) {
+            rx.stats.parks += 1;
+            rx.half.sleeper.sleep(rx.ring.theirs(), sample, slice);
+        }
+        rx.half.sleeper.awake(rx.ring.ours());
+    }
+}
+
+/// A received message, lent by [`PeekReceiver::take`]: in place where the peer is trusted, else a private copy.
+#[derive(Debug)]
+pub struct ShmMessage<'a> {
+    rx: &'a mut ShmReceiver,
+    record: Record,
+}
+
+impl PeekReceiver for ShmReceiver {
+    type Message<'a> = ShmMessage<'a>;
+
+    #[inline]
+    fn ready(&mut self, wait: Wait) -> Result<(), RecvError> {
+        self.next(wait).map(|_| ())
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<ShmMessage<'_>> {
+        if self.half.is_unusable() {
+            return None;
+        }
+        // Corrupt shows in the next `ready`, which looks at the same place.
+        let record = self.ring.look().ok().flatten()?;
+        if !self.trusted {
+            self.copied(record);
+        }
+        Some(ShmMessage { rx: self, record })
+    }
+}
+
+impl Deref for ShmMessage<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        if self.rx.trusted {
+            // SAFETY: the caller of `Trust::peer` vouched that the peer changes no published byte before it is released,
+            // which is when `self` is dropped.
+            return unsafe { self.rx.in_place(self.record) };
+        }
+        &self.rx.copy
+    }
+}
+
+impl Drop for ShmMessage<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.rx.consume(self.record);
+    }
+}
+
+impl Pollable for ShmReceiver {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.half.fd()
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Readable
+    }
+
+    fn arm(&mut self) -> std::io::Result<Armed> {
+        self.half.arm(self.ring.ours())?;
+        if self.ring.is_ready() || self.half.waker.peer_left(self.ring.theirs()) {
+            self.disarm();
+            return Ok(Armed::Ready);
+        }
+        Ok(Armed::MaySleep)
+    }
+
+    fn disarm(&mut self) {
+        self.half.disarm(self.ring.ours());
+    }
+}

@@ -1,0 +1,329 @@
+//! The sending half of `shm`.
+#![allow(unsafe_code, reason = "writes in place into its own ring")]
+
+use std::io::IoSlice;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use ipc_core::{Armed, Interest, Loan, LoanSender, Pollable, SendError, Sender, Stats, Wait};
+
+use super::{Broken, Half, Ring};
+use crate::backing::DATA;
+use crate::bell::WokenBy;
+use crate::memory::Memory;
+use crate::ring::{Batch, Corrupt, Producer, Space};
+use crate::waiting::{Site, Stopped};
+
+/// Ring bytes after which a batch is published although more is to come: the receiver should not wait for the last
+/// message before it can begin with the first.
+const PUBLISH_AFTER: u64 = 32 * 1024;
+
+/// The sending half of a shared-memory connection.
+#[derive(Debug)]
+pub struct ShmSender {
+    ring: Producer<Memory>,
+    max_message: usize,
+    half: Half,
+    stats: Stats,
+}
+
+impl ShmSender {
+    pub(super) fn new(ring: Ring, half: Half) -> Self {
+        let capacity = ring.ours.len() - DATA;
+        ShmSender {
+            ring: Producer::new(ring.ours, ring.theirs, capacity),
+            max_message: ring.max_message,
+            half,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Room for a message of `len` bytes.
+    #[inline]
+    fn space(&mut self, len: usize, wait: Wait) -> Result<Space, SendError> {
+        if self.half.is_unusable() || len > self.max_message || self.half.waker.peer_left(self.ring.theirs())
+        {
+            return Err(self.refusal(len));
+        }
+        match self.ring.reserve(len) {
+            Some(space) => Ok(space),
+            None => self.wait_for_space(len, wait),
+        }
+    }
+
+    #[cold]
+    fn refusal(&mut self, len: usize) -> SendError {
+        if self.half.owner.is_forked() {
+            return SendError::Forked;
+        }
+        if len > self.max_message {
+            return SendError::TooLong { len, max: self.max_message };
+        }
+        self.half.breaks(Broken::Closed).into()
+    }
+
+    #[cold]
+    fn wait_for_space(&mut self, len: usize, wait: Wait) -> Result<Space, SendError> {
+        if let Some(space) = self.refreshed(len)? {
+            return Ok(space);
+        }
+        if wait != Wait::Never {
+            self.stats.full_waits += 1;
+        }
+        loop {
+            let waiting = self.half.waiting;
+            match waiting.until_ready(&mut ForSpace { tx: self, len }, wait) {
+                Ok(()) => {}
+                Err(Stopped::Failed(error)) => return Err(error),
+                Err(Stopped::TimeUp) if wait == Wait::Never => {
+                    self.stats.would_block += 1;
+                    if self.half.polls_in_vain() {
+                        ForSpace { tx: self, len }.check_peer()?;
+                    }
+                    return Err(SendError::Full);
+                }
+                Err(Stopped::TimeUp) => return Err(SendError::TimedOut),
+            }
+            if let Some(space) = self.refreshed(len)? {
+                return Ok(space);
+            }
+        }
+    }
+
+    fn refreshed(&mut self, len: usize) -> Result<Option<Space>, SendError> {
+        match self.ring.refresh() {
+            Ok(_) => Ok(self.ring.reserve(len)),
+            Err(Corrupt(what)) => Err(self.half.corrupt(self.ring.ours(), what).into()),
+        }
+    }
+
+    #[inline]
+    fn commit(&mut self, space: Space, len: usize) {
+        self.ring.commit(space, len);
+        self.stats.messages += 1;
+        self.stats.bytes += len as u64;
+        self.wake();
+        self.ring.prepare(len);
+    }
+
+    /// Wakes the peer's receiver if it sleeps.
+    #[inline]
+    fn wake(&mut self) {
+        if self.half.waker.peer_sleeps(self.ring.theirs()) {
+            let rang = self.half.waker.ring(self.ring.ours(), self.ring.theirs());
+            self.stats.wakes += u64::from(rang);
+        }
+    }
+}
+
+impl Sender for ShmSender {
+    #[inline]
+    fn send_with(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
+        if let [message] = parts {
+            let space = self.space(message.len(), wait)?;
+            // SAFETY: `space` was reserved for just this length.
+            unsafe { self.ring.write(space, 0, message) };
+            self.commit(space, message.len());
+            return Ok(());
+        }
+        let len = parts.iter().map(|part| part.len()).sum();
+        let space = self.space(len, wait)?;
+        let mut at = 0;
+        for part in parts {
+            // SAFETY: at + part.len() ≤ len, for which `space` was reserved.
+            unsafe { self.ring.write(space, at, part) };
+            at += part.len();
+        }
+        self.commit(space, len);
+        Ok(())
+    }
+
+    #[inline]
+    fn send_batch(&mut self, messages: &[IoSlice<'_>], wait: Wait) -> Result<usize, SendError> {
+        let Some(first) = messages.first() else { return Ok(0) };
+        let mut space = self.space(first.len(), wait)?;
+        let mut batch = Batch::default();
+        let mut taken = 0;
+        loop {
+            let message = &messages[taken];
+            // SAFETY: `space` was reserved for just this length.
+            unsafe { self.ring.write(space, 0, message) };
+            self.ring.stage(&mut batch, space, message.len());
+            self.stats.bytes += message.len() as u64;
+            taken += 1;
+            let Some(next) = messages.get(taken) else { break };
+            if next.len() > self.max_message {
+                break;
+            }
+            if batch.bytes() >= PUBLISH_AFTER {
+                self.ring.publish(std::mem::take(&mut batch));
+                self.wake();
+            }
+            match self.ring.reserve(next.len()) {
+                Some(found) => space = found,
+                None => match self.refreshed(next.len()) {
+                    Ok(Some(found)) => space = found,
+                    // Full, or a failure that is kept for the next call.
+                    _ => break,
+                },
+            }
+        }
+        self.ring.publish(batch);
+        self.stats.messages += taken as u64;
+        self.wake();
+        Ok(taken)
+    }
+
+    #[inline]
+    fn max_message(&self) -> usize {
+        self.max_message
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = self.stats;
+        stats.max_occupancy_bytes = self.ring.max_occupancy();
+        stats
+    }
+}
+
+impl Drop for ShmSender {
+    fn drop(&mut self) {
+        // A forked child's copy must not say goodbye for its parent.
+        if !self.half.owner.is_forked() {
+            self.half.sleeper.leave(self.ring.ours());
+            self.wake();
+        }
+    }
+}
+
+/// Waiting for room.
+struct ForSpace<'a> {
+    tx: &'a mut ShmSender,
+    len: usize,
+}
+
+impl Site for ForSpace<'_> {
+    type Error = SendError;
+
+    #[inline]
+    fn is_ready(&self) -> bool {
+        self.tx.ring.has_room(self.len)
+    }
+
+    fn check(&mut self) -> Result<(), SendError> {
+        if self.tx.half.waker.peer_left(self.tx.ring.theirs()) {
+            return Err(self.tx.half.breaks(Broken::Closed).into());
+        }
+        Ok(())
+    }
+
+    fn check_peer(&mut self) -> Result<(), SendError> {
+        let gone = self.tx.half.control.peer_gone();
+        self.check()?;
+        if gone {
+            return Err(self.tx.half.breaks(Broken::PeerDied).into());
+        }
+        Ok(())
+    }
+
+    fn park(&mut self, slice: Duration) {
+        let (ours, theirs) = (self.tx.ring.ours(), self.tx.ring.theirs());
+        let sample = self.tx.half.sleeper.sample(theirs);
+        self.tx.half.sleeper.announce(ours, WokenBy::Futex);
+        if !self.is_ready() && !self.tx.half.waker.peer_left(self.tx.ring.theirs()) {
+            self.tx.stats.parks += 1;
+            self.tx.half.sleeper.sleep(self.tx.ring.theirs(), sample, slice);
+        }
+        self.tx.half.sleeper.awake(self.tx.ring.ours());
+    }
+}
+
+/// Space in the ring for one message, lent by [`LoanSender::loan`].
+#[derive(Debug)]
+pub struct ShmLoan<'a> {
+    tx: &'a mut ShmSender,
+    space: Space,
+    len: usize,
+}
+
+impl LoanSender for ShmSender {
+    type Loan<'a> = ShmLoan<'a>;
+
+    #[inline]
+    fn loan(&mut self, len: usize, wait: Wait) -> Result<ShmLoan<'_>, SendError> {
+        let space = self.space(len, wait)?;
+        Ok(ShmLoan { tx: self, space, len })
+    }
+}
+
+impl ShmLoan<'_> {
+    #[inline]
+    fn start(&self) -> *mut u8 {
+        self.tx.ring.ours().base().wrapping_add(DATA + self.tx.ring.payload_offset(self.space))
+    }
+}
+
+impl Deref for ShmLoan<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `space` has `len` bytes inside our own mapping, initialised since the memory began as zeros; only we
+        // can write them (the peer's mapping is read-only and sealed so), and the borrow of `tx` keeps us from it.
+        unsafe { std::slice::from_raw_parts(self.start(), self.len) }
+    }
+}
+
+impl DerefMut for ShmLoan<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; the record is not published, so the peer has no business reading it.
+        unsafe { std::slice::from_raw_parts_mut(self.start(), self.len) }
+    }
+}
+
+impl Loan for ShmLoan<'_> {
+    #[inline]
+    fn commit(self) -> Result<(), SendError> {
+        let len = self.len;
+        self.commit_len(len)
+    }
+
+    #[inline]
+    fn commit_len(self, len: usize) -> Result<(), SendError> {
+        if len > self.len {
+            return Err(SendError::TooLong { len, max: self.len });
+        }
+        if self.tx.half.waker.peer_left(self.tx.ring.theirs()) {
+            return Err(self.tx.refusal(len));
+        }
+        self.tx.commit(self.space, len);
+        Ok(())
+    }
+}
+
+impl Pollable for ShmSender {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.half.fd()
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Readable
+    }
+
+    fn arm(&mut self) -> std::io::Result<Armed> {
+        self.half.arm(self.ring.ours())?;
+        // A loop that waits for room does not say for how much: some progress is what there is to wait for.
+        let moved = self.ring.theirs_moved();
+        if moved || self.half.waker.peer_left(self.ring.theirs()) {
+            self.disarm();
+            return Ok(Armed::Ready);
+        }
+        Ok(Armed::MaySleep)
+    }
+
+    fn disarm(&mut self) {
+        self.half.disarm(self.ring.ours());
+    }
+}

@@ -1,0 +1,267 @@
+use std::io::IoSlice;
+use std::time::Duration;
+
+use ipc_core::{Armed, Loan, LoanSender, PeekReceiver, Pollable, Receiver, Sender};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::*;
+
+type Ends = Pair<Shm>;
+
+fn pair(query: &str) -> Ends {
+    let mut options = ShmOptions::default();
+    for option in query.split('&').filter(|option| !option.is_empty()) {
+        let (key, value) = option.split_once('=').unwrap();
+        options.fill(key, value).unwrap();
+    }
+    Shm::pair(&options).unwrap()
+}
+
+fn soon() -> Wait {
+    Wait::within(Duration::from_secs(10))
+}
+
+#[test]
+fn both_directions_carry_messages_under_every_policy() {
+    for policy in WaitPolicy::ALL {
+        let (mut one, mut other) = pair(&format!("wait={policy}"));
+        let echo = std::thread::spawn(move || {
+            let mut message = Vec::new();
+            while other.rx.recv(&mut message).is_ok() {
+                other.tx.send(&message).unwrap();
+            }
+        });
+        let mut answer = Vec::new();
+        for len in (0..300).chain([4096, 65_536, one.tx.max_message()]) {
+            let message: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+            one.tx.send_with(&[IoSlice::new(&message)], soon()).unwrap();
+            assert_eq!(one.rx.recv_with(&mut answer, soon()).unwrap(), len);
+            assert_eq!(answer, message, "{policy}");
+        }
+        drop(one);
+        echo.join().unwrap();
+    }
+}
+
+#[test]
+fn a_stream_through_a_small_ring_arrives_in_order_under_every_policy() {
+    for policy in WaitPolicy::ALL {
+        let (mut one, mut other) = pair(&format!("wait={policy}&capacity=4096"));
+        let sender = std::thread::spawn(move || {
+            let numbers: Vec<[u8; 8]> = (0..20_000u64).map(u64::to_le_bytes).collect();
+            let batch: Vec<IoSlice<'_>> = numbers.iter().map(|number| IoSlice::new(number)).collect();
+            let mut sent = 0;
+            while sent < batch.len() {
+                sent += one.tx.send_batch(&batch[sent..], soon()).unwrap();
+            }
+            one.tx.stats()
+        });
+        let mut next = 0u64;
+        while next < 20_000 {
+            let each = |message: &[u8]| {
+                assert_eq!(message, next.to_le_bytes());
+                next += 1;
+            };
+            other.rx.recv_each(50, soon(), each).unwrap();
+        }
+        let stats = sender.join().unwrap();
+        assert_eq!((stats.messages, stats.bytes), (20_000, 160_000));
+        assert_eq!(other.rx.stats().messages, 20_000);
+        assert!(matches!(other.rx.recv_with(&mut Vec::new(), soon()), Err(RecvError::Closed)));
+    }
+}
+
+#[test]
+fn parts_are_one_message() {
+    let (mut one, mut other) = pair("");
+    one.tx.send_with(&[IoSlice::new(b"he"), IoSlice::new(b""), IoSlice::new(b"llo")], Wait::Never).unwrap();
+    let mut message = Vec::new();
+    other.rx.try_recv(&mut message).unwrap();
+    assert_eq!(message, b"hello");
+}
+
+#[test]
+fn one_byte_too_many_is_refused_at_once() {
+    let (mut one, _other) = pair("capacity=4K&max_message=100");
+    assert_eq!(one.tx.max_message(), 100);
+    let error = one.tx.send(&[0; 101]).unwrap_err();
+    assert!(matches!(error, SendError::TooLong { len: 101, max: 100 }), "{error}");
+    let long = [0; 101];
+    assert_eq!(one.tx.send_batch(&[IoSlice::new(b"a"), IoSlice::new(&long)], Wait::Never).unwrap(), 1);
+}
+
+#[test]
+fn full_and_empty_answer_at_once_and_deadlines_are_kept() {
+    let (mut one, mut other) = pair("capacity=4096");
+    let mut message = vec![1];
+    assert!(matches!(other.rx.try_recv(&mut message), Err(RecvError::Empty)));
+    assert!(message.is_empty());
+    let short = Duration::from_millis(20);
+    assert!(matches!(other.rx.recv_timeout(&mut message, short), Err(RecvError::TimedOut)));
+    while one.tx.try_send(&[7; 8]).is_ok() {}
+    assert!(matches!(one.tx.try_send(b"x"), Err(SendError::Full)));
+    assert!(matches!(one.tx.send_timeout(b"x", short), Err(SendError::TimedOut)));
+    other.rx.try_recv(&mut message).unwrap();
+    one.tx.try_send(b"x").unwrap();
+}
+
+#[test]
+fn close_is_seen_after_the_last_message() {
+    let (mut one, mut other) = pair("");
+    one.tx.send(b"last").unwrap();
+    drop(one.tx);
+    let mut message = Vec::new();
+    other.rx.recv(&mut message).unwrap();
+    assert_eq!(message, b"last");
+    for _ in 0..2 {
+        assert!(matches!(other.rx.recv(&mut message), Err(RecvError::Closed)));
+    }
+    other.tx.send(b"the other way still works").unwrap();
+    one.rx.recv(&mut message).unwrap();
+    drop(one.rx);
+    for _ in 0..2 {
+        assert!(matches!(other.tx.send(b"x"), Err(SendError::Closed)));
+    }
+}
+
+#[test]
+fn close_wakes_who_waits() {
+    for policy in WaitPolicy::ALL {
+        let (one, mut other) = pair(&format!("wait={policy}&capacity=4096"));
+        while other.tx.try_send(&[0; 1000]).is_ok() {}
+        let sender = std::thread::spawn(move || other.tx.send(&[0; 1000]));
+        let receiver = std::thread::spawn(move || other.rx.recv(&mut Vec::new()));
+        drop(one);
+        assert!(matches!(sender.join().unwrap(), Err(SendError::Closed)));
+        assert!(matches!(receiver.join().unwrap(), Err(RecvError::Closed)));
+    }
+}
+
+#[test]
+fn a_peer_that_vanishes_without_goodbye_has_died() {
+    for policy in WaitPolicy::ALL {
+        let (mut one, other) = pair(&format!("wait={policy}&capacity=4096"));
+        // What is left of a killed process: its descriptors closed, nothing said.
+        let peer_control = Arc::clone(other.rx.control());
+        rustix::net::shutdown(peer_control.socket(), rustix::net::Shutdown::Both).unwrap();
+        let mut message = Vec::new();
+        assert!(matches!(one.rx.recv(&mut message), Err(RecvError::PeerDied { partial_bytes: 0 })));
+        while one.tx.try_send(&[0; 1000]).is_ok() {}
+        assert!(matches!(one.tx.send(&[0; 1000]), Err(SendError::PeerDied)));
+        std::mem::forget(other);
+    }
+}
+
+#[test]
+fn a_dropped_loan_publishes_nothing() {
+    let (mut one, mut other) = pair("");
+    let mut message = Vec::new();
+    one.tx.loan(100, Wait::Never).unwrap().fill(9);
+    assert!(matches!(other.rx.try_recv(&mut message), Err(RecvError::Empty)));
+    let mut loan = one.tx.loan(5, Wait::Never).unwrap();
+    loan.copy_from_slice(b"hello");
+    loan.commit_len(4).unwrap();
+    other.rx.try_recv(&mut message).unwrap();
+    assert_eq!(message, b"hell");
+    let loan = one.tx.loan(5, Wait::Never).unwrap();
+    assert!(matches!(loan.commit_len(6), Err(SendError::TooLong { len: 6, max: 5 })));
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn a_lent_message_is_the_same_in_place_and_copied() {
+    // SAFETY: the peer is this test, which changes nothing it has sent.
+    for trust in [Trust::default(), unsafe { Trust::peer() }] {
+        let options = ShmOptions { trust, capacity: Some(4096), ..Default::default() };
+        let (mut one, mut other) = Shm::pair(&options).unwrap();
+        assert!(other.rx.take().is_none());
+        for round in 0..100u8 {
+            one.tx.send(&[round; 1500]).unwrap();
+            other.rx.ready(Wait::Never).unwrap();
+            assert_eq!(*other.rx.take().unwrap(), [round; 1500]);
+            assert!(matches!(other.rx.recv_ref(Wait::Never), Err(RecvError::Empty)));
+        }
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>, wait: Duration) -> bool {
+    let timeout = Timespec::try_from(wait).unwrap();
+    rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout)).unwrap() == 1
+}
+
+#[test]
+fn an_armed_receiver_becomes_readable_when_there_is_something_to_receive() {
+    let (mut one, mut other) = pair("");
+    let mut message = Vec::new();
+    for round in 0..3 {
+        assert_eq!(other.rx.arm().unwrap(), Armed::MaySleep, "round {round}");
+        assert!(!is_readable(other.rx.fd(), Duration::ZERO));
+        one.tx.send(b"x").unwrap();
+        assert!(is_readable(other.rx.fd(), Duration::from_secs(10)));
+        other.rx.disarm();
+        assert!(!is_readable(other.rx.fd(), Duration::ZERO));
+        assert_eq!(other.rx.arm().unwrap(), Armed::Ready);
+        other.rx.try_recv(&mut message).unwrap();
+    }
+    assert_eq!(other.rx.arm().unwrap(), Armed::MaySleep);
+    drop(one);
+    assert!(is_readable(other.rx.fd(), Duration::from_secs(10)));
+    other.rx.disarm();
+    assert!(matches!(other.rx.try_recv(&mut message), Err(RecvError::Closed)));
+}
+
+#[test]
+fn an_armed_sender_becomes_readable_when_there_is_room() {
+    let (mut one, mut other) = pair("capacity=4096");
+    let mut message = Vec::new();
+    while one.tx.try_send(b"x").is_ok() {}
+    assert_eq!(one.tx.arm().unwrap(), Armed::MaySleep);
+    assert!(!is_readable(one.tx.fd(), Duration::ZERO));
+    other.rx.try_recv(&mut message).unwrap();
+    assert!(is_readable(one.tx.fd(), Duration::from_secs(10)));
+    one.tx.disarm();
+    one.tx.try_send(b"x").unwrap();
+}
+
+#[test]
+fn options_that_cannot_be_are_refused_by_name() {
+    let refused = |query: &str| {
+        let address: Address = format!("shm:x?{query}").parse().unwrap();
+        Shm::listen(&address, &ShmOptions::default()).unwrap_err().to_string()
+    };
+    assert!(refused("capacity=5000").contains("a power of two from 4096"));
+    assert!(refused("capacity=2G").contains("a power of two from 4096"));
+    assert!(
+        refused("capacity=4096&max_message=2048").contains("use capacity=8192"),
+        "{}",
+        refused("max_message=2048")
+    );
+    assert!(refused("depth=1").contains("this transport has: capacity"));
+    assert!(refused("wait=sleep").contains("spin, park or adaptive"));
+}
+
+#[test]
+fn listener_and_client_meet_and_keep_to_the_smaller_maximum() {
+    let directory = std::env::temp_dir().join(format!("ipc-shm-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let address: Address = format!("shm:{}", directory.join("s").display()).parse().unwrap();
+    let mut listener =
+        Shm::listen(&address, &ShmOptions { capacity: Some(8192), ..Default::default() }).unwrap();
+    let client = std::thread::spawn(move || {
+        let options = ShmOptions { capacity: Some(1 << 16), max_message: Some(30_000), ..Default::default() };
+        let mut made = Shm::connect(&address, &options, soon()).unwrap();
+        assert_eq!(made.tx.max_message(), 4088);
+        made.tx.send(&[3; 4088]).unwrap();
+        let mut message = Vec::new();
+        made.rx.recv_with(&mut message, soon()).unwrap();
+        message
+    });
+    let mut made = listener.accept(soon()).unwrap();
+    let mut message = Vec::new();
+    made.rx.recv_with(&mut message, soon()).unwrap();
+    assert_eq!(message, [3; 4088]);
+    made.tx.send(b"welcome").unwrap();
+    assert_eq!(client.join().unwrap(), b"welcome");
+    drop(listener);
+    std::fs::remove_dir_all(directory).unwrap();
+}

@@ -1,0 +1,189 @@
+//! How a memory-backed endpoint waits: look, spin, yield, park. The mechanism says what looking and parking are.
+
+use std::time::{Duration, Instant};
+
+use ipc_core::{Wait, WaitPolicy};
+
+/// Longest sleep without asking whether the peer still lives.
+pub(crate) const SLICE: Duration = Duration::from_millis(50);
+
+/// How long `adaptive` spins before it yields and parks: about two cross-core wake-ups. The classic bound: spinning as
+/// long as a sleep would cost is at most twice as bad as knowing the future (Karlin et al., SODA 1990).
+const SPIN_FOR: Duration = Duration::from_micros(20);
+
+/// How long `spin` keeps its CPU before it offers it to others once.
+const YIELD_EVERY: Duration = Duration::from_micros(50);
+
+/// Looks between two readings of the clock (a reading costs as much as about 30 looks).
+const LOOKS: u32 = 256;
+
+/// Times `adaptive` yields after spinning.
+const YIELDS: u32 = 4;
+
+/// How an endpoint waits; fixed when the connection is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    policy: WaitPolicy,
+    /// Both ends can only ever run on the same CPU: while we spin, the peer cannot do what we wait for.
+    share_one_cpu: bool,
+}
+
+/// Something to wait for.
+pub(crate) trait Site {
+    /// Why waiting is pointless.
+    type Error;
+
+    /// Whether it is there. Called in a tight loop.
+    fn is_ready(&self) -> bool;
+
+    /// Looks for what shows in memory only now and then: has the peer said that it is gone? Answers `Ok` while there is
+    /// something to wait for, or when it is there after all.
+    fn check(&mut self) -> Result<(), Self::Error>;
+
+    /// As [`check`](Site::check), also asking the kernel whether the peer still lives.
+    fn check_peer(&mut self) -> Result<(), Self::Error>;
+
+    /// Announces, looks again, sleeps at most `slice`. May return early.
+    fn park(&mut self, slice: Duration);
+}
+
+/// Why waiting ended without success.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stopped<E> {
+    /// The call's time is up.
+    TimeUp,
+    /// It will never be there.
+    Failed(E),
+}
+
+impl Waiting {
+    pub(crate) fn new(policy: WaitPolicy, share_one_cpu: bool) -> Self {
+        Waiting { policy, share_one_cpu }
+    }
+
+    /// Waits until `site` is ready.
+    pub(crate) fn until_ready<S: Site>(self, site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
+        if site.is_ready() {
+            return Ok(());
+        }
+        site.check().map_err(Stopped::Failed)?;
+        if site.is_ready() {
+            return Ok(());
+        }
+        if wait == Wait::Never {
+            return Err(Stopped::TimeUp);
+        }
+        match self.policy {
+            WaitPolicy::Spin => self.spin(site, wait),
+            WaitPolicy::Adaptive => {
+                if self.spin_briefly(site, wait)? {
+                    return Ok(());
+                }
+                park(site, wait)
+            }
+            WaitPolicy::Park => park(site, wait),
+        }
+    }
+
+    /// Spins for as long as it takes, yielding now and then so that a peer on the same core gets to run.
+    fn spin<S: Site>(self, site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
+        if look(site, self.looks()) {
+            return Ok(());
+        }
+        let mut now = Instant::now();
+        let (mut yielded, mut asked) = (now, now);
+        loop {
+            if now - yielded >= YIELD_EVERY || self.share_one_cpu {
+                rustix::thread::sched_yield();
+                yielded = now;
+            }
+            if now - asked >= SLICE {
+                site.check_peer().map_err(Stopped::Failed)?;
+                asked = now;
+            }
+            if look(site, self.looks()) {
+                return Ok(());
+            }
+            site.check().map_err(Stopped::Failed)?;
+            now = Instant::now();
+            if matches!(wait, Wait::Until(deadline) if now >= deadline) {
+                return time_up(site);
+            }
+        }
+    }
+
+    /// Spins a little, then yields a little. False: time to park.
+    fn spin_briefly<S: Site>(self, site: &mut S, wait: Wait) -> Result<bool, Stopped<S::Error>> {
+        if !self.share_one_cpu {
+            if look(site, LOOKS) {
+                return Ok(true);
+            }
+            let start = Instant::now();
+            loop {
+                if look(site, LOOKS) {
+                    return Ok(true);
+                }
+                let now = Instant::now();
+                if matches!(wait, Wait::Until(deadline) if now >= deadline) {
+                    break;
+                }
+                if now - start >= SPIN_FOR {
+                    break;
+                }
+            }
+        }
+        for _ in 0..YIELDS {
+            rustix::thread::sched_yield();
+            if look(site, 1) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn looks(self) -> u32 {
+        if self.share_one_cpu { 1 } else { LOOKS }
+    }
+}
+
+#[inline]
+fn look<S: Site>(site: &S, times: u32) -> bool {
+    for _ in 0..times {
+        if site.is_ready() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    false
+}
+
+fn park<S: Site>(site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
+    let mut asked = Instant::now();
+    loop {
+        let left = wait.remaining().unwrap_or(SLICE);
+        if left.is_zero() {
+            return time_up(site);
+        }
+        site.park(left.min(SLICE));
+        if site.is_ready() {
+            return Ok(());
+        }
+        // Signals may wake us far more often than once per slice; the kernel is asked once per slice.
+        let now = Instant::now();
+        if now - asked >= SLICE {
+            site.check_peer().map_err(Stopped::Failed)?;
+            asked = now;
+        } else {
+            site.check().map_err(Stopped::Failed)?;
+        }
+        if site.is_ready() {
+            return Ok(());
+        }
+    }
+}
+
+/// A caller that waits in many short steps must learn of the peer's death, too.
+fn time_up<S: Site>(site: &mut S) -> Result<(), Stopped<S::Error>> {
+    site.check_peer().map_err(Stopped::Failed)?;
+    if site.is_ready() { Ok(()) } else { Err(Stopped::TimeUp) }
+}

@@ -1,0 +1,388 @@
+//! `cargo xtask ci`: every check, one line each, with its log kept.
+//!
+//! The steps are a table; `process` runs one program and can always end it, `tools` knows what may be missing on a
+//! fresh machine, `docs` runs the commands of the README and the docs.
+
+mod docs;
+mod process;
+mod tools;
+
+use crate::bench::cargo;
+use crate::{tidy, workspace};
+use anyhow::{Context, Result, bail};
+use cargo_metadata::Metadata;
+use process::{Ended, Supervisor};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+/// Everything ends after this long, whatever hangs: a run nobody waits for is a run nobody reads.
+const HARD_STOP: Duration = Duration::from_secs(25 * 60);
+/// Lines of a failed step's log that are printed.
+const TAIL: usize = 40;
+/// Characters of each: a command line of rustc is longer than all else together.
+const WIDTH: usize = 240;
+
+/// One check. The budget is what it takes with a warm target directory on two cores; going over is shown, not failed,
+/// because a cold build goes over and says nothing about the code.
+struct Step {
+    name: &'static str,
+    budget_s: u64,
+    what: &'static str,
+    needs: &'static [Need],
+    /// Runs only when asked for by `--full` or `--only`.
+    full: bool,
+    action: Action,
+}
+
+enum Need {
+    /// A cargo subcommand and the rustup component that brings it.
+    Cargo(&'static str, &'static str),
+    /// A package of this workspace.
+    Package(&'static str),
+    /// A file of this tree.
+    File(&'static str),
+}
+
+enum Action {
+    /// Arguments of cargo.
+    Cargo(&'static [&'static str]),
+    Tidy,
+    /// The commands of the README and the docs.
+    Docs,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        budget_s: 10,
+        what: "the sources are formatted",
+        needs: &[Need::Cargo("fmt", "rustfmt")],
+        full: false,
+        action: Action::Cargo(&["fmt", "--all", "--check", "--", "--color", "never"]),
+    },
+    Step {
+        name: "tidy",
+        budget_s: 5,
+        what: "arrows between crates, invariants of absence, docs that name what exists",
+        needs: &[],
+        full: false,
+        action: Action::Tidy,
+    },
+    Step {
+        name: "clippy",
+        budget_s: 110,
+        what: "no warning in any target",
+        needs: &[Need::Cargo("clippy", "clippy")],
+        full: false,
+        action: Action::Cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    },
+    Step {
+        name: "build",
+        budget_s: 90,
+        what: "everything builds from the lock file",
+        needs: &[],
+        full: false,
+        action: Action::Cargo(&["build", "--workspace", "--all-targets", "--locked"]),
+    },
+    Step {
+        name: "tests",
+        budget_s: 180,
+        what: "unit, contract and two-process tests",
+        needs: &[],
+        full: false,
+        action: Action::Cargo(&["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"]),
+    },
+    Step {
+        name: "ignored",
+        budget_s: 300,
+        what: "the tests that are too slow for every day",
+        needs: &[],
+        full: true,
+        action: Action::Cargo(&[
+            "test",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--locked",
+            "--",
+            "--ignored",
+        ]),
+    },
+    Step {
+        name: "doctests",
+        budget_s: 30,
+        what: "the examples in the documentation compile and run",
+        needs: &[],
+        full: false,
+        action: Action::Cargo(&["test", "--workspace", "--doc", "--locked"]),
+    },
+    Step {
+        name: "docs",
+        budget_s: 60,
+        what: "the documentation builds without a warning",
+        needs: &[],
+        full: false,
+        action: Action::Cargo(&["doc", "--workspace", "--no-deps", "--locked"]),
+    },
+    Step {
+        name: "schema",
+        budget_s: 10,
+        what: "the JSON schema in schemas/ is the one the code writes",
+        needs: &[Need::File("schemas/run.v1.schema.json")],
+        full: false,
+        action: Action::Cargo(&["test", "--workspace", "--test", "schema", "--locked"]),
+    },
+    Step {
+        name: "bench-build",
+        budget_s: 150,
+        what: "ipc-bench builds with the profile its numbers come from",
+        needs: &[Need::Package("ipc-bench-cli")],
+        full: false,
+        action: Action::Cargo(&["build", "--profile", "bench", "--package", "ipc-bench-cli", "--locked"]),
+    },
+    Step {
+        name: "readme",
+        budget_s: 60,
+        what: "the commands of README.md and docs/ run; cargo xtask bench shortened, with --full as written",
+        needs: &[Need::Package("ipc-bench-cli")],
+        full: false,
+        action: Action::Docs,
+    },
+];
+
+pub(crate) fn has_step(name: &str) -> bool {
+    STEPS.iter().any(|step| step.name == name)
+}
+
+struct Options {
+    only: Vec<String>,
+    list: bool,
+    full: bool,
+    install: bool,
+}
+
+/// What became of a step; the text is shown on its line.
+enum Verdict {
+    /// With what there is to add, or nothing.
+    Passed(String),
+    Failed(String),
+    Skipped(String),
+}
+
+pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
+    let options = parse(args)?;
+    if options.list {
+        for step in STEPS {
+            let when = if step.full { " (--full)" } else { "" };
+            println!("{:12} {:4} s  {}{when}", step.name, step.budget_s, step.what);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let root = workspace::root()?;
+    let metadata = workspace::metadata(&root)?;
+    let logs = metadata.target_directory.as_std_path().join("ci");
+    std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+    let supervisor = Supervisor::new(Instant::now() + HARD_STOP)?;
+    let run = Run { root, metadata, logs, full: options.full, supervisor };
+    if options.install {
+        tools::install(&run)?;
+    }
+    run.all(&options)
+}
+
+fn parse(args: Vec<String>) -> Result<Options> {
+    let on_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    let mut options = Options { only: Vec::new(), list: false, full: false, install: on_ci };
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--list" => options.list = true,
+            "--full" => options.full = true,
+            "--install" => options.install = true,
+            "--only" => {
+                options.only.push(args.next().context("--only needs the name of a step: see --list")?)
+            }
+            _ => match arg.strip_prefix("--only=") {
+                Some(name) => options.only.push(name.into()),
+                None => bail!("ci has no argument {arg}: see cargo xtask help"),
+            },
+        }
+    }
+    for name in &options.only {
+        if !has_step(name) {
+            let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+            bail!("no step {name}; the steps are {}", names.join(", "));
+        }
+    }
+    Ok(options)
+}
+
+/// One invocation of `ci`: where everything is, and who ends what hangs.
+struct Run {
+    root: PathBuf,
+    metadata: Metadata,
+    logs: PathBuf,
+    full: bool,
+    supervisor: Supervisor,
+}
+
+impl Run {
+    fn all(&self, options: &Options) -> Result<ExitCode> {
+        let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+        for step in STEPS {
+            let asked_for = options.only.iter().any(|name| name == step.name);
+            if !asked_for && (!options.only.is_empty() || step.full && !self.full) {
+                continue;
+            }
+            let started = Instant::now();
+            let verdict = self.verdict(step)?;
+            let took = started.elapsed().as_secs_f64();
+            match verdict {
+                Verdict::Passed(note) => {
+                    passed += 1;
+                    let over = if took > step.budget_s as f64 { " (over budget)" } else { "" };
+                    println!("✓ {} {took:.1} s of {}{over}{note}", step.name, step.budget_s);
+                }
+                Verdict::Failed(why) => {
+                    failed += 1;
+                    println!("✗ {} {took:.1} s of {}: {why}", step.name, step.budget_s);
+                    self.print_tail(step);
+                }
+                Verdict::Skipped(why) => {
+                    skipped += 1;
+                    println!("– {} skipped: {why}", step.name);
+                }
+            }
+        }
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        let code = match self.supervisor.interrupted() {
+            Some(signal) => 128 + signal as u8,
+            None => u8::from(failed > 0),
+        };
+        Ok(ExitCode::from(code))
+    }
+
+    fn verdict(&self, step: &Step) -> Result<Verdict> {
+        if let Some(why) = self.supervisor.over() {
+            return Ok(Verdict::Skipped(why));
+        }
+        for need in step.needs {
+            if let Some(why) = self.missing(need) {
+                return Ok(Verdict::Skipped(why));
+            }
+        }
+        let log = self.log(step.name);
+        // The log of an earlier run would be taken for this one's.
+        std::fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+        match step.action {
+            Action::Cargo(args) => self.cargo(args, &log),
+            Action::Tidy => {
+                let report = tidy::check(&self.root)?;
+                std::fs::write(&log, report.to_string())?;
+                Ok(match report.problems.len() {
+                    0 => Verdict::Passed(String::new()),
+                    count => Verdict::Failed(format!("{count} problems")),
+                })
+            }
+            Action::Docs => docs::run(self, &log),
+        }
+    }
+
+    /// Runs cargo into a log.
+    fn cargo(&self, args: &[&str], log: &Path) -> Result<Verdict> {
+        let mut command = Command::new(cargo());
+        command.args(args).current_dir(&self.root).env("RUSTDOCFLAGS", "-D warnings");
+        Ok(match self.supervisor.run(&mut command, log)? {
+            Ended::Exited(status) if status.success() => {
+                let tests = tests_passed(&read(log)).map(|count| format!(", {count} tests passed"));
+                Verdict::Passed(tests.unwrap_or_default())
+            }
+            Ended::Exited(status) => Verdict::Failed(status.to_string()),
+            Ended::Killed(why) => Verdict::Failed(why),
+        })
+    }
+
+    fn missing(&self, need: &Need) -> Option<String> {
+        match need {
+            Need::Cargo(name, component) => {
+                let present = Command::new(cargo()).args([name, "--version"]).output();
+                let present = present.is_ok_and(|output| output.status.success());
+                (!present).then(|| format!("no cargo {name} (rustup component add {component})"))
+            }
+            Need::Package(name) => {
+                (!workspace::has_package(&self.metadata, name)).then(|| format!("no package {name}"))
+            }
+            Need::File(path) => (!self.root.join(path).exists()).then(|| format!("no file {path}")),
+        }
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+
+    /// The end of a failed step's log, and before it the failed tests, which may stand far above the end.
+    fn print_tail(&self, step: &Step) {
+        let log = self.log(step.name);
+        let text = read(&log);
+        let lines: Vec<_> = text.lines().collect();
+        let (above, tail) = lines.split_at(lines.len().saturating_sub(TAIL));
+        let failed_test = |line: &&&str| line.starts_with("test ") && line.ends_with("FAILED");
+        for line in above.iter().filter(failed_test).chain(tail) {
+            println!("    {}", line.chars().take(WIDTH).collect::<String>());
+        }
+        println!("    the whole log: {}", log.display());
+    }
+}
+
+fn read(log: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned()
+}
+
+/// The sum over the `test result:` lines of a log; `None` without such a line.
+fn tests_passed(log: &str) -> Option<u64> {
+    let results = log.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
+    results.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).reduce(|a, b| a + b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> Result<Options> {
+        parse(line.split_whitespace().map(String::from).collect())
+    }
+
+    #[test]
+    fn only_takes_names_of_steps() {
+        assert_eq!(args("--only fmt --only=tidy").expect("two steps").only, ["fmt", "tidy"]);
+        let error = args("--only nonsense").err().expect("refused").to_string();
+        assert!(error.contains("clippy"), "{error}");
+        assert!(args("--only").is_err());
+        assert!(args("nonsense").is_err());
+    }
+
+    #[test]
+    fn passed_tests_are_summed_over_binaries() {
+        let log = "test result: ok. 40 passed; 0 failed\ntext\ntest result: ok. 2 passed; 1 ignored\n";
+        assert_eq!(tests_passed(log), Some(42));
+        assert_eq!(tests_passed("Finished"), None);
+    }
+
+    #[test]
+    fn step_names_are_unique() {
+        let mut names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), STEPS.len());
+    }
+}

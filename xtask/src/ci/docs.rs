@@ -1,0 +1,102 @@
+//! The commands of `README.md` and `docs/`, run as a reader would run them: from the root of the workspace, in the
+//! order of the page.
+
+use super::process::Ended;
+use super::{Run, Verdict};
+use crate::console::{Block, blocks};
+use crate::tidy::Tree;
+use anyhow::Result;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+/// What `cargo xtask bench` alone means here: every default cell for a moment instead of for a measurement.
+const SMOKE: &str = "cargo xtask bench -- run -d 20ms --trials 1";
+
+pub(super) fn run(run: &Run, log: &Path) -> Result<Verdict> {
+    let tree = Tree::read(&run.root)?;
+    let pages = tree.files.iter().filter(|file| tree.is_page(file));
+    let blocks: Vec<Block> = pages.flat_map(|file| blocks(&file.path, &file.text)).collect();
+    let mut commands = 0;
+    for block in blocks.iter().filter(|block| block.no_run.is_none()) {
+        let script = script(block, run.full);
+        let place = format!("{}:{}", block.file.display(), block.line);
+        writeln!(std::fs::File::options().append(true).open(log)?, "== {place}")?;
+        match run.supervisor.run(&mut shell(run, &script)?, log)? {
+            Ended::Exited(status) if status.success() => commands += block.commands.len(),
+            Ended::Exited(_) => return Ok(Verdict::Failed(format!("a command of {place} failed"))),
+            Ended::Killed(why) => return Ok(Verdict::Failed(format!("{place}: {why}"))),
+        }
+    }
+    Ok(match commands {
+        0 => Verdict::Skipped("no page has a command to run".into()),
+        _ => Verdict::Passed(format!(", {commands} commands")),
+    })
+}
+
+/// One shell script for a block: each command, then a look at its exit code.
+fn script(block: &Block, full: bool) -> String {
+    let mut script = String::new();
+    for command in &block.commands {
+        let text = match command.text.trim() {
+            // It is what runs us: it would never end.
+            text if text.starts_with("cargo xtask ci") => continue,
+            "cargo xtask bench" if !full => SMOKE,
+            text => text,
+        };
+        let exit = command.exit;
+        script.push_str(&format!(
+            "cat <<'COMMAND'\n$ {text}\nCOMMAND\n{text}\nstatus=$?\n\
+             [ $status -eq {exit} ] || {{ echo \"exit code $status, expected {exit}\"; exit 1; }}\n"
+        ));
+    }
+    script
+}
+
+/// A shell that finds `ipc-bench` by name, and keeps the results of the smoke run out of the person's history.
+fn shell(run: &Run, script: &str) -> Result<Command> {
+    let target = run.metadata.target_directory.as_std_path();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(target.join("release")).chain(std::env::split_paths(&path));
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", script])
+        .current_dir(&run.root)
+        .env("PATH", std::env::join_paths(path)?)
+        .env("IPC_BENCH_DIR", run.logs.join("ipc-bench"))
+        .env("NO_COLOR", "1");
+    Ok(shell)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(page: &str) -> (bool, String) {
+        let block = &blocks(Path::new("README.md"), page)[0];
+        let output = Command::new("sh").args(["-c", &script(block, false)]).output().expect("sh runs");
+        (output.status.success(), String::from_utf8(output.stdout).expect("text"))
+    }
+
+    #[test]
+    fn a_command_with_another_exit_code_than_the_page_says_fails_the_block() {
+        let (passed, output) = output("```console\n$ true\n$ (exit 3)\n$ echo unreached\n```\n");
+        assert!(!passed);
+        assert_eq!(output, "$ true\n$ (exit 3)\nexit code 3, expected 0\n");
+    }
+
+    #[test]
+    fn an_expected_failure_passes() {
+        assert!(output("```console\n$ (exit 3)\n? 3\n```\n").0);
+        assert!(!output("```console\n$ true\n? 3\n```\n").0);
+    }
+
+    #[test]
+    fn the_bench_command_is_shortened_and_the_ci_command_left_out() {
+        let block =
+            &blocks(Path::new("README.md"), "```console\n$ cargo xtask bench\n$ cargo xtask ci\n```\n")[0];
+        let short = script(block, false);
+        assert!(short.contains("--trials 1") && !short.contains("xtask ci"), "{short}");
+        assert!(!script(block, true).contains("--trials 1"));
+    }
+}

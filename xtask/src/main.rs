@@ -1,0 +1,75 @@
+//! `cargo xtask COMMAND`: the commands a person types while working on this workspace.
+//!
+//! xtask runs programs and reads files; it computes nothing itself and imports no crate of ours, so that it builds
+//! in seconds and still runs when everything else is broken.
+
+mod bench;
+mod ci;
+mod console;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// Every command, its own flags and its line in the help. `tidy` looks up the commands and flags that the docs name
+/// in here, so a command cannot be documented without existing.
+pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        name: "bench",
+        usage: "bench [-- ARGS…]",
+        flags: &[],
+        what: "build ipc-bench (profile bench) and run it; without ARGS: ipc-bench run",
+        run: bench::main,
+    },
+    Command {
+        name: "ci",
+        usage: "ci [--only STEP] [--list] [--full] [--install]",
+        flags: &["--only", "--list", "--full", "--install"],
+        what: "run every check that CI runs, one line per step",
+        run: ci::main,
+    },
+    Command {
+        name: "tidy",
+        usage: "tidy",
+        flags: &[],
+        what: "hold the rules of the tree that no compiler checks",
+        run: tidy::main,
+    },
+];
+
+pub(crate) struct Command {
+    pub(crate) name: &'static str,
+    usage: &'static str,
+    pub(crate) flags: &'static [&'static str],
+    what: &'static str,
+    run: fn(Vec<String>) -> anyhow::Result<ExitCode>,
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let outcome = match args.next().as_deref() {
+        None | Some("help" | "--help" | "-h") => {
+            print!("{}", help());
+            return ExitCode::SUCCESS;
+        }
+        Some(name) => match COMMANDS.iter().find(|command| command.name == name) {
+            Some(command) => (command.run)(args.collect()),
+            None => {
+                eprint!("error: no command {name}\n{}", help());
+                return ExitCode::from(2);
+            }
+        },
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn help() -> String {
+    let mut text = String::from("usage: cargo xtask COMMAND\n\n");
+    for command in COMMANDS {
+        text.push_str(&format!("  {:48} {}\n", command.usage, command.what));
+    }
+    text
+}
