@@ -14,12 +14,16 @@
 pub mod cell;
 pub mod environment;
 pub mod estimate;
+pub mod figures;
 pub mod file;
 pub mod recorder;
+pub mod report;
 pub mod run;
 pub mod schema;
 pub mod statistics;
 pub mod summary;
+pub mod text;
+pub mod units;
 
 pub use environment::Environment;
 pub use estimate::Estimate;

@@ -1,6 +1,8 @@
 //! The statistics behind every printed number. All inference is over trials, never over messages: the millions of
 //! messages of one trial share one placement of pages, processes and interrupts, and are one sample of it.
 
+pub mod rank_sum;
+
 use crate::estimate::Estimate;
 
 /// Coverage an interval aims at; with too few trials it has what it can and says so.

@@ -18,3 +18,17 @@ fn the_committed_schema_of_run_json_is_the_one_of_the_types() {
          UPDATE_SCHEMA=1 cargo test -p ipc-results --test schema"
     );
 }
+
+#[test]
+fn a_written_run_is_valid_under_the_committed_schema() {
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    compiler.add_resource("run.json", schema::run().to_value()).unwrap();
+    let schema = compiler.compile("run.json", &mut schemas).unwrap();
+    let run = ipc_results::file::from_json(include_str!("fixtures/invented-run.v1.json")).unwrap();
+    let written = serde_json::to_value(&run).unwrap();
+    schemas.validate(&written, schema).map_err(|error| error.to_string()).unwrap();
+
+    let mut broken = written;
+    broken["cells"][0]["trials"][0]["messages"] = "many".into();
+    assert!(schemas.validate(&broken, schema).is_err());
+}

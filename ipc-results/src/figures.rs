@@ -1,0 +1,55 @@
+//! The figures of each trial, drawn from its histogram once.
+
+use crate::cell::{Cell, Trial};
+use crate::recorder::DecodeError;
+use crate::summary::PERCENTILES;
+
+/// What one trial says about itself, in plain numbers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures {
+    /// [`Trial::index`].
+    pub index: u32,
+    /// Whether the trial was disturbed ([`Trial::flags`]).
+    pub flagged: bool,
+    /// Nanoseconds at each of [`PERCENTILES`], where the samples support it.
+    pub percentiles_ns: [Option<f64>; PERCENTILES.len()],
+    /// The same of the service time, in open loop.
+    pub service_percentiles_ns: [Option<f64>; PERCENTILES.len()],
+    /// Messages per second.
+    pub msgs_per_s: f64,
+    /// Payload bytes per second.
+    pub bytes_per_s: f64,
+    /// Processor time per message.
+    pub cpu_ns_per_msg: Option<f64>,
+}
+
+impl Figures {
+    /// The figures of the completed trials of `cell`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when a histogram is damaged.
+    pub fn of_cell(cell: &Cell) -> Result<Vec<Self>, DecodeError> {
+        cell.completed().map(Self::of).collect()
+    }
+
+    /// The figures of one trial.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when its histogram is damaged.
+    pub fn of(trial: &Trial) -> Result<Self, DecodeError> {
+        let percentiles = |latency: &Option<crate::cell::Latency>| {
+            let recorder = latency.as_ref().map(|latency| latency.recorder()).transpose()?;
+            Ok(PERCENTILES.map(|percent| recorder.as_ref()?.percentile_ns(percent).map(|ns| ns as f64)))
+        };
+        let cpu = |cpu: crate::cell::CpuUse| (cpu.user_ns + cpu.sys_ns) as f64 / trial.messages as f64;
+        Ok(Self {
+            index: trial.index,
+            flagged: !trial.flags.is_empty(),
+            percentiles_ns: percentiles(&trial.latency)?,
+            service_percentiles_ns: percentiles(&trial.service)?,
+            msgs_per_s: trial.throughput.msgs_per_s,
+            bytes_per_s: trial.throughput.bytes_per_s,
+            cpu_ns_per_msg: trial.cpu.map(cpu).filter(|ns| ns.is_finite()),
+        })
+    }
+}

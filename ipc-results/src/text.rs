@@ -1,0 +1,98 @@
+//! The console tables: what a person reads when a run ends.
+
+mod grid;
+mod lines;
+mod ranking;
+mod tables;
+
+pub use lines::{machine, yardsticks};
+
+use crate::report::Report;
+use crate::units::Charset;
+
+/// How text is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Which characters may appear.
+    pub charset: Charset,
+    /// Whether headings are bold and notes dim, by ANSI escapes.
+    pub color: bool,
+    /// Columns of the terminal; tables that are wider continue below.
+    pub width: usize,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { charset: Charset::Unicode, color: false, width: 99 }
+    }
+}
+
+/// The report as text: tables, summary, warnings and notes, each ending in a newline.
+///
+/// What precedes it (plan, machine) and follows it (where it was saved) is the caller's.
+pub fn render(report: &Report<'_>, style: &Style) -> String {
+    let mut page = Page { style: *style, text: String::new() };
+    for table in &report.tables {
+        tables::table(&mut page, report, table);
+    }
+    if let Some(ranking) = &report.ranking {
+        ranking::ranking(&mut page, report, ranking);
+    }
+    lines::failures(&mut page, report);
+    lines::warnings(&mut page, report.run);
+    page.text
+}
+
+/// Text under construction.
+struct Page {
+    style: Style,
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.push("", line);
+    }
+
+    fn heading(&mut self, line: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.push("\x1b[1m", line);
+    }
+
+    fn note(&mut self, line: &str) {
+        self.push("\x1b[2m", line);
+    }
+
+    /// `text` broken at spaces so that each line, after `indent` spaces, fits the width.
+    fn wrapped(&mut self, first: &str, indent: usize, text: &str) {
+        let mut line = format!("{first:indent$}");
+        let mut empty = true;
+        for word in text.split_whitespace() {
+            if !empty && line.chars().count() + 1 + word.chars().count() > self.style.width {
+                self.push("", &line);
+                line = " ".repeat(indent);
+                empty = true;
+            }
+            if !empty {
+                line.push(' ');
+            }
+            line.push_str(word);
+            empty = false;
+        }
+        self.push("", &line);
+    }
+
+    fn push(&mut self, escape: &str, line: &str) {
+        let line = self.style.charset.apply(line.trim_end());
+        if self.style.color && !escape.is_empty() {
+            self.text.push_str(escape);
+            self.text.push_str(&line);
+            self.text.push_str("\x1b[0m");
+        } else {
+            self.text.push_str(&line);
+        }
+        self.text.push('\n');
+    }
+}

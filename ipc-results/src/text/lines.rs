@@ -1,0 +1,84 @@
+//! The lines around the tables: machine, yardsticks, warnings.
+
+use std::collections::BTreeMap;
+
+use crate::environment::Environment;
+use crate::estimate::Estimate;
+use crate::report::Report;
+use crate::run::{Level, Run, RunStatus};
+use crate::units::{Charset, Scale, time};
+
+use super::Page;
+
+/// The machine in one line: `AMD EPYC (kvm), 2 cpus, Linux 6.18.44, governor n/a, SMT notsupported`.
+pub fn machine(environment: &Environment, charset: Charset) -> String {
+    let absent = || "n/a".to_owned();
+    let model = environment.cpu.model.clone().unwrap_or_else(|| "unknown processor".into());
+    let virt = environment.virt.as_ref().map(|virt| format!(" ({virt})")).unwrap_or_default();
+    let threads = environment.cpu.threads.map_or_else(absent, |threads| threads.to_string());
+    let kernel = environment.kernel.clone().unwrap_or_else(absent);
+    let governor = environment.governor.clone().unwrap_or_else(absent);
+    let smt = environment.smt.clone().unwrap_or_else(absent);
+    charset.apply(&format!("{model}{virt}, {threads} cpus, Linux {kernel}, governor {governor}, SMT {smt}"))
+}
+
+/// The yardsticks in one line: `clock 24 ns · futex round trip 9.10 µs · memcpy 28.0 GB/s`.
+pub fn yardsticks(yardsticks: &BTreeMap<String, Estimate>, charset: Charset) -> String {
+    let parts: Vec<String> =
+        yardsticks.iter().map(|(name, estimate)| yardstick(name, estimate.value)).collect();
+    charset.apply(&parts.join(" · "))
+}
+
+/// One yardstick in words, its unit taken from its name.
+fn yardstick(name: &str, value: f64) -> String {
+    let (words, number) = if let Some(words) = name.strip_suffix("_bytes_per_s") {
+        (words, Scale::bytes([value]).with_unit(value))
+    } else if let Some(words) = name.strip_suffix("_msgs_per_s") {
+        (words, Scale::messages([value]).with_unit(value))
+    } else {
+        (name.strip_suffix("_ns").unwrap_or(name), time(value))
+    };
+    let words = words.replace("cacheline", "cache line").replace("rtt", "round trip").replace('_', " ");
+    format!("{words} {number}")
+}
+
+/// Why a run is not whole.
+pub(super) fn failures(page: &mut Page, report: &Report<'_>) {
+    let run = report.run;
+    let planned = run.cells.len();
+    let measured = run.cells.iter().filter(|cell| cell.summary.is_some()).count();
+    match run.status {
+        RunStatus::Complete => {}
+        RunStatus::Partial => {
+            page.heading(&format!("Not complete: {measured} of {planned} cells have results"));
+        }
+        RunStatus::Failed => page.heading(&format!("Failed: {measured} of {planned} cells have results")),
+    }
+    if let Some(error) = &run.error {
+        page.wrapped("error:", 7, &error.message);
+        for (label, text) in [("  why:", &error.why), ("  fix:", &error.fix)] {
+            if let Some(text) = text {
+                page.wrapped(label, 7, text);
+            }
+        }
+    }
+}
+
+pub(super) fn warnings(page: &mut Page, run: &Run) {
+    if !run.warnings.is_empty() {
+        page.heading("Warnings");
+        for warning in &run.warnings {
+            page.wrapped(&format!("  {}", warning.code), 6, &warning.message);
+        }
+    }
+    let mut findings: Vec<_> = run.doctor.iter().filter(|finding| finding.level > Level::Ok).collect();
+    if findings.is_empty() {
+        return;
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    page.heading("Notes");
+    for finding in findings {
+        let fix = finding.fix.as_ref().map(|fix| format!(" (fix: {fix})")).unwrap_or_default();
+        page.wrapped(&format!("  {}", finding.id), 6, &format!("{}{fix}", finding.message));
+    }
+}

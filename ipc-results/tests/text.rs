@@ -1,0 +1,58 @@
+//! The console tables of a run file whose numbers are invented.
+
+use ipc_results::report::Report;
+use ipc_results::text::{self, Style};
+use ipc_results::units::Charset;
+use ipc_results::{Run, file};
+
+fn invented() -> Run {
+    file::from_json(include_str!("fixtures/invented-run.v1.json")).unwrap()
+}
+
+fn rendered(run: &Run, style: &Style) -> String {
+    text::render(&Report::new(run).unwrap(), style)
+}
+
+#[test]
+fn the_tables_of_an_invented_run() {
+    insta::assert_snapshot!(rendered(&invented(), &Style::default()));
+}
+
+#[test]
+fn the_tables_in_ascii_on_a_terminal_of_72_columns() {
+    let style = Style { charset: Charset::Ascii, width: 72, ..Style::default() };
+    let text = rendered(&invented(), &style);
+    assert!(text.is_ascii());
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn no_line_of_a_table_is_wider_than_asked() {
+    for width in [99, 72] {
+        let text = rendered(&invented(), &Style { width, ..Style::default() });
+        let wide = text.lines().find(|line| line.chars().count() > width && !line.starts_with("  mq"));
+        assert_eq!(wide, None, "at {width}");
+    }
+}
+
+#[test]
+fn colour_adds_escapes_and_nothing_else() {
+    let plain = rendered(&invented(), &Style::default());
+    let colored = rendered(&invented(), &Style { color: true, ..Style::default() });
+    assert!(colored.contains("\x1b[1mRound trip"));
+    assert_eq!(
+        ["\x1b[0m", "\x1b[1m", "\x1b[2m"].iter().fold(colored, |text, escape| text.replace(escape, "")),
+        plain
+    );
+}
+
+#[test]
+fn a_run_of_three_trials_claims_no_separation() {
+    let mut run = invented();
+    for cell in &mut run.cells {
+        cell.trials.truncate(3);
+        cell.summary = ipc_results::summarise(cell).unwrap();
+    }
+    let text = rendered(&run, &Style::default());
+    assert!(text.contains("too few trials to tell") && !text.contains(" separated"), "{text}");
+}
