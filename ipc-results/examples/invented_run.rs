@@ -13,7 +13,9 @@ const TRIALS: u32 = 7;
 const SIZES: [u64; 3] = [64, 4096, 65536];
 
 /// Name, wait, median round trip per size in ns, shape (sigma of the logarithm), stream rate per size in msgs/s.
-const TRANSPORTS: [(&str, &str, [f64; 3], f64, [f64; 3]); 6] = [
+type Invention = (&'static str, &'static str, [f64; 3], f64, [f64; 3]);
+
+const TRANSPORTS: [Invention; 6] = [
     ("shm", "adaptive", [381.0, 1_930.0, 17_500.0], 0.10, [31.2e6, 4.6e6, 256e3]),
     ("shm-direct", "adaptive", [712.0, 2_410.0, 18_900.0], 0.12, [3.1e6, 1.9e6, 150e3]),
     ("uds", "park", [8_410.0, 11_050.0, 32_300.0], 0.16, [1.3e6, 610e3, 110e3]),

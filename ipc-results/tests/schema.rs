@@ -1,4 +1,5 @@
 //! The committed schemas are the ones of the types.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
 
 use std::path::Path;
 

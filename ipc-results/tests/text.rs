@@ -1,4 +1,5 @@
 //! The console tables of a run file whose numbers are invented.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
 
 use ipc_results::report::Report;
 use ipc_results::text::{self, Style};
