@@ -209,7 +209,7 @@ macro_rules! mechanisms {
     };
 }
 
-use crate::{Mq, Pipe, Shm, Tcp, Uds, UdsSeqpacket};
+use crate::{InProc, Mq, Pipe, Shm, Tcp, Uds, UdsSeqpacket};
 
 mechanisms! {
     Uds(Uds),
@@ -218,6 +218,7 @@ mechanisms! {
     Pipe(Pipe),
     Shm(Shm),
     Mq(Mq),
+    InProc(InProc),
 }
 
 fn unknown_scheme(op: &'static str, address: &Address) -> SetupError {

@@ -17,6 +17,7 @@ mod errno;
 mod features;
 mod fork;
 mod handshake;
+mod inproc;
 mod memory;
 mod mqueue;
 mod peer;
@@ -37,6 +38,7 @@ pub use any::{
     AnyConnection, AnyListener, AnyMessage, AnyReceiver, AnySender, SCHEMES, check, connect, listen,
 };
 pub use features::{DENY_VARIABLE, Features, feature_list};
+pub use inproc::{InProc, InProcListener};
 pub use mqueue::{Mq, MqListener, MqOptions, MqReceiver, MqSender, Order};
 pub use pipe::{Pipe, PipeEnd, PipeListener, PipeOptions, PipeReceiver, PipeSender};
 pub use seqpacket::{UdsSeqpacketReceiver, UdsSeqpacketSender};
