@@ -4,7 +4,7 @@
 //! program (`ipc-bench-cli/**/*help*.snap`), so nothing has to be built to check a page.
 
 use super::absence::functions;
-use super::tree::{File, Tree};
+use super::tree::Tree;
 use crate::console;
 use crate::{COMMANDS, ci};
 use anyhow::Result;
@@ -17,7 +17,7 @@ pub(super) fn feature_rows_name_what_exists(tree: &Tree) -> Result<Vec<String>> 
     let Some(page) = tree.files.iter().find(|file| file.path.as_os_str() == PAGE) else {
         return Ok(vec![format!("{PAGE}: missing")]);
     };
-    let (help, tests) = (Help::read(tree), tests(tree));
+    let (help, tests) = (Help::read(tree), Tests::read(tree));
     let mut problems = Vec::new();
     for (index, line) in page.text.lines().enumerate() {
         let Some(status) = status(line) else { continue };
@@ -68,7 +68,7 @@ fn status(line: &str) -> Option<&str> {
     (status != "Status" && !status.starts_with("--")).then_some(status)
 }
 
-fn row_problems(status: &str, help: &Help, tests: &BTreeSet<&str>) -> Vec<String> {
+fn row_problems(status: &str, help: &Help, tests: &Tests<'_>) -> Vec<String> {
     if let Some(reason) = status.strip_prefix("not built:") {
         return if reason.trim().is_empty() { vec!["not built, but why?".into()] } else { Vec::new() };
     }
@@ -83,23 +83,46 @@ fn row_problems(status: &str, help: &Help, tests: &BTreeSet<&str>) -> Vec<String
     for reference in references {
         if is_ours(reference) {
             problems.extend(help.command_problems(reference));
-        } else if !tests.contains(reference.rsplit("::").next().unwrap_or(reference)) {
+        } else if !tests.has(reference) {
             problems.push(format!("no test and no command of ours: {reference}"));
         }
     }
     problems
 }
 
-/// Names of all functions in test code: below `tests`, or in the unit tests of a file.
-fn tests(tree: &Tree) -> BTreeSet<&str> {
-    let in_test_code = |file: &&File| file.path.components().any(|part| part.as_os_str() == "tests");
-    let mut names = BTreeSet::new();
-    for file in tree.rust() {
-        let first = if in_test_code(&file) { 0 } else { file.unit_tests() };
-        let lines = file.code_lines().skip_while(|(number, _)| *number < first);
-        names.extend(lines.flat_map(|(_, line)| functions(line)));
+/// The names that test code declares.
+struct Tests<'a> {
+    functions: BTreeSet<&'a str>,
+    modules: BTreeSet<&'a str>,
+}
+
+impl<'a> Tests<'a> {
+    /// Test code is what lies below `tests`, and the unit tests of a file. A module is a file, a directory, a `mod`, or
+    /// what a macro makes one of: `instantiate!(uds: …)`.
+    fn read(tree: &'a Tree) -> Tests<'a> {
+        let (mut names, mut modules) = (BTreeSet::new(), BTreeSet::new());
+        for file in tree.rust() {
+            modules.extend(file.path.iter().chain(file.path.file_stem()).filter_map(|part| part.to_str()));
+            let all = file.path.iter().any(|part| part == "tests");
+            let first = if all { 0 } else { file.unit_tests() };
+            for (_, line) in file.code_lines().skip_while(|(number, _)| *number < first) {
+                names.extend(functions(line));
+                let declared =
+                    line.trim().strip_prefix("mod ").or_else(|| line.trim().strip_prefix("pub mod "));
+                modules.extend(declared.map(|name| name.trim_end_matches([' ', '{', ';'])));
+                let made = line.split_once("!(").and_then(|(_, arguments)| arguments.split_once(':'));
+                modules.extend(made.map(|(name, _)| name.trim()));
+            }
+        }
+        Tests { functions: names, modules }
     }
-    names
+
+    /// Whether `function` or `module::function` exists; that the one is in the other is for the compiler.
+    fn has(&self, reference: &str) -> bool {
+        let mut path = reference.rsplit("::");
+        path.next().is_some_and(|name| self.functions.contains(name))
+            && path.all(|name| self.modules.contains(name))
+    }
 }
 
 /// Running text: lines outside of fenced blocks, counted from one.
@@ -252,7 +275,7 @@ mod tests {
     );
 
     fn problems(rule: fn(&Tree) -> Result<Vec<String>>, path: &str, text: &str) -> Vec<String> {
-        let test = ("tests/src/contract.rs", "pub fn order_is_kept() {}");
+        let test = ("tests/src/contract.rs", "pub fn order_is_kept() {}\ninstantiate!(uds: ipc::Uds, \"\");");
         let unit = ("a/src/lib.rs", "fn product() {}\n#[cfg(test)]\nmod tests {\n    fn it_works() {}\n}");
         rule(&Tree::made_up(&[HELP, test, unit, (path, text)])).expect("a readable tree")
     }
@@ -264,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_feature_that_is_shown_or_explained_passes() {
-        assert_eq!(row("yes: `order_is_kept`, `a::tests::it_works`"), [""; 0]);
+        assert_eq!(row("yes: `order_is_kept`, `a::tests::it_works`, `uds::order_is_kept`"), [""; 0]);
         assert_eq!(row("yes: `ipc-bench run --trials 3`, `cargo xtask bench -- list`"), [""; 0]);
         assert_eq!(row("yes: `cargo xtask ci --only tidy`"), [""; 0]);
         assert_eq!(row("not built: nobody wrote it yet"), [""; 0]);
@@ -280,6 +303,7 @@ mod tests {
             "not built:",
             "yes: `no_such_test`",
             "yes: `product`",
+            "yes: `tcp::order_is_kept`",
             "yes: `ipc-bench fly`",
             "yes: `ipc-bench run --wings`",
             "yes: `cargo xtask fly`",
