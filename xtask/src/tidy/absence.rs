@@ -53,7 +53,7 @@ pub(super) fn nothing_sleeps_to_wait_for_something(tree: &Tree) -> Result<Vec<St
 /// and none of them survives the death of its holder. A file describes shared memory when it fixes a layout or is
 /// written over a `Backing`; process-private state belongs in another file.
 pub(super) fn shared_memory_has_no_process_private_locks(tree: &Tree) -> Result<Vec<String>> {
-    const LOCKS: &[&str] = &["Mutex", "RwLock", "Condvar", "Barrier", "OnceLock", "parking_lot"];
+    const LOCKS: &[&str] = &["Mutex", "RwLock", "Condvar", "OnceLock", "parking_lot"];
     let describes_memory = |file: &&File| {
         file.path.starts_with("ipc-transports/src")
             && (file.code.contains("repr(C") || has_word(&file.code, "Backing"))

@@ -10,7 +10,7 @@ use crate::{COMMANDS, ci};
 use anyhow::Result;
 use std::collections::BTreeSet;
 
-/// `docs/features.md` is tables of `| feature | status |`. A status is `yes:` and the tests (by function name) or
+/// `docs/features.md` is tables of `| feature | status |`. A status is `yes:` and the tests (`function` or `module::function`) or
 /// commands that show it, each in backticks, or `not built:` and why.
 pub(super) fn feature_rows_name_what_exists(tree: &Tree) -> Result<Vec<String>> {
     const PAGE: &str = "docs/features.md";
@@ -103,8 +103,7 @@ impl<'a> Tests<'a> {
         let (mut names, mut modules) = (BTreeSet::new(), BTreeSet::new());
         for file in tree.rust() {
             modules.extend(file.path.iter().chain(file.path.file_stem()).filter_map(|part| part.to_str()));
-            let all = file.path.iter().any(|part| part == "tests");
-            let first = if all { 0 } else { file.unit_tests() };
+            let first = file.tests_start();
             for (_, line) in file.code_lines().skip_while(|(number, _)| *number < first) {
                 names.extend(functions(line));
                 let declared =

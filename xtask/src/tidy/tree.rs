@@ -80,15 +80,20 @@ impl File {
 
     /// The code's lines above the unit tests, which come last in a file.
     pub(super) fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = self.unit_tests();
+        let tests = self.tests_start();
         self.code_lines().take_while(move |(line, _)| *line < tests)
     }
 
-    /// Line of `#[cfg(test)]` on a module; past the end if there is none.
-    pub(super) fn unit_tests(&self) -> usize {
+    /// First line of test code: the `#[cfg(test)]` of a module, or the first line of a file that is nothing
+    /// else (below `tests`, or the module `tests` itself). Past the end if there is none.
+    pub(super) fn tests_start(&self) -> usize {
+        if self.path.with_extension("").iter().any(|part| part == "tests") {
+            return 1;
+        }
         let lines: Vec<_> = self.code.lines().collect();
-        let found =
-            lines.windows(2).position(|pair| pair[0].contains("cfg(test)") && pair[1].starts_with("mod "));
+        let found = lines.windows(2).position(|pair| {
+            pair[0].starts_with("#[cfg(") && has_word(pair[0], "test") && pair[1].starts_with("mod ")
+        });
         found.map_or(usize::MAX, |index| index + 1)
     }
 }
@@ -203,9 +208,13 @@ mod tests {
 
     #[test]
     fn unit_tests_are_not_product() {
-        let tree = Tree::made_up(&[("a.rs", "one\n#[cfg(test)]\nmod tests {\n}\n")]);
-        let lines: Vec<_> = tree.files[0].product_lines().collect();
-        assert_eq!(lines, [(1, "one")]);
+        for test in ["#[cfg(test)]", "#[cfg(all(test, not(loom)))]"] {
+            let tree = Tree::made_up(&[("a.rs", &format!("one\n{test}\nmod tests {{\n}}\n"))]);
+            let lines: Vec<_> = tree.files[0].product_lines().collect();
+            assert_eq!(lines, [(1, "one")]);
+        }
+        let tree = Tree::made_up(&[("a/tests.rs", "one"), ("tests/src/b.rs", "one")]);
+        assert!(tree.files.iter().all(|file| file.product_lines().next().is_none()));
     }
 
     #[test]
