@@ -1,0 +1,124 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Measures message transports between real processes on your own machine.
+#[derive(Debug, Parser)]
+#[command(name = "ipc-bench", version, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Measure a matrix of transports × sizes × modes
+    Run(RunArgs),
+    /// List what there is: transports, presets, runs
+    List {
+        /// What to list
+        what: Listed,
+    },
+}
+
+/// What `list` can show.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Listed {
+    /// Transports of this program and what they can do here
+    Transports,
+    /// Named sets of settings
+    Presets,
+    /// Runs saved under --dir, oldest first
+    Runs,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Print errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Do not show progress between trials
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+
+    /// Write the result as JSON to FILE, or as the only thing to stdout (without FILE, or with -)
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Where runs are kept [default: target/ipc-bench in a Cargo workspace, else ./.ipc-bench]
+    #[arg(long, global = true, value_name = "DIR", env = "IPC_BENCH_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl Global {
+    /// The document goes to stdout and nothing else does.
+    pub(crate) fn json_to_stdout(&self) -> bool {
+        self.json.as_ref().is_some_and(|path| path.as_os_str() == "-")
+    }
+}
+
+/// Flags of `run`. Those that decide what is measured are text here; the plan parses them.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Named set of settings [default: quick]
+    #[arg(short, long, value_name = "NAME")]
+    preset: Option<String>,
+
+    /// Transports, comma-separated; `all`, and `-NAME` to leave one out: all,-tcp [default: all]
+    #[arg(short, long, value_name = "LIST", visible_short_alias = 'm', allow_hyphen_values = true)]
+    transport: Vec<String>,
+
+    /// Message sizes in bytes: 64,4K  64..64K*4  1K..8K+1K [default: 64,4K,64K]
+    #[arg(short, long, value_name = "LIST", allow_hyphen_values = true)]
+    size: Vec<String>,
+
+    /// Workloads: rtt (ping-pong), stream (throughput one way) [default: rtt,stream]
+    #[arg(long, value_name = "LIST")]
+    mode: Vec<String>,
+
+    /// Length of the measured part of a trial [default: 200ms]
+    #[arg(short, long, value_name = "TIME", conflicts_with = "messages")]
+    duration: Option<String>,
+
+    /// Messages per trial, instead of a duration
+    #[arg(short = 'n', long, value_name = "N", short_alias = 'i')]
+    messages: Option<String>,
+
+    /// Trials per cell, each with fresh processes [default: 5 in quick, else 7]
+    #[arg(long, value_name = "N")]
+    trials: Option<String>,
+
+    /// Warm-up on the measured connection [default: a quarter of the duration, 20 to 100 ms]
+    #[arg(long, value_name = "TIME")]
+    warmup: Option<String>,
+
+    /// CPUs: auto, none, CLIENT:SERVER, same-core, smt, same-llc, cross-llc, cross-node [default: auto]
+    #[arg(long, value_name = "WHERE")]
+    pin: Option<String>,
+
+    /// Waiting policies: spin, park, adaptive [default: adaptive for shared memory, park for the rest]
+    #[arg(long, value_name = "LIST")]
+    wait: Vec<String>,
+
+    /// Order of the trials: interleave, shuffle, grouped [default: interleave]
+    #[arg(long, value_name = "ORDER")]
+    order: Option<String>,
+
+    /// Seed of payloads and of --order shuffle [default: random, printed]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// Directory for this run's files [default: runs/<id> under --dir]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Measure although this is a debug build, whose numbers mean nothing
+    #[arg(long)]
+    pub(crate) allow_debug: bool,
+}

@@ -1,0 +1,212 @@
+//! What each command does.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
+use ipc_results::{Environment, file};
+
+use crate::args::{Cli, Command, Global, Listed, RunArgs};
+use crate::error::{Exit, Failure};
+use crate::mechanism::Mechanism;
+use crate::output::{self, Output};
+use crate::plan::{Context, Plan};
+use crate::presets;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::runner::Runner;
+use crate::settings::Settings;
+use crate::signals::Signals;
+
+/// Parses the command line and does what it says.
+pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return not_understood(&error),
+    };
+    let (cli, settings) = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => {
+            (cli, matches.subcommand().map(|(_, matches)| Settings::given(matches)).unwrap_or_default())
+        }
+        Err(error) => return not_understood(&error),
+    };
+    let done = match cli.command {
+        Command::Run(run_args) => run(mechanisms, &cli.global, &run_args, settings),
+        Command::List { what } => list(mechanisms, &cli.global, what),
+    };
+    match done {
+        Ok(()) => Exit::Done.code(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit.code()
+        }
+    }
+}
+
+/// Help and version are answers; everything else is a usage error, which a reader of `--json=-` gets as a document.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Exit::Done.code();
+    }
+    let asked_for_json = |argument: OsString| argument == "--json" || argument == "--json=-";
+    if env::args_os().any(asked_for_json) {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let mut report = Report::begin("none");
+        report.fail(&Failure::usage(first));
+        let _ = print_document(&report);
+    }
+    Exit::Usage.code()
+}
+
+/// Plans, measures, saves, reports.
+fn run(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &RunArgs,
+    given: BTreeMap<&'static str, String>,
+) -> Result<(), Failure> {
+    let preset = given.get("preset").map_or(presets::DEFAULT, String::as_str);
+    let mut report = Report::begin(if presets::find(preset).is_some() { preset } else { "none" });
+    let done = measure(mechanisms, global, args, given, &mut report);
+    if let Err(failure) = &done
+        && report.document().error.is_none()
+    {
+        report.fail(failure);
+    }
+    if global.json_to_stdout() {
+        print_document(&report)?;
+    }
+    done
+}
+
+fn measure(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &RunArgs,
+    given: BTreeMap<&'static str, String>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    if cfg!(debug_assertions) && !args.allow_debug {
+        return Err(Failure::new(Exit::Refused, "this is a debug build; its numbers mean nothing")
+            .why("without optimisation the program measures itself")
+            .fix("use `cargo xtask bench`, or --allow-debug (then warning W05)"));
+    }
+    let environment = Environment::read();
+    let settings = Settings::complete(given)?;
+    let plan = Plan::new(settings, &Context { mechanisms, environment: &environment, seed: args.seed })?;
+    report.plan(&plan, &environment);
+    let root = output::root(global.dir.as_deref());
+    let file = global.json.as_deref().filter(|_| !global.json_to_stdout());
+    let output = Output::prepare(&root, args.out.as_deref(), file, report.run_id())?;
+    let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
+
+    let talk = !global.quiet && !global.json_to_stdout();
+    if !global.quiet {
+        eprintln!("{}", headline(&plan));
+    }
+    let progress = Progress::new(&plan, !global.quiet && !global.no_progress);
+    let measured = Runner::new(&plan, &signals).run(|number, step, _| progress.step(number, step));
+    drop(progress);
+
+    report.measured(&plan, &measured);
+    let place = output.directory.join("run.json").display().to_string();
+    let failure = report.end(measured, &place);
+    let summary = crate::report::text(report.document());
+    output.save(report.document(), &summary)?;
+    if talk {
+        print(&summary)?;
+    }
+    if !global.quiet {
+        eprintln!("Saved  {}", output.directory.display());
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// `ipc-bench 0.1.0 · preset quick · 36 cells, 2 not possible here · 34 × 5 trials · ≈ 69 s · seed 4711`
+fn headline(plan: &Plan) -> String {
+    let impossible = plan.cells.iter().filter(|cell| cell.impossible.is_some()).count();
+    let mut parts = vec![format!("ipc-bench {}", env!("CARGO_PKG_VERSION"))];
+    parts.extend(plan.settings.text("preset").map(|(name, _)| format!("preset {name}")));
+    let cells = format!("{} cells", plan.cells.len());
+    parts.push(if impossible == 0 { cells } else { format!("{cells}, {impossible} not possible here") });
+    parts.push(format!("{} trials", plan.trial_count()));
+    parts.extend(plan.estimate().map(|time| format!("≈ {} s", time.as_secs().max(1))));
+    parts.push(format!("seed {}", plan.seed));
+    parts.join(" · ")
+}
+
+fn list(mechanisms: &[Mechanism], global: &Global, what: Listed) -> Result<(), Failure> {
+    let (text, json) = match what {
+        Listed::Transports => {
+            let rows: Vec<_> = mechanisms.iter().map(|m| (m.name, (m.capabilities)())).collect();
+            let text: String = rows
+                .iter()
+                .map(|(name, can)| {
+                    let clients =
+                        can.max_clients.map_or_else(|| "many".to_owned(), |clients| clients.to_string());
+                    format!(
+                        "{name:<14} messages up to {:<10} clients {clients}\n",
+                        crate::lists::show_bytes(can.max_message)
+                    )
+                })
+                .collect();
+            let json = rows.iter().map(|(name, can)| {
+                serde_json::json!({ "name": name, "max_message_bytes": can.max_message, "max_clients": can.max_clients,
+                    "loan": can.loan, "peek": can.peek, "pollable": can.pollable, "priorities": can.priorities })
+            });
+            (text, json.collect())
+        }
+        Listed::Presets => {
+            let text =
+                presets::ALL.iter().map(|preset| format!("{:<14} {}\n", preset.name, preset.about)).collect();
+            let json = presets::ALL.iter().map(|preset| {
+                let values: BTreeMap<_, _> = preset.values.iter().copied().collect();
+                serde_json::json!({ "name": preset.name, "about": preset.about, "settings": values })
+            });
+            (text, json.collect())
+        }
+        Listed::Runs => {
+            let root = output::root(global.dir.as_deref());
+            let runs = output::saved_runs(&root)
+                .map_err(|error| Failure::failed(format!("{} cannot be read", root.display())).why(error))?;
+            let text = runs.iter().map(|run| format!("{}\n", run.display())).collect();
+            (text, runs.iter().map(|run| serde_json::json!({ "path": run })).collect::<Vec<_>>())
+        }
+    };
+    let text: String = text;
+    match &global.json {
+        None => print(&text),
+        Some(path) => {
+            let document = format!("{:#}\n", serde_json::Value::Array(json));
+            if global.json_to_stdout() { print(&document) } else { write(path, &document) }
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    file::write_atomic(path, text.as_bytes())
+        .map_err(|error| Failure::usage(format!("{} cannot be written", path.display())).why(error.why))
+}
+
+fn print_document(report: &Report) -> Result<(), Failure> {
+    let json = file::to_json(report.document())
+        .map_err(|error| Failure::failed("the document cannot be written").why(error))?;
+    print(&json)
+}
+
+/// Prints to stdout; a reader that has gone away is no failure of ours.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed("stdout cannot be written").why(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,267 @@
+//! The worker processes of one trial: started together, listened to together, ended together.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ipc_limits::End;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+};
+
+use crate::protocol::{self, Complaint, Reply, Request, Role};
+use crate::signals::Signals;
+use crate::worker;
+
+/// How long a worker that has said everything may take to exit by itself.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long to wait for the other worker's side of the story before believing one that blames it.
+const SECOND_OPINION: Duration = Duration::from_secs(1);
+
+/// Bytes of a worker's stderr that are kept.
+const KEPT_STDERR: usize = 4096;
+
+/// Why a trial did not end well.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// This program was asked to stop.
+    Interrupted(i32),
+    /// A worker ended without a result.
+    Died { role: Role, how: String, last_line: Option<String> },
+    /// Nobody said anything for so long.
+    Silent(Duration),
+    /// A worker gave up.
+    Complaint(Role, Complaint),
+    /// A process could not be started, or what it said was not understood.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Trouble {
+        Trouble::Io(error)
+    }
+}
+
+impl From<rustix::io::Errno> for Trouble {
+    fn from(errno: rustix::io::Errno) -> Trouble {
+        Trouble::Io(errno.into())
+    }
+}
+
+/// Workers in a process group of their own. Dropped, it leaves none behind.
+#[derive(Debug)]
+pub(crate) struct Crew<'a> {
+    workers: Vec<Worker>,
+    signals: &'a Signals,
+}
+
+#[derive(Debug)]
+struct Worker {
+    role: Role,
+    child: Child,
+    /// Readable when the process has ended, reaped or not; a bare pid could be another's by then.
+    pidfd: OwnedFd,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    stderr: ChildStderr,
+    inbox: Vec<u8>,
+    complaints: Vec<u8>,
+    /// Has said Done or Failed: its end is no news.
+    finished: bool,
+}
+
+impl<'a> Crew<'a> {
+    pub(crate) fn new(signals: &'a Signals) -> Crew<'a> {
+        Crew { workers: Vec::new(), signals }
+    }
+
+    /// Starts one more worker, which inherits the descriptors of `end`. `what` is for people who look at `ps`.
+    pub(crate) fn start(&mut self, role: Role, what: &str, end: Option<&End>) -> Result<(), Trouble> {
+        // This very program, even if the file it was started from has been replaced meanwhile.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("ipc-bench").args([worker::COMMAND, role.name(), what]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // The first worker leads the group. Its number stays taken until it is reaped, which is after the last signal.
+        command.process_group(self.workers.first().map_or(0, |first| first.child.id() as i32));
+        if let Some(end) = end {
+            end.pass_to(&mut command);
+        }
+        let mut child = command.spawn()?;
+        let pidfd = pidfd_open(pid(&child), PidfdFlags::empty())?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(io::Error::other("a worker was started without pipes").into());
+        };
+        rustix::io::ioctl_fionbio(&stdout, true)?;
+        rustix::io::ioctl_fionbio(&stderr, true)?;
+        let (inbox, complaints) = (Vec::new(), Vec::new());
+        self.workers.push(Worker {
+            role,
+            child,
+            pidfd,
+            stdin,
+            stdout,
+            stderr,
+            inbox,
+            complaints,
+            finished: false,
+        });
+        Ok(())
+    }
+
+    /// Who is there, in the order of their start.
+    pub(crate) fn roles(&self) -> Vec<Role> {
+        self.workers.iter().map(|worker| worker.role).collect()
+    }
+
+    /// Tells one worker something.
+    pub(crate) fn tell(&mut self, role: Role, request: &Request) -> Result<(), Trouble> {
+        let Some(worker) = self.workers.iter_mut().find(|worker| worker.role == role) else {
+            return Err(io::Error::other("nobody has this role").into());
+        };
+        match protocol::write(&mut worker.stdin, request) {
+            // It has ended: what it said last, or how it died, is the better story.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// The next thing any worker says that is not a complaint.
+    pub(crate) fn next(&mut self, patience: Duration) -> Result<(Role, Reply), Trouble> {
+        let (role, reply) = self.hear(patience)?;
+        let Reply::Failed(complaint) = reply else { return Ok((role, reply)) };
+        if complaint.blames_the_peer {
+            let deadline = Instant::now() + SECOND_OPINION;
+            while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+                match self.hear(left) {
+                    Ok((role, Reply::Failed(other))) if !other.blames_the_peer => {
+                        return Err(Trouble::Complaint(role, other));
+                    }
+                    Ok(_) => {}
+                    Err(Trouble::Silent(_)) => break,
+                    Err(trouble) => return Err(trouble),
+                }
+            }
+        }
+        Err(Trouble::Complaint(role, complaint))
+    }
+
+    /// The next thing any worker says.
+    fn hear(&mut self, patience: Duration) -> Result<(Role, Reply), Trouble> {
+        let deadline = Instant::now() + patience;
+        loop {
+            for worker in &mut self.workers {
+                if let Some(reply) = protocol::take(&mut worker.inbox)? {
+                    worker.finished |= matches!(reply, Reply::Done(_) | Reply::Failed(_));
+                    return Ok((worker.role, reply));
+                }
+            }
+            let gone = self.wait(deadline.saturating_duration_since(Instant::now()))?;
+            if let Some(signal) = self.signals.caught() {
+                return Err(Trouble::Interrupted(signal));
+            }
+            for worker in &mut self.workers {
+                worker.listen()?;
+            }
+            if let Some(index) = gone.filter(|index| self.workers[*index].inbox.is_empty()) {
+                return Err(self.workers[index].obituary());
+            }
+            if gone.is_none() && Instant::now() >= deadline {
+                return Err(Trouble::Silent(patience));
+            }
+        }
+    }
+
+    /// Sleeps until something happened; the worker that has ended though it had not finished.
+    fn wait(&self, patience: Duration) -> Result<Option<usize>, Trouble> {
+        let mut fds = vec![PollFd::new(self.signals, PollFlags::IN)];
+        for worker in &self.workers {
+            // A finished worker's pipes are at their end for ever, and would never let us sleep.
+            let events = if worker.finished { PollFlags::empty() } else { PollFlags::IN };
+            fds.push(PollFd::from_borrowed_fd(worker.pidfd.as_fd(), events));
+            if !worker.finished {
+                fds.push(PollFd::from_borrowed_fd(worker.stdout.as_fd(), events));
+            }
+        }
+        let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let gone = |worker: &Worker| !worker.finished && worker.has_ended();
+        Ok(self.workers.iter().position(gone))
+    }
+
+    /// Lets everybody who has finished exit by itself, then ends the group.
+    pub(crate) fn dismiss(self) {
+        let deadline = Instant::now() + FAREWELL;
+        for worker in &self.workers {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let timeout =
+                Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+            let _ = poll(&mut [PollFd::new(&worker.pidfd, PollFlags::IN)], Some(&timeout));
+        }
+    }
+}
+
+impl Drop for Crew<'_> {
+    fn drop(&mut self) {
+        if let Some(leader) = self.workers.first() {
+            // Fails only when all have ended.
+            let _ = kill_process_group(pid(&leader.child), Signal::KILL);
+        }
+        for worker in &mut self.workers {
+            let _ = worker.child.wait();
+        }
+    }
+}
+
+impl Worker {
+    fn has_ended(&self) -> bool {
+        let mut fd = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut fd, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Reads what there is on both pipes.
+    fn listen(&mut self) -> io::Result<()> {
+        drain(&mut self.stdout, &mut self.inbox)?;
+        drain(&mut self.stderr, &mut self.complaints)?;
+        let excess = self.complaints.len().saturating_sub(KEPT_STDERR);
+        self.complaints.drain(..excess);
+        Ok(())
+    }
+
+    /// How it died and what it said last. Leaves the zombie, see [`Crew::start`].
+    fn obituary(&mut self) -> Trouble {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let how = match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
+            Ok(Some(status)) => match (status.terminating_signal(), status.exit_status()) {
+                (Some(9), _) => "signal 9; the kernel does that when memory runs out".to_owned(),
+                (Some(signal), _) => format!("signal {signal}"),
+                (None, Some(code)) => format!("exit code {code}"),
+                (None, None) => "for an unknown reason".to_owned(),
+            },
+            _ => "for an unknown reason".to_owned(),
+        };
+        let text = String::from_utf8_lossy(&self.complaints);
+        let last_line = text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+        Trouble::Died { role: self.role, how, last_line }
+    }
+}
+
+/// Appends what is there now.
+fn drain(from: &mut impl Read, to: &mut Vec<u8>) -> io::Result<()> {
+    match from.read_to_end(to) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}

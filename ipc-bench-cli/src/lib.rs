@@ -1,0 +1,84 @@
+//! The `ipc-bench` program as a library, so that it can measure a transport it has never heard of:
+//!
+//! ```no_run
+//! # mod mine { pub use ipc_transports::Uds as Carrier; }
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     ipc_bench::Bench::default().with::<mine::Carrier>().main()
+//! }
+//! ```
+//!
+//! ```text
+//! argv ─► Args ─► Plan ─► [Trial] ─► Runner ─► worker processes ─► Recorder ─► Trial result ─► Report ─► renderers
+//!         typed   every    matrix,    spawns,    one generic       no          postcard over    run.json  text
+//!                 refusal  order      pins,      loop per          allocation  the control
+//!                 here               watches     workload                      pipe
+//! ```
+
+mod args;
+mod cell;
+mod clock;
+mod command;
+mod crew;
+mod error;
+mod lists;
+mod mechanism;
+mod order;
+mod os;
+mod output;
+mod payload;
+mod pin;
+mod plan;
+mod presets;
+mod progress;
+mod protocol;
+mod report;
+mod runner;
+mod settings;
+mod signals;
+mod steal;
+mod worker;
+mod workload;
+mod yardstick;
+
+use std::env;
+use std::process::ExitCode;
+
+use ipc_transports::{Mq, Pipe, Shm, Tcp, Transport, Uds};
+
+use mechanism::Mechanism;
+
+/// The program: a list of transports it can measure.
+#[derive(Debug)]
+pub struct Bench {
+    mechanisms: Vec<Mechanism>,
+}
+
+/// With every transport of this workspace.
+impl Default for Bench {
+    fn default() -> Bench {
+        Bench { mechanisms: Vec::new() }.with::<Uds>().with::<Tcp>().with::<Pipe>().with::<Shm>().with::<Mq>()
+    }
+}
+
+impl Bench {
+    /// Adds a transport; one of the same name is replaced.
+    ///
+    /// The program listens at `NAME:/path/of/a/socket`, in a directory that is there for one trial only.
+    #[must_use]
+    pub fn with<T: Transport>(mut self) -> Bench {
+        self.mechanisms.retain(|mechanism| mechanism.name != T::NAME);
+        self.mechanisms.push(Mechanism::of::<T>());
+        self
+    }
+
+    /// Does what the command line says and returns how it ended. Call it first in `main`: the program starts itself
+    /// again for each side of each trial, and such a process must do nothing else.
+    pub fn main(self) -> ExitCode {
+        if env::args_os().nth(1).is_some_and(|command| command == worker::COMMAND) {
+            return worker::main(&self.mechanisms);
+        }
+        command::main(&self.mechanisms)
+    }
+}

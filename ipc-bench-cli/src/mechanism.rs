@@ -1,0 +1,111 @@
+//! The transports a program can measure: a type turned into a row of function pointers.
+
+use std::fmt;
+
+use ipc_transports::{
+    Address, Capabilities, Connection, Listener, OptionError, Options, Receiver, Sender, SetupError,
+    SetupErrorKind, Transport, Wait,
+};
+
+use crate::error::Failure;
+use crate::protocol::{Job, Outcome, Role};
+use crate::worker::Session;
+use crate::workload::Blocking;
+
+/// One transport.
+#[derive(Clone, Copy)]
+pub(crate) struct Mechanism {
+    pub(crate) name: &'static str,
+    /// What it can do on this machine.
+    pub(crate) capabilities: fn() -> Capabilities,
+    /// Whether it has an option of this name that takes this value.
+    pub(crate) accepts: fn(&str, &str) -> Result<(), OptionError>,
+    /// One side of a trial, inside a worker.
+    pub(crate) work: fn(&mut Session, &Job, &Address) -> Result<Outcome, Ended>,
+}
+
+impl fmt::Debug for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mechanism").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Mechanism {
+    pub(crate) fn of<T: Transport>() -> Mechanism {
+        Mechanism {
+            name: T::NAME,
+            capabilities: T::capabilities,
+            accepts: |key, value| T::Options::default().fill(key, value),
+            work: work::<T>,
+        }
+    }
+
+    /// Whether it has a waiting policy of this name.
+    pub(crate) fn waits(&self, policy: &str) -> bool {
+        (self.accepts)("wait", policy).is_ok()
+    }
+}
+
+/// Why a side of a trial ended without a result.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) failure: Failure,
+    /// The other worker is the likelier culprit.
+    pub(crate) blames_the_peer: bool,
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Ended {
+        Ended { failure, blames_the_peer: false }
+    }
+}
+
+fn work<T: Transport>(session: &mut Session, job: &Job, address: &Address) -> Result<Outcome, Ended> {
+    let options = T::Options::default();
+    let connection = match job.role {
+        Role::Server => {
+            let mut listener = T::listen(address, &options).map_err(|error| setup(T::NAME, &error))?;
+            session.listening(listener.address());
+            // The listener goes with this block: its names are gone before the first message.
+            listener.accept(Wait::Forever)
+        }
+        Role::Client => T::connect(address, &options, Wait::Forever),
+    };
+    let Connection { tx, rx, effective, .. } = connection.map_err(|error| setup(T::NAME, &error))?;
+    if job.work.size > tx.max_message() {
+        return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
+    }
+    session.ready(effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
+    let mut end = Blocking { tx, rx };
+    let mut outcome = session.measure(&mut end, job)?;
+    let (tx, rx) = (end.tx.stats(), end.rx.stats());
+    let counters = [
+        ("would_block", tx.would_block + rx.would_block),
+        ("full_waits", tx.full_waits),
+        ("parks", tx.parks + rx.parks),
+        ("wakes", tx.wakes + rx.wakes),
+        ("max_occupancy_bytes", tx.max_occupancy_bytes.max(rx.max_occupancy_bytes)),
+    ];
+    outcome.stats = counters.map(|(name, count)| (name.to_owned(), count)).into();
+    Ok(outcome)
+}
+
+fn too_long(name: &str, size: usize, max: usize) -> Failure {
+    Failure::failed(format!("{name} cannot carry {size}-byte messages"))
+        .why(format!("this connection carries at most {max} bytes per message"))
+        .fix(format!("use sizes up to {max}"))
+}
+
+/// A connection that did not come about, with the fix where we know one.
+fn setup(name: &str, error: &SetupError) -> Failure {
+    let failure = Failure::failed(format!("{name}: no connection")).why(error);
+    match &error.kind {
+        SetupErrorKind::Limit { name: "RLIMIT_MSGQUEUE", .. } => failure.fix(
+            "end the programs of this user that hold message queues, or raise the limit: ulimit -q unlimited (as root)",
+        ),
+        SetupErrorKind::Limit { name, .. } => failure.fix(format!("raise {name}, or measure without this transport")),
+        SetupErrorKind::NotFound => failure.fix("start the server first, and check that its directory is visible here"),
+        SetupErrorKind::InUse { .. } => failure.fix("end the other listener, or use another address"),
+        _ => failure,
+    }
+}

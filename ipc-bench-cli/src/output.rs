@@ -1,0 +1,136 @@
+//! Where a run's files go.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use ipc_results::Run;
+use ipc_results::file::{write_atomic, write_run};
+
+use crate::error::Failure;
+
+/// The places one run writes to, found writable before anything is measured.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Directory of this run's files.
+    pub(crate) directory: PathBuf,
+    /// A further copy of the document.
+    json: Option<PathBuf>,
+    /// Link to the newest run, where the directory is one of many.
+    latest: Option<PathBuf>,
+}
+
+impl Output {
+    /// Makes the directory and tries whether files can be made.
+    ///
+    /// # Errors
+    /// A place cannot be written to.
+    pub(crate) fn prepare(
+        root: &Path,
+        out: Option<&Path>,
+        json: Option<&Path>,
+        run_id: &str,
+    ) -> Result<Output, Failure> {
+        let (directory, latest) = match out {
+            Some(out) => (out.to_owned(), None),
+            None => (root.join("runs").join(run_id), Some(root.join("latest"))),
+        };
+        fs::create_dir_all(&directory).and_then(|()| try_to_write(&directory)).map_err(|error| {
+            Failure::usage(format!("{} cannot be written to", directory.display()))
+                .why(error)
+                .fix("choose another place with --out DIR or --dir DIR")
+        })?;
+        if let Some(json) = json {
+            let parent = json.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let tried = match fs::metadata(json) {
+                Ok(metadata) if metadata.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+                _ => try_to_write(parent.unwrap_or(Path::new("."))),
+            };
+            tried.map_err(|error| {
+                Failure::usage(format!("{} cannot be written", json.display()))
+                    .why(error)
+                    .fix("choose another file with --json=FILE, or --json=- for stdout")
+            })?;
+        }
+        Ok(Output { directory, json: json.map(Path::to_owned), latest })
+    }
+
+    /// Writes the run's files; each is replaced in one step.
+    ///
+    /// # Errors
+    /// A file cannot be written; those written before it are whole.
+    pub(crate) fn save(&self, run: &Run, summary: &str) -> Result<(), Failure> {
+        let full =
+            |error: ipc_results::file::FileError| Failure::failed("the results cannot be saved").why(error);
+        write_run(&self.directory.join("run.json"), run).map_err(full)?;
+        write_atomic(&self.directory.join("summary.txt"), summary.as_bytes()).map_err(full)?;
+        if let Some(json) = &self.json {
+            write_run(json, run).map_err(full)?;
+        }
+        if let Some(latest) = &self.latest {
+            link(&self.directory, latest).map_err(|error| {
+                Failure::failed(format!("{} cannot be renewed", latest.display())).why(error)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a nameless file, or one that vanishes at once.
+fn try_to_write(directory: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(directory).map(drop)
+}
+
+/// Points `link` to the run in one step.
+fn link(directory: &Path, link: &Path) -> io::Result<()> {
+    let name = directory.file_name().unwrap_or_default();
+    let fresh = link.with_file_name(format!(".latest.{}", std::process::id()));
+    symlink(Path::new("runs").join(name), &fresh)?;
+    fs::rename(&fresh, link).inspect_err(|_| {
+        let _ = fs::remove_file(&fresh);
+    })
+}
+
+/// The directory that keeps runs: as told, else `target/ipc-bench` of the Cargo workspace around us, else
+/// `./.ipc-bench`.
+pub(crate) fn root(told: Option<&Path>) -> PathBuf {
+    told.map_or_else(
+        || workspace().map_or_else(|| ".ipc-bench".into(), |root| root.join("target/ipc-bench")),
+        Path::to_owned,
+    )
+}
+
+/// The nearest directory upward whose `Cargo.toml` begins a workspace, else the nearest with a `Cargo.toml`.
+fn workspace() -> Option<PathBuf> {
+    let here = env::current_dir().ok()?;
+    let manifests =
+        here.ancestors().filter_map(|path| Some((path, fs::read_to_string(path.join("Cargo.toml")).ok()?)));
+    let mut nearest = None;
+    for (path, text) in manifests {
+        if text.lines().any(|line| line.trim() == "[workspace]") {
+            return Some(path.to_owned());
+        }
+        nearest.get_or_insert(path.to_owned());
+    }
+    nearest
+}
+
+/// Saved runs under `root`, oldest first.
+///
+/// # Errors
+/// The directory exists and cannot be read.
+pub(crate) fn saved_runs(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(root.join("runs")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut runs: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .filter(|path| path.as_ref().is_ok_and(|path| path.join("run.json").is_file()) || path.is_err())
+        .collect::<io::Result<_>>()?;
+    // Names begin with date and time.
+    runs.sort();
+    Ok(runs)
+}

@@ -1,0 +1,157 @@
+//! From what was measured to the document and the text.
+
+use std::env;
+use std::time::{Instant, SystemTime};
+
+use ipc_results::environment::Environment;
+use ipc_results::run::{CellStatus, Manifest, Run, RunStatus, Tool, Warning};
+
+use crate::error::{Exit, Failure};
+use crate::plan::Plan;
+use crate::runner::Measured;
+
+/// A run from its first moment on.
+#[derive(Debug)]
+pub(crate) struct Report {
+    run: Run,
+    begun: Instant,
+}
+
+impl Report {
+    /// A document that has measured nothing yet.
+    pub(crate) fn begin(preset: &str) -> Report {
+        let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let digits: String = started.chars().filter(char::is_ascii_digit).collect();
+        let (date, time) = digits.split_at(8);
+        let run_id = format!("{date}-{time}-{preset}-{:04x}", fastrand::u16(..));
+        let mut run = Run::new(run_id, started, tool());
+        run.manifest.argv = env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        run.label =
+            option_env!("IPC_BENCH_BUILD_GIT_DESCRIBE").unwrap_or(env!("CARGO_PKG_VERSION")).to_owned();
+        Report { run, begun: Instant::now() }
+    }
+
+    pub(crate) fn run_id(&self) -> &str {
+        &self.run.run_id
+    }
+
+    /// Adds what was planned.
+    pub(crate) fn plan(&mut self, plan: &Plan, environment: &Environment) {
+        self.run.environment = environment.clone();
+        self.run.manifest = Manifest {
+            argv: std::mem::take(&mut self.run.manifest.argv),
+            preset: plan.settings.text("preset").map(|(name, _)| name.to_owned()),
+            config_toml: Some(plan.settings.to_toml()),
+            seed: plan.seed,
+            order: Some(plan.order.to_string()),
+        };
+        if cfg!(debug_assertions) {
+            self.warn("W05", "debug build: its numbers mean nothing; use `cargo xtask bench`", Vec::new());
+        }
+        if plan.topology.allowed.len() <= 2 {
+            let cpus = plan.topology.allowed.len();
+            let text = format!(
+                "{cpus} cpu{} only: spinning transports share the machine with everything else; p99.9 is pessimistic",
+                if cpus == 1 { "" } else { "s" }
+            );
+            self.warn("W07", &text, Vec::new());
+        }
+    }
+
+    /// Adds what was measured.
+    pub(crate) fn measured(&mut self, plan: &Plan, measured: &Measured) {
+        self.run.cells.clone_from(&measured.cells);
+        let values = plan.yardsticks.iter().enumerate();
+        self.run.yardsticks =
+            values.filter_map(|(index, y)| Some((y.name(), measured.yardstick(index)?))).collect();
+        for why in measured.broken_yardsticks.values() {
+            self.warn("W08", &format!("a yardstick is missing, and with it some ratios: {why}"), Vec::new());
+        }
+        self.run.elapsed_ns = self.begun.elapsed().as_nanos() as u64;
+    }
+
+    /// Closes the document; the failure to tell the user, if there is one.
+    pub(crate) fn end(&mut self, measured: Measured, saved_in: &str) -> Option<Failure> {
+        let flagged: Vec<String> = stolen(&self.run);
+        if !flagged.is_empty() {
+            let text = format!(
+                "the hypervisor took time during trials of {} cells; they are marked and kept",
+                flagged.len()
+            );
+            self.warn("W03", &text, flagged);
+        }
+        let done = self
+            .run
+            .cells
+            .iter()
+            .filter(|cell| cell.summary.is_some() && cell.status == CellStatus::Ok)
+            .count();
+        let kept = format!("{done} of {} cells saved in {saved_in}", self.run.cells.len());
+        if let Some(signal) = measured.interrupted {
+            self.run.status = RunStatus::Partial;
+            let failure =
+                Failure::new(Exit::Interrupted(signal), format!("interrupted by signal {signal}")).why(kept);
+            self.run.error = Some(failure.to_run_error(None));
+            return Some(failure);
+        }
+        if let Some((failure, cell)) = measured.failure {
+            self.run.status = RunStatus::Failed;
+            self.run.error = Some(failure.to_run_error(Some(cell)));
+            return Some(Failure { what: format!("{}; {kept}", failure.what), ..failure });
+        }
+        self.run.status = RunStatus::Complete;
+        None
+    }
+
+    /// Closes the document of a run that never began.
+    pub(crate) fn fail(&mut self, failure: &Failure) {
+        self.run.status = RunStatus::Failed;
+        self.run.error = Some(failure.to_run_error(None));
+    }
+
+    fn warn(&mut self, code: &str, message: &str, cells: Vec<String>) {
+        self.run.warnings.push(Warning { code: code.into(), message: message.into(), cells });
+    }
+
+    pub(crate) fn document(&self) -> &Run {
+        &self.run
+    }
+}
+
+/// Cells with trials during which the hypervisor took time.
+fn stolen(run: &Run) -> Vec<String> {
+    let has = |cell: &&ipc_results::Cell| {
+        cell.trials.iter().any(|trial| trial.flags.iter().any(|flag| flag == "steal"))
+    };
+    run.cells.iter().filter(has).map(|cell| cell.id.clone()).collect()
+}
+
+/// This program, as its build recorded it.
+fn tool() -> Tool {
+    let own = |value: Option<&str>| value.map(str::to_owned);
+    Tool {
+        version: env!("CARGO_PKG_VERSION").into(),
+        git: own(option_env!("IPC_BENCH_BUILD_GIT")),
+        dirty: option_env!("IPC_BENCH_BUILD_GIT_DIRTY").map(|dirty| dirty == "true"),
+        profile: own(option_env!("IPC_BENCH_BUILD_PROFILE")),
+        rustc: own(option_env!("IPC_BENCH_BUILD_RUSTC_VERSION")),
+        target: own(option_env!("IPC_BENCH_BUILD_TARGET")),
+        target_cpu: own(option_env!("IPC_BENCH_BUILD_TARGET_CPU")),
+        lto: None,
+        features: Vec::new(),
+    }
+}
+
+/// The run as text.
+pub(crate) fn text(run: &Run) -> String {
+    let cells = run.cells.iter().map(|cell| match (&cell.summary, &cell.reason) {
+        (Some(summary), None) => {
+            let p50 = summary.latency.p50_ns.map_or("–".to_owned(), |p50| format!("{} ns", p50.value));
+            let rate = summary.msgs_per_s.map_or("–".to_owned(), |rate| format!("{:.0} msg/s", rate.value));
+            let limit = summary.limit.as_ref().map_or(String::new(), |limit| format!("{:.2}×", limit.ratio));
+            format!("{:<28} p50 {p50:>12}  {limit:>7}  {rate:>16}\n", cell.id)
+        }
+        (_, reason) => format!("{:<28} – {}\n", cell.id, reason.as_deref().unwrap_or("not measured")),
+    });
+    cells.collect()
+}

@@ -1,0 +1,444 @@
+//! Makes the trials of a plan, each with processes of its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs};
+
+use ipc_results::estimate::Estimate;
+use ipc_results::run::{Cell, CellStatus, Latency, Limit, Method, Throughput, Trial, Warmup};
+use ipc_results::statistics::median;
+use ipc_results::{Recorder, summarise};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::crew::{Crew, Trouble};
+use crate::error::{Exit, Failure};
+use crate::plan::{Plan, PlannedCell, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
+use crate::protocol::{Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role};
+use crate::signals::Signals;
+use crate::steal;
+use crate::workload::{Length, Mode, Work};
+use crate::yardstick::Yardstick;
+
+/// How long a worker may take to start, to listen or to connect.
+const SETUP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long nobody may say anything while measuring; a worker that gets on says so every second.
+const MEASURING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything that was measured so far.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) cells: Vec<Cell>,
+    /// Values of each yardstick of the plan.
+    pub(crate) yardsticks: Vec<Vec<f64>>,
+    /// The first failure and the cell it happened in.
+    pub(crate) failure: Option<(Failure, String)>,
+    /// Yardsticks that could not be measured, each once: its index and why.
+    pub(crate) broken_yardsticks: BTreeMap<usize, String>,
+    /// The signal that ended the run.
+    pub(crate) interrupted: Option<i32>,
+}
+
+impl Measured {
+    /// Median and interval of a yardstick; `None` before its first measurement.
+    pub(crate) fn yardstick(&self, index: usize) -> Option<Estimate> {
+        median(&self.yardsticks[index])
+    }
+}
+
+/// Works through the steps of a plan.
+#[derive(Debug)]
+pub(crate) struct Runner<'a> {
+    plan: &'a Plan,
+    signals: &'a Signals,
+    measured: Measured,
+}
+
+impl<'a> Runner<'a> {
+    pub(crate) fn new(plan: &'a Plan, signals: &'a Signals) -> Runner<'a> {
+        let cells = plan.cells.iter().map(empty_cell).collect();
+        let yardsticks = vec![Vec::new(); plan.yardsticks.len()];
+        let broken_yardsticks = BTreeMap::new();
+        let measured = Measured { cells, yardsticks, failure: None, broken_yardsticks, interrupted: None };
+        Runner { plan, signals, measured }
+    }
+
+    /// Makes every step, calling `between` before each and never during one. A failed trial fails its cell, whose other
+    /// trials are then left out; the others go on.
+    pub(crate) fn run(mut self, mut between: impl FnMut(usize, Step, &Measured)) -> Measured {
+        for (number, step) in self.plan.steps.iter().enumerate() {
+            between(number, *step, &self.measured);
+            let done = match *step {
+                Step::Yardstick(index) => self.yardstick(index),
+                Step::Trial { cell, .. } if self.measured.cells[cell].status == CellStatus::Failed => {
+                    continue;
+                }
+                Step::Trial { cell, index } => self.trial(cell, index, number as u32),
+            };
+            if let Err(Trouble::Interrupted(signal)) = done {
+                self.measured.interrupted = Some(signal);
+                break;
+            }
+        }
+        for cell in &mut self.measured.cells {
+            // Our own histograms decode.
+            cell.summary = summarise(cell).ok().flatten();
+        }
+        self.measured
+    }
+
+    /// Measures a limit once more. Without it the run goes on: the ratio of the cells it serves is then missing.
+    fn yardstick(&mut self, index: usize) -> Result<(), Trouble> {
+        match self.measure_yardstick(self.plan.yardsticks[index]) {
+            Ok(value) => self.measured.yardsticks[index].extend(value),
+            Err(Trouble::Interrupted(signal)) => return Err(Trouble::Interrupted(signal)),
+            Err(trouble) => {
+                let failure = explain(&self.plan.yardsticks[index].name(), trouble);
+                let text = failure.why.map_or(failure.what.clone(), |why| format!("{}: {why}", failure.what));
+                self.measured.broken_yardsticks.entry(index).or_insert(text);
+            }
+        }
+        Ok(())
+    }
+
+    fn measure_yardstick(&self, yardstick: Yardstick) -> Result<Option<f64>, Trouble> {
+        let mut crew = Crew::new(self.signals);
+        let name = yardstick.name();
+        let Some(params) = yardstick.params() else {
+            let Yardstick::Alone(alone) = yardstick else { return Ok(None) };
+            crew.start(Role::Client, &name, None)?;
+            let outcomes = self.converse(&mut crew, |_, _| Link::Alone(alone), STANDARD_WORK, None)?;
+            crew.dismiss();
+            return Ok(outcomes.client.cost);
+        };
+        let size = params.size;
+        let (near, far) = ipc_limits::create(&params)?;
+        crew.start(Role::Server, &name, Some(&far))?;
+        crew.start(Role::Client, &name, Some(&near))?;
+        let ends = [far.to_string(), near.to_string()];
+        // The peer's death shows only when nobody else holds the descriptors.
+        drop((near, far));
+        let link = |role: Role, _: Option<&str>| Link::Bare { end: ends[role as usize].clone(), size };
+        let outcomes = self.converse(&mut crew, link, Work { size, ..STANDARD_WORK }, None)?;
+        crew.dismiss();
+        let p50 = outcomes.client.latency.as_ref().and_then(recorder).and_then(|r| r.percentile_ns(50.0));
+        Ok(p50.map(|ns| ns as f64))
+    }
+
+    /// One trial of a cell.
+    fn trial(&mut self, cell: usize, index: u32, order: u32) -> Result<(), Trouble> {
+        let planned = &self.plan.cells[cell];
+        let steal = steal::Clock::start(&self.cpus_in_use());
+        let limit = planned.limit.and_then(|limit| {
+            let value = *self.measured.yardsticks[limit].last()?;
+            Some(Limit { name: self.plan.yardsticks[limit].name(), value })
+        });
+        let id = planned.point.to_string();
+        match self.measure_cell(planned, index) {
+            Err(Trouble::Interrupted(signal)) => Err(Trouble::Interrupted(signal)),
+            Err(trouble) => {
+                let failure = explain(&id, trouble);
+                let cell = &mut self.measured.cells[cell];
+                cell.status = CellStatus::Failed;
+                cell.reason = Some(failure.what.clone());
+                cell.trials.push(Trial {
+                    index,
+                    order,
+                    error: Some(failure.what.clone()),
+                    ..Trial::default()
+                });
+                self.measured.failure.get_or_insert((failure, id));
+                Ok(())
+            }
+            Ok(outcomes) => {
+                let steal_ns = steal.and_then(steal::Clock::stop);
+                let cell = &mut self.measured.cells[cell];
+                outcomes.describe(cell);
+                let trial = outcomes.into_trial(planned.point.size, limit, steal_ns);
+                cell.trials.push(Trial { index, order, ..trial });
+                Ok(())
+            }
+        }
+    }
+
+    fn measure_cell(&self, planned: &PlannedCell, index: u32) -> Result<Outcomes, Trouble> {
+        let scratch = private_directory()?;
+        let path = scratch.path().to_owned();
+        let name = planned.point.transport.clone();
+        let mut crew = Crew::new(self.signals);
+        let id = planned.point.to_string();
+        crew.start(Role::Server, &id, None)?;
+        crew.start(Role::Client, &id, None)?;
+        let own = address(planned, &path);
+        let link = |_: Role, address: Option<&str>| {
+            let address = address.map_or_else(|| own.clone(), |given| with_options(given, planned));
+            Link::Transport { name: name.clone(), address }
+        };
+        let work = Work {
+            mode: planned.point.mode,
+            size: planned.point.size,
+            length: self.plan.length,
+            warmup: self.plan.warmup,
+            seed: self.plan.seed.wrapping_add(u64::from(index)),
+        };
+        let outcomes = self.converse(&mut crew, link, work, Some(scratch))?;
+        crew.dismiss();
+        outcomes.check(&work, self.plan)?;
+        Ok(outcomes)
+    }
+
+    /// The conversation of [`protocol`](crate::protocol) with one or two workers.
+    fn converse(
+        &self,
+        crew: &mut Crew<'_>,
+        link: impl Fn(Role, Option<&str>) -> Link,
+        work: Work,
+        scratch: Option<TempDir>,
+    ) -> Result<Outcomes, Trouble> {
+        let pins = self.plan.pins;
+        let job = |role: Role, address: Option<&str>| {
+            let cpu = if role == Role::Client { pins.client } else { pins.server };
+            let scratch = scratch.as_ref().map(|directory| directory.path().to_owned());
+            Request::Job(Box::new(Job { role, link: link(role, address), work, cpu, scratch }))
+        };
+        let roles = crew.roles();
+        for _ in &roles {
+            match crew.next(SETUP_PATIENCE)? {
+                (_, Reply::Hello { protocol: PROTOCOL, .. }) => {}
+                (_, Reply::Hello { protocol, version }) => return Err(other_protocol(protocol, &version)),
+                (role, reply) => return Err(out_of_turn(role, &reply)),
+            }
+        }
+        // A client of a transport needs to know where the server listens; an inherited end knows its peer.
+        let listens = scratch.is_some();
+        let mut address = None;
+        if listens {
+            crew.tell(Role::Server, &job(Role::Server, None))?;
+            match crew.next(SETUP_PATIENCE)? {
+                (Role::Server, Reply::Listening { address: at }) => address = Some(at),
+                (role, reply) => return Err(out_of_turn(role, &reply)),
+            }
+        }
+        for role in roles.iter().filter(|role| !(listens && **role == Role::Server)) {
+            crew.tell(*role, &job(*role, address.as_deref()))?;
+        }
+        let mut outcomes = Outcomes::default();
+        for _ in &roles {
+            match crew.next(SETUP_PATIENCE)? {
+                (Role::Client, Reply::Ready(ready)) => outcomes.client_ready = ready,
+                (Role::Server, Reply::Ready(ready)) => outcomes.server_ready = ready,
+                (role, reply) => return Err(out_of_turn(role, &reply)),
+            }
+        }
+        // Connected: no name is needed any more, and none is left should this process be killed from here on.
+        if let Some(directory) = scratch {
+            directory.close()?;
+        }
+        for role in &roles {
+            crew.tell(*role, &Request::Go)?;
+        }
+        let mut missing = roles.len();
+        while missing > 0 {
+            match crew.next(MEASURING_PATIENCE)? {
+                (_, Reply::Progress { .. }) => {}
+                (role, Reply::Done(outcome)) => {
+                    missing -= 1;
+                    match role {
+                        Role::Client => outcomes.client = *outcome,
+                        Role::Server => outcomes.server = *outcome,
+                    }
+                }
+                (role, reply) => return Err(out_of_turn(role, &reply)),
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn cpus_in_use(&self) -> Vec<u32> {
+        let pins = self.plan.pins;
+        let pinned: Vec<u32> = pins.client.into_iter().chain(pins.server).collect();
+        if pinned.is_empty() { self.plan.topology.allowed.clone() } else { pinned }
+    }
+}
+
+/// The work of a yardstick, but for its size.
+const STANDARD_WORK: Work =
+    Work { mode: Mode::Rtt, size: 8, length: YARDSTICK_LENGTH, warmup: YARDSTICK_WARMUP, seed: 0 };
+
+/// What both sides said.
+#[derive(Debug, Default)]
+struct Outcomes {
+    client: Outcome,
+    server: Outcome,
+    client_ready: Ready,
+    server_ready: Ready,
+}
+
+impl Outcomes {
+    fn messages(&self) -> u64 {
+        // In a stream the receiver counts; in a round trip the client does.
+        self.client.messages.max(self.server.messages)
+    }
+
+    /// Whether what was measured is what was asked for.
+    fn check(&self, work: &Work, plan: &Plan) -> Result<(), Trouble> {
+        if let Length::Messages(asked) = work.length
+            && asked != self.messages()
+        {
+            return Err(
+                std::io::Error::other(format!("{} messages delivered of {asked}", self.messages())).into()
+            );
+        }
+        let pins = [(plan.pins.client, &self.client_ready), (plan.pins.server, &self.server_ready)];
+        for (cpu, ready) in pins {
+            if cpu.is_some_and(|cpu| ready.cpus != [cpu]) {
+                let text = format!("a worker pinned to cpu {} may run on {:?}", cpu.unwrap_or(0), ready.cpus);
+                return Err(std::io::Error::other(text).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to the cell what was in force.
+    fn describe(&self, cell: &mut Cell) {
+        for (role, ready) in [("client", &self.client_ready), ("server", &self.server_ready)] {
+            if let [cpu] = ready.cpus[..] {
+                cell.pin.insert(role.to_owned(), cpu);
+            }
+        }
+        for (name, value) in &self.client_ready.effective {
+            cell.effective.insert(name.clone(), Value::from(*value));
+        }
+        for (name, value) in &self.server_ready.effective {
+            if cell.effective.get(name) != Some(&Value::from(*value)) {
+                cell.effective.insert(format!("server.{name}"), Value::from(*value));
+            }
+        }
+    }
+
+    fn into_trial(self, size: usize, limit: Option<Limit>, steal_ns: Option<u64>) -> Trial {
+        let messages = self.messages();
+        let Outcomes { client, server, .. } = self;
+        let first_send_ns = client.first_send_ns;
+        let last_recv_ns = server.last_recv_ns.or(client.last_recv_ns);
+        let elapsed_ns =
+            last_recv_ns.zip(first_send_ns).map_or(0, |(last, first)| last.saturating_sub(first));
+        let cpu = client.cpu.zip(server.cpu).map(|(client, server)| client.plus(server));
+        let mut stats = client.stats;
+        for (name, count) in server.stats {
+            let sum = stats.entry(name.clone()).or_default();
+            *sum = if name.starts_with("max_") { count.max(*sum) } else { *sum + count };
+        }
+        let mut flags = Vec::new();
+        // A hundredth of the time of two CPUs.
+        if steal_ns.is_some_and(|steal| steal > elapsed_ns / 50) {
+            flags.push("steal".to_owned());
+        }
+        if cpu.is_some_and(|cpu| cpu.majflt > 0) {
+            flags.push("major_faults".to_owned());
+        }
+        Trial {
+            flags,
+            messages,
+            elapsed_ns,
+            first_send_ns,
+            last_recv_ns,
+            warmup: Warmup { messages: client.warmup_messages, elapsed_ns: client.warmup_ns, steady: None },
+            first_message_ns: client.first_message_ns,
+            stats,
+            latency: client.latency.as_ref().and_then(recorder).and_then(|recorder| Latency::of(&recorder)),
+            throughput: Throughput::new(messages, size as u64, elapsed_ns),
+            cpu,
+            steal_ns,
+            limit,
+            ..Trial::default()
+        }
+    }
+}
+
+fn recorder(histogram: &Histogram) -> Option<Recorder> {
+    Recorder::from_bytes(&histogram.bytes, histogram.saturated).ok()
+}
+
+/// A cell before its first trial.
+fn empty_cell(planned: &PlannedCell) -> Cell {
+    let point = &planned.point;
+    let mut cell = Cell::new(point.to_string(), &point.transport, point.mode.name(), point.size as u64);
+    cell.wait.clone_from(&planned.wait);
+    for (key, value) in planned.options.iter().filter(|(key, _)| *key != "wait") {
+        let value = value.parse::<u64>().map_or_else(|_| Value::from(value.clone()), Value::from);
+        cell.params.insert(format!("{}.{key}", point.transport), value);
+    }
+    let (t0, t1) = match point.mode {
+        Mode::Rtt => ("previous_t1", "after_recv"),
+        Mode::Stream => ("first_send", "last_recv"),
+    };
+    cell.method = Method { clock: "monotonic".into(), t0: t0.into(), t1: t1.into() };
+    match &planned.impossible {
+        Some(impossible) => cell.skipped(format!("{}: {}", impossible.what, impossible.why)),
+        None => cell,
+    }
+}
+
+/// A fresh directory that only this user can enter, with a short name: a socket's path has 107 bytes.
+fn private_directory() -> std::io::Result<TempDir> {
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+    let parent = runtime.unwrap_or_else(env::temp_dir);
+    // Mode 0700, which is what tempfile gives a directory.
+    tempfile::Builder::new().prefix("ipc-bench.").tempdir_in(fs::canonicalize(parent)?)
+}
+
+/// Where the server of a trial listens.
+fn address(planned: &PlannedCell, directory: &Path) -> String {
+    let name = &planned.point.transport;
+    match name.as_str() {
+        "tcp" => with_options("tcp:127.0.0.1:0", planned),
+        _ => with_options(&format!("{name}:{}", directory.join("s").display()), planned),
+    }
+}
+
+fn with_options(address: &str, planned: &PlannedCell) -> String {
+    let bare = address.split('?').next().unwrap_or(address);
+    let query: Vec<String> = planned.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if query.is_empty() { bare.to_owned() } else { format!("{bare}?{}", query.join("&")) }
+}
+
+fn other_protocol(protocol: u32, version: &str) -> Trouble {
+    let text =
+        format!("the worker is ipc-bench {version} with control protocol {protocol}, this is {PROTOCOL}");
+    std::io::Error::other(text).into()
+}
+
+fn out_of_turn(role: Role, reply: &Reply) -> Trouble {
+    std::io::Error::other(format!("the {} said {reply:?} out of turn", role.name())).into()
+}
+
+/// What happened to a cell, for a person.
+fn explain(id: &str, trouble: Trouble) -> Failure {
+    match trouble {
+        Trouble::Interrupted(signal) => Failure::new(Exit::Interrupted(signal), "interrupted"),
+        Trouble::Died { role, how, last_line } => {
+            let failure = Failure::failed(format!("the {} of {id} died ({how})", role.name()));
+            match last_line {
+                Some(line) => failure.why(format!("its last words: {line}")),
+                None => failure.why("it said nothing"),
+            }
+        }
+        Trouble::Silent(patience) => Failure::failed(format!("the workers of {id} hang"))
+            .why(format!("neither got on for {} s", patience.as_secs())),
+        Trouble::Complaint(role, complaint) => {
+            let failure = Failure::failed(format!("{id}: {}", complaint.what));
+            let failure = match complaint.why {
+                Some(why) => failure.why(why),
+                None => failure.why(format!("reported by the {}", role.name())),
+            };
+            match complaint.fix {
+                Some(fix) => failure.fix(fix),
+                None => failure,
+            }
+        }
+        Trouble::Io(error) => Failure::failed(format!("{id} could not be measured")).why(error),
+    }
+}

@@ -1,0 +1,326 @@
+//! A worker process: one side of one trial.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+
+use ipc_limits::{Bare, Driver, End, cost};
+use ipc_results::Recorder;
+use ipc_results::run::CpuUse;
+use ipc_transports::Address;
+use rustix::process::Signal;
+
+use crate::clock::now_ns;
+use crate::error::Failure;
+use crate::mechanism::{Ended, Mechanism};
+use crate::os;
+use crate::pin;
+use crate::protocol::{
+    self, Alone, Complaint, Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role,
+};
+use crate::workload::{BareEnd, Broken, Endpoint, Mode, Observer, now, rtt, stream};
+
+/// Name of the hidden subcommand that runs a worker.
+pub(crate) const COMMAND: &str = "__worker";
+
+/// Runs the one job that the runner sends, and exits.
+pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
+    let mut session = match Session::start() {
+        Ok(session) => session,
+        Err(error) => {
+            eprintln!("worker: no control pipe: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    session.reply(&Reply::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() });
+    let job = session.job();
+    match run(&mut session, &job, mechanisms) {
+        Ok(outcome) => {
+            session.reply(&Reply::Done(Box::new(outcome)));
+            ExitCode::SUCCESS
+        }
+        Err(Ended { failure: Failure { what, why, fix, .. }, blames_the_peer }) => {
+            session.reply(&Reply::Failed(Complaint { what, why, fix, blames_the_peer }));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Outcome, Ended> {
+    if let Some(cpu) = job.cpu {
+        pin::pin_this_thread(cpu).map_err(|error| {
+            Failure::failed(format!("the {} cannot be pinned to cpu {cpu}", job.role.name())).why(error)
+        })?;
+    }
+    match &job.link {
+        Link::Transport { name, address } => {
+            let mechanism = mechanisms
+                .iter()
+                .find(|mechanism| mechanism.name == name)
+                .ok_or_else(|| Failure::failed(format!("this program has no transport {name}")))?;
+            let address: Address = address.parse().map_err(Failure::failed)?;
+            (mechanism.work)(session, job, &address)
+        }
+        Link::Bare { end, size } => {
+            let link = End::inherited(end).and_then(End::open).map_err(bare_failure)?;
+            session.ready(Vec::new());
+            link.drive(BareTrial { session, job, size: *size })
+        }
+        Link::Alone(alone) => {
+            session.ready(Vec::new());
+            session.go();
+            Ok(Outcome { cost: Some(measure_alone(*alone)), ..Outcome::default() })
+        }
+    }
+}
+
+fn bare_failure(error: io::Error) -> Failure {
+    Failure::failed("the bare loop cannot be set up").why(error)
+}
+
+/// A trial over a bare loop, compiled once per kind.
+struct BareTrial<'a> {
+    session: &'a mut Session,
+    job: &'a Job,
+    size: usize,
+}
+
+impl Driver for BareTrial<'_> {
+    type Output = Result<Outcome, Ended>;
+
+    fn drive<B: Bare>(self, link: B) -> Self::Output {
+        self.session.measure(&mut BareEnd { link, size: self.size }, self.job)
+    }
+}
+
+/// The worker's side of the control protocol.
+#[derive(Debug)]
+pub(crate) struct Session {
+    out: File,
+    requests: mpsc::Receiver<Request>,
+    /// What to remove if the runner dies.
+    scratch: Arc<Mutex<Option<PathBuf>>>,
+}
+
+impl Session {
+    /// Takes over stdin and stdout. What anything else prints to stdout goes to stderr, not between our frames.
+    fn start() -> io::Result<Session> {
+        let out: OwnedFd = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+        rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+        let scratch = Arc::new(Mutex::new(None));
+        let (sender, requests) = mpsc::channel();
+        let lifeline = Lifeline { sender, scratch: Arc::clone(&scratch) };
+        thread::Builder::new().name("lifeline".into()).spawn(move || lifeline.watch())?;
+        Ok(Session { out: File::from(out), requests, scratch })
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        // A runner that cannot be told anything is dead, and the lifeline is about to end this process.
+        let _ = protocol::write(&mut self.out, reply);
+    }
+
+    fn job(&mut self) -> Job {
+        match self.request() {
+            Request::Job(job) => {
+                *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = job.scratch.clone();
+                *job
+            }
+            Request::Go => self.confused("Go before Job"),
+        }
+    }
+
+    /// Waits for the runner's permission to send the first message.
+    fn go(&mut self) {
+        match self.request() {
+            Request::Go => *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Request::Job(_) => self.confused("a second Job"),
+        }
+        // From here on nothing has to be removed, so the kernel may end this process together with the runner, even if
+        // it is stopped or never gets the CPU. The runner starts workers from its main thread, whose end this means.
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    }
+
+    fn request(&mut self) -> Request {
+        match self.requests.recv() {
+            Ok(request) => request,
+            // The lifeline thread drops its sender only by ending the process.
+            Err(mpsc::RecvError) => loop {
+                thread::park();
+            },
+        }
+    }
+
+    fn confused(&self, what: &str) -> ! {
+        eprintln!("worker: the runner broke the control protocol: {what}");
+        std::process::exit(1)
+    }
+
+    /// The server accepts connections at `address`.
+    pub(crate) fn listening(&mut self, address: &Address) {
+        self.reply(&Reply::Listening { address: address.to_string() });
+    }
+
+    /// Connected.
+    pub(crate) fn ready(&mut self, effective: Vec<(String, u64)>) {
+        let cpus = pin::allowed_cpus().unwrap_or_default();
+        self.reply(&Reply::Ready(Ready { cpus, effective }));
+    }
+
+    /// This side of the workload over `end`.
+    pub(crate) fn measure<E: Endpoint>(&mut self, end: &mut E, job: &Job) -> Result<Outcome, Ended> {
+        self.go();
+        let work = &job.work;
+        let mut watch = Watch { out: &mut self.out, before: None, during: None };
+        let measured = match (job.role, work.mode) {
+            (Role::Client, Mode::Rtt) => now(rtt::client(end, work, &mut watch)).map(rtt_outcome),
+            (Role::Server, Mode::Rtt) => now(rtt::server(end, work, &mut watch)).map(|()| Outcome::default()),
+            (Role::Client, Mode::Stream) => now(stream::client(end, work, &mut watch)).map(sent_outcome),
+            (Role::Server, Mode::Stream) => now(stream::server(end, work, &mut watch)).map(delivered_outcome),
+        };
+        let during = watch.during;
+        measured
+            .map(|outcome| Outcome { cpu: during, ..outcome })
+            .map_err(|broken| broken_trial(job.role, &broken))
+    }
+}
+
+fn rtt_outcome(trips: rtt::RoundTrips) -> Outcome {
+    Outcome {
+        messages: trips.measured.messages,
+        first_send_ns: Some(trips.measured.start_ns),
+        last_recv_ns: Some(trips.measured.end_ns),
+        warmup_messages: trips.warmup.messages,
+        warmup_ns: trips.warmup.end_ns - trips.warmup.start_ns,
+        first_message_ns: Some(trips.first_message_ns),
+        latency: Some(histogram(&trips.latency)),
+        ..Outcome::default()
+    }
+}
+
+fn sent_outcome(sent: stream::Sent) -> Outcome {
+    Outcome {
+        first_send_ns: Some(sent.measured.start_ns),
+        warmup_messages: sent.warmup.messages,
+        warmup_ns: sent.warmup.end_ns - sent.warmup.start_ns,
+        ..Outcome::default()
+    }
+}
+
+fn delivered_outcome(delivered: stream::Delivered) -> Outcome {
+    Outcome { messages: delivered.messages, last_recv_ns: Some(delivered.last_recv_ns), ..Outcome::default() }
+}
+
+fn histogram(recorder: &Recorder) -> Histogram {
+    Histogram { bytes: recorder.to_bytes(), saturated: recorder.saturated() }
+}
+
+fn broken_trial(role: Role, broken: &Broken) -> Ended {
+    let what = match broken {
+        Broken::Message(flaw) => format!("the {} got a wrong message: {flaw}", role.name()),
+        other => format!("the {} lost its connection: {other}", role.name()),
+    };
+    Ended { failure: Failure::failed(what), blames_the_peer: broken.blames_the_peer() }
+}
+
+/// Takes the resource counters at the ends of the measured part.
+struct Watch<'a> {
+    out: &'a mut File,
+    before: Option<CpuUse>,
+    during: Option<CpuUse>,
+}
+
+impl Observer for Watch<'_> {
+    fn progress(&mut self, messages: u64) {
+        // See `Session::reply`.
+        let _ = protocol::write(self.out, &Reply::Progress { messages });
+    }
+
+    fn boundary(&mut self, over: bool) {
+        let now = os::cpu_use().ok();
+        if over {
+            self.during = now.zip(self.before).map(|(after, before)| difference(after, before));
+        } else {
+            self.before = now;
+        }
+    }
+}
+
+fn difference(after: CpuUse, before: CpuUse) -> CpuUse {
+    CpuUse {
+        user_ns: after.user_ns.saturating_sub(before.user_ns),
+        sys_ns: after.sys_ns.saturating_sub(before.sys_ns),
+        vcsw: after.vcsw - before.vcsw,
+        ivcsw: after.ivcsw - before.ivcsw,
+        minflt: after.minflt - before.minflt,
+        majflt: after.majflt - before.majflt,
+        migrations: None,
+    }
+}
+
+/// The thread that reads the runner's requests and ends the process when the runner is gone.
+struct Lifeline {
+    sender: mpsc::Sender<Request>,
+    scratch: Arc<Mutex<Option<PathBuf>>>,
+}
+
+impl Lifeline {
+    fn watch(self) {
+        let mut stdin = io::stdin().lock();
+        loop {
+            match protocol::read(&mut stdin) {
+                Ok(Some(request)) => {
+                    let _ = self.sender.send(request);
+                }
+                Ok(None) => self.end(0),
+                Err(error) => {
+                    eprintln!("worker: the runner broke the control protocol: {error}");
+                    self.end(1)
+                }
+            }
+        }
+    }
+
+    /// Ends the process, whatever its main thread is doing.
+    fn end(&self, code: i32) -> ! {
+        if let Some(scratch) = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The other worker of the trial removes the same directory.
+            let _ = fs::remove_dir_all(scratch);
+        }
+        std::process::exit(code)
+    }
+}
+
+/// Samples behind each cost; a sample is the mean of many operations.
+const COST_SAMPLES: usize = 101;
+
+/// Bytes copied by [`Alone::Memcpy`]: in the second-level cache of any machine we know, beyond the first.
+const MEMCPY_BYTES: usize = 64 << 10;
+
+/// Nanoseconds per operation, for memcpy bytes per second; the median of the samples.
+fn measure_alone(alone: Alone) -> f64 {
+    match alone {
+        Alone::Clock => middle((0..COST_SAMPLES).map(|_| clock_read_ns()).collect()),
+        Alone::Syscall => middle(cost::syscall(COST_SAMPLES)),
+        Alone::Memcpy => MEMCPY_BYTES as f64 * 1e9 / middle(cost::memcpy(MEMCPY_BYTES, COST_SAMPLES)),
+    }
+}
+
+/// One read of the clock that the loops use, as the mean of many.
+fn clock_read_ns() -> f64 {
+    const READS: u64 = 500;
+    let start = now_ns();
+    let mut last = start;
+    for _ in 0..READS {
+        last = now_ns();
+    }
+    (last - start) as f64 / READS as f64
+}
+
+fn middle(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}

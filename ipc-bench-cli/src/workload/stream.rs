@@ -1,0 +1,132 @@
+//! Throughput one way: as many messages as the link takes.
+
+use super::rtt::Span;
+use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Work};
+use crate::clock::now_ns;
+use crate::payload::{Incoming, Marks, Outgoing, Phase};
+
+/// Bytes between two clock reads of the sender: a read costs as much as copying a kilobyte.
+const STRIDE_BYTES: usize = 64 << 10;
+
+/// What the sender knows.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) warmup: Span,
+    /// `start_ns` is taken right before the first measured send.
+    pub(crate) measured: Span,
+}
+
+/// What the receiver knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivered {
+    pub(crate) messages: u64,
+    /// Right after the last measured message arrived.
+    pub(crate) last_recv_ns: u64,
+}
+
+/// The side that sends. Each phase ends with an answer from the receiver, so that nothing of one phase is still on its
+/// way in the next.
+pub(crate) async fn client<E: Endpoint>(
+    end: &mut E,
+    work: &Work,
+    observer: &mut impl Observer,
+) -> Result<Sent, Broken> {
+    let mut client = Client {
+        outgoing: Outgoing::new(work.size, work.seed),
+        answers: Incoming::new(work.size, work.seed),
+        stride: (STRIDE_BYTES / work.size).clamp(1, 64) as u64,
+        buf: Vec::with_capacity(work.size),
+    };
+    client.phase(end, Phase::First, Length::Messages(1), observer).await?;
+    let warmup = client.phase(end, Phase::WarmUp, Length::Time(work.warmup), observer).await?;
+    observer.boundary(false);
+    let measured = client.phase(end, Phase::Measured, work.length, observer).await?;
+    observer.boundary(true);
+    Ok(Sent { warmup, measured })
+}
+
+struct Client {
+    outgoing: Outgoing,
+    /// The receiver answers with messages of its own numbering.
+    answers: Incoming,
+    /// Messages between two clock reads.
+    stride: u64,
+    buf: Vec<u8>,
+}
+
+impl Client {
+    async fn phase<E: Endpoint>(
+        &mut self,
+        end: &mut E,
+        phase: Phase,
+        length: Length,
+        observer: &mut impl Observer,
+    ) -> Result<Span, Broken> {
+        let start_ns = now_ns();
+        let (mut now, mut told, mut messages) = (start_ns, start_ns, 0);
+        loop {
+            if messages % self.stride == 0 {
+                now = now_ns();
+                if now - told >= PROGRESS_NS {
+                    observer.progress(messages);
+                    told = now;
+                }
+            }
+            let last = length.ends_with(messages, start_ns, now);
+            let marks = self.outgoing.stamp(phase, last, now);
+            end.send(self.outgoing.bytes()).await?;
+            messages += 1;
+            if marks.is_inspected() {
+                self.outgoing.refill();
+            }
+            if last {
+                break;
+            }
+        }
+        end.recv(&mut self.buf).await?;
+        let end_ns = now_ns();
+        self.answers.check(&self.buf)?;
+        self.answers.inspect(&self.buf)?;
+        Ok(Span { messages, start_ns, end_ns })
+    }
+}
+
+/// The side that receives.
+pub(crate) async fn server<E: Endpoint>(
+    end: &mut E,
+    work: &Work,
+    observer: &mut impl Observer,
+) -> Result<Delivered, Broken> {
+    let mut incoming = Incoming::new(work.size, work.seed);
+    let mut answers = Outgoing::new(work.size, work.seed);
+    let mut buf = Vec::with_capacity(work.size);
+    let mut messages = 0;
+    loop {
+        end.recv(&mut buf).await?;
+        let marks = incoming.check(&buf)?;
+        messages += u64::from(marks.phase == Phase::Measured);
+        if !marks.is_inspected() {
+            continue;
+        }
+        let arrived_ns = if marks.last { now_ns() } else { 0 };
+        incoming.inspect(&buf)?;
+        if marks.last {
+            answer(end, &mut answers, marks).await?;
+            match marks.phase {
+                Phase::First => {}
+                Phase::WarmUp => observer.boundary(false),
+                Phase::Measured => {
+                    observer.boundary(true);
+                    return Ok(Delivered { messages, last_recv_ns: arrived_ns });
+                }
+            }
+        }
+    }
+}
+
+async fn answer<E: Endpoint>(end: &mut E, answers: &mut Outgoing, to: Marks) -> Result<(), Broken> {
+    answers.stamp(to.phase, true, 0);
+    end.send(answers.bytes()).await?;
+    answers.refill();
+    Ok(())
+}

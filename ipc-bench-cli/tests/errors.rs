@@ -1,0 +1,167 @@
+//! What the program says and how it ends when something is wrong.
+
+mod common;
+
+use common::{Place, assert_refused, document, kill, measuring, stderr, stdout};
+use rustix::process::Signal;
+
+#[test]
+fn an_unknown_transport_is_answered_with_the_list_and_the_nearest_name() {
+    let place = Place::new();
+    assert_refused(&place.measure("-t udz"), 2, ["unknown transport \"udz\"", "uds, ", "did you mean uds?"]);
+    assert_refused(&place.measure("-t bluetooth"), 2, ["unknown transport", "uds, ", "choose one of them"]);
+    assert_refused(&place.measure("-t uds,-uds"), 2, ["leaves no transport", "taken out", "-t all,-tcp"]);
+}
+
+#[test]
+fn sizes_that_are_none_are_refused_with_what_would_be_one() {
+    let place = Place::new();
+    for size in ["0", "15", "-1", "64Q", "", "64..8"] {
+        let output = place.finish({
+            let mut command = place.command(&measuring("-t uds"));
+            command.arg(format!("--size={size}")).spawn().unwrap()
+        });
+        assert_refused(&output, 2, [&format!("--size {size}: not understood"), "", "command line"]);
+    }
+}
+
+#[test]
+fn a_message_over_the_maximum_is_refused_before_anything_is_measured() {
+    let place = Place::new();
+    let output = place.measure("-t uds -s 17M");
+    assert_refused(
+        &output,
+        2,
+        ["uds cannot carry 17825792-byte messages here", "at most 16777216", "16777216"],
+    );
+}
+
+#[test]
+fn a_size_that_fits_is_measured_beside_one_that_is_skipped_with_its_reason() {
+    let place = Place::new();
+    let output = place.measure("-t uds -s 64,17M --mode rtt --trials 1 -n 10 --json=-");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    assert_eq!(document["cells"][0]["status"], "ok");
+    assert_eq!(document["cells"][1]["status"], "skipped");
+    assert!(document["cells"][1]["reason"].as_str().unwrap().contains("16777216"));
+}
+
+#[test]
+fn a_cpu_that_does_not_exist_is_refused_with_those_that_do() {
+    let place = Place::new();
+    let output = place.measure("-t uds --pin 0:4095");
+    assert_refused(&output, 2, ["cpu 4095 cannot be used", "may use cpu", "--pin auto"]);
+    assert_refused(
+        &place.measure("-t uds --pin 7"),
+        2,
+        ["--pin 7: not understood", "CLIENT:SERVER", "command line"],
+    );
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_refused_before_anything_is_measured() {
+    let place = Place::new();
+    std::fs::write(place.path().join("file"), "").unwrap();
+    assert_refused(
+        &place.measure("-t uds --out file/x"),
+        2,
+        ["file/x cannot be written to", "irectory", "--out DIR"],
+    );
+    let output = place.measure("-t uds --json=no/such/place.json");
+    assert_refused(&output, 2, ["no/such/place.json cannot be written", "No such file", "--json=-"]);
+    assert_refused(&place.measure("-t uds --json=."), 2, [". cannot be written", "directory", "--json=FILE"]);
+}
+
+#[test]
+fn a_debug_build_refuses_to_measure() {
+    let place = Place::new();
+    if cfg!(debug_assertions) {
+        let output = place.run("run -t uds");
+        assert_refused(&output, 5, ["this is a debug build", "measures itself", "--allow-debug"]);
+    }
+}
+
+#[test]
+fn a_failure_leaves_one_document_on_stdout_when_it_was_asked_for() {
+    let place = Place::new();
+    for (line, code, words) in [
+        ("-t udz --json=-", 2, "unknown transport"),
+        ("-t uds --pin 0:4095 --json", 2, "cpu 4095"),
+        ("--no-such-flag --json=-", 2, "--no-such-flag"),
+    ] {
+        let output = place.measure(line);
+        assert_eq!(output.status.code(), Some(code), "{line}");
+        let document = document(&output);
+        assert_eq!(document["status"], "failed");
+        assert!(document["error"]["message"].as_str().unwrap().contains(words), "{document}");
+    }
+}
+
+#[test]
+fn a_killed_server_fails_its_cell_and_the_others_go_on() {
+    let place = Place::new();
+    let line = measuring("-t uds -s 64,128 --mode rtt --trials 1 -d 300ms --json=-");
+    let child = place.command(&line).spawn().unwrap();
+    kill(place.worker("server", "uds/rtt/64"), Signal::KILL);
+    let output = place.finish(child);
+    assert_refused_with_reason(&output);
+    let document = document(&output);
+    assert_eq!(document["status"], "failed");
+    assert_eq!(document["error"]["cell"], "uds/rtt/64");
+    assert_eq!(document["cells"][0]["status"], "failed");
+    assert!(document["cells"][0]["trials"][0]["error"].as_str().unwrap().contains("signal 9"));
+    assert_eq!(document["cells"][1]["status"], "ok");
+}
+
+fn assert_refused_with_reason(output: &std::process::Output) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("the server of uds/rtt/64 died (signal 9"), "{text}");
+    assert!(text.contains("1 of 2 cells saved in"), "{text}");
+}
+
+#[test]
+fn a_killed_client_is_named_as_the_one_that_died() {
+    let place = Place::new();
+    let child = place.command(&measuring("-t uds -s 64 --mode stream --trials 1 -d 300ms")).spawn().unwrap();
+    kill(place.worker("client", "uds/stream/64"), Signal::KILL);
+    let output = place.finish(child);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("the client of uds/stream/64 died (signal 9"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_killed_runner_takes_its_workers_and_names_with_it() {
+    let place = Place::new();
+    let mut child = place.command(&measuring("-t uds -s 64 --mode rtt --trials 1 -d 1h")).spawn().unwrap();
+    place.worker("client", "uds/rtt/64");
+    kill(child.id(), Signal::KILL);
+    child.wait().unwrap();
+    place.assert_nothing_is_left();
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_measured() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let place = Place::new();
+        let line = measuring("-t uds -s 64,128 --mode rtt --trials 1000 -n 100 --json=-");
+        let child = place.command(&line).spawn().unwrap();
+        // The trial of the second cell: the one of the first is done.
+        place.worker("client", "uds/rtt/128");
+        kill(child.id(), signal);
+        let output = place.finish(child);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let document = document(&output);
+        assert_eq!(document["status"], "partial");
+        let cell = &document["cells"][0];
+        assert_eq!(cell["trials"][0]["messages"], 100);
+        assert!(cell["summary"]["p50_ns"]["value"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn nothing_is_said_on_stdout_by_a_failure() {
+    let place = Place::new();
+    assert_eq!(stdout(&place.measure("-t udz")), "");
+}

@@ -1,0 +1,122 @@
+//! What a run measures and leaves.
+
+mod common;
+
+use common::{Place, document, stderr, stdout};
+
+#[test]
+fn round_trips_and_streams_are_measured_between_processes_and_saved() {
+    let place = Place::new();
+    let output = place.measure("-t uds -s 64,4K --trials 2 -d 20ms --json=- --seed 7");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    assert_eq!(document["schema"], "ipc-bench/run");
+    assert_eq!(document["status"], "complete");
+    assert_eq!(document["manifest"]["seed"], 7);
+    let ids: Vec<&str> =
+        document["cells"].as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["uds/rtt/64", "uds/rtt/4096", "uds/stream/64", "uds/stream/4096"]);
+    for cell in document["cells"].as_array().unwrap() {
+        let trials = cell["trials"].as_array().unwrap();
+        assert_eq!(trials.len(), 2);
+        for trial in trials {
+            let [first, last] = ["first_send_ns", "last_recv_ns"].map(|stamp| trial[stamp].as_u64().unwrap());
+            assert_eq!(trial["elapsed_ns"], last - first);
+            assert!(last - first >= 20_000_000);
+            let rate = trial["messages"].as_f64().unwrap() * 1e9 / (last - first) as f64;
+            let told = trial["throughput"]["msgs_per_s"].as_f64().unwrap();
+            assert!((rate / told - 1.0).abs() < 1e-4, "{rate} {told}");
+        }
+        let is_rtt = cell["mode"] == "rtt";
+        assert_eq!(cell["summary"]["p50_ns"]["value"].is_number(), is_rtt);
+        assert_eq!(cell["summary"]["limit"]["ratio"].is_number(), is_rtt, "{}", cell["summary"]);
+        assert!(cell["summary"]["msgs_per_s"]["value"].as_f64().unwrap() > 0.0);
+    }
+    assert_eq!(document["cells"][0]["summary"]["limit"]["name"], "unix_rtt_ns");
+    for yardstick in ["clock_ns", "syscall_ns", "memcpy_bytes_per_s", "futex_rtt_ns", "pipe_rtt_ns"] {
+        assert!(document["yardsticks"][yardstick]["value"].as_f64().unwrap() > 0.0, "{yardstick}");
+    }
+    let latest = place.path().join("results/latest/run.json");
+    let saved: serde_json::Value = serde_json::from_slice(&std::fs::read(latest).unwrap()).unwrap();
+    assert_eq!(saved["run_id"], document["run_id"]);
+}
+
+#[test]
+fn exactly_the_messages_asked_for_are_delivered() {
+    let place = Place::new();
+    for flag in ["-n", "--messages", "-i"] {
+        let output = place.measure(&format!("-t uds -s 100 --trials 1 {flag} 777 --json=-"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        for cell in document(&output)["cells"].as_array().unwrap() {
+            assert_eq!(cell["trials"][0]["messages"], 777);
+        }
+    }
+}
+
+#[test]
+fn workers_run_where_they_were_pinned() {
+    let place = Place::new();
+    let cpu = *allowed().last().unwrap();
+    let output =
+        place.measure(&format!("-t uds -s 64 --mode rtt --trials 1 -n 100 --pin {cpu}:{cpu} --json=-"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    assert_eq!(document["cells"][0]["pin"], serde_json::json!({ "client": cpu, "server": cpu }));
+}
+
+fn allowed() -> Vec<u32> {
+    let set = rustix::thread::sched_getaffinity(None).unwrap();
+    (0..1024).filter(|cpu| set.is_set(*cpu)).map(|cpu| cpu as u32).collect()
+}
+
+#[test]
+fn files_go_where_they_are_told_to() {
+    let place = Place::new();
+    let output =
+        place.measure("-t uds -s 64 --mode rtt --trials 1 -n 100 --out here --json=copy.json --quiet");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!((stdout(&output), stderr(&output)), ("", ""));
+    let read = |name: &str| std::fs::read(place.path().join(name)).unwrap();
+    assert_eq!(read("here/run.json"), read("copy.json"));
+    assert!(!read("here/summary.txt").is_empty());
+    assert!(!place.path().join("results").exists());
+}
+
+#[test]
+fn what_there_is_can_be_listed() {
+    let place = Place::new();
+    assert!(stdout(&place.run("list transports")).starts_with("uds "));
+    assert!(stdout(&place.run("list presets")).contains("quick"));
+    assert_eq!(stdout(&place.run("list runs")), "");
+    let document = document(&place.run("list transports --json=-"));
+    assert_eq!(document[0]["name"], "uds");
+    place.measure("-t uds -s 64 --mode rtt --trials 1 -n 100");
+    assert_eq!(stdout(&place.run("list runs")).lines().count(), 1);
+}
+
+#[test]
+fn the_order_and_the_waiting_policy_are_part_of_the_result() {
+    let place = Place::new();
+    let run = |flags: &str| {
+        let output = place.measure(&format!("-t uds -s 64,128 --mode rtt --trials 2 -n 50 --json=- {flags}"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        document(&output)
+    };
+    let orders = |document: &serde_json::Value| -> Vec<Vec<u64>> {
+        let trials = |cell: &serde_json::Value| {
+            cell["trials"].as_array().unwrap().iter().map(|trial| trial["order"].as_u64().unwrap()).collect()
+        };
+        document["cells"].as_array().unwrap().iter().map(trials).collect()
+    };
+    let interleaved = orders(&run(""));
+    assert!(interleaved[0][1] > interleaved[1][0]);
+    let grouped = orders(&run("--order grouped"));
+    assert!(grouped[0][1] < grouped[1][0]);
+    if allowed().len() > 1 {
+        let document = run("--wait park,spin");
+        let ids: Vec<&str> =
+            document["cells"].as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["uds/rtt/64", "uds/rtt/64/wait=spin", "uds/rtt/128", "uds/rtt/128/wait=spin"]);
+        assert_eq!(document["cells"][1]["summary"]["limit"]["name"], "unix_spin_rtt_ns");
+    }
+}
