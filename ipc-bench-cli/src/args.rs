@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Measure a matrix of transports × sizes × modes
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// List what there is: transports, presets, runs
     List {
         /// What to list

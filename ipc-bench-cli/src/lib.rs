@@ -35,6 +35,7 @@ mod progress;
 mod protocol;
 mod report;
 mod runner;
+mod scratch;
 mod settings;
 mod signals;
 mod steal;

@@ -78,7 +78,7 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
 /// Bytes as they are best read: `64 B`, `4 KiB`, `1 MiB`.
 pub(crate) fn show_bytes(bytes: usize) -> String {
     for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
-        if bytes >= 1 << shift && bytes % (1 << shift) == 0 {
+        if bytes >= 1 << shift && bytes.is_multiple_of(1 << shift) {
             return format!("{} {unit}", bytes >> shift);
         }
     }

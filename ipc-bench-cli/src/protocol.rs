@@ -55,8 +55,8 @@ pub(crate) struct Job {
     pub(crate) work: Work,
     /// CPU to pin the measuring thread to.
     pub(crate) cpu: Option<u32>,
-    /// Directory of this trial's names. The worker removes it if the runner dies before [`Request::Go`], by which time
-    /// the runner has removed it.
+    /// Directory of this trial's names, server only. The worker makes it, and removes it if the runner dies before
+    /// [`Request::Go`], by which time the runner has removed it.
     pub(crate) scratch: Option<PathBuf>,
 }
 

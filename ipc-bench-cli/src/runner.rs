@@ -1,21 +1,20 @@
 //! Makes the trials of a plan, each with processes of its own.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-use std::{env, fs};
 
 use ipc_results::estimate::Estimate;
 use ipc_results::run::{Cell, CellStatus, Latency, Limit, Method, Throughput, Trial, Warmup};
 use ipc_results::statistics::median;
 use ipc_results::{Recorder, summarise};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::crew::{Crew, Trouble};
 use crate::error::{Exit, Failure};
 use crate::plan::{Plan, PlannedCell, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
 use crate::protocol::{Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role};
+use crate::scratch::Scratch;
 use crate::signals::Signals;
 use crate::steal;
 use crate::workload::{Length, Mode, Work};
@@ -164,14 +163,13 @@ impl<'a> Runner<'a> {
     }
 
     fn measure_cell(&self, planned: &PlannedCell, index: u32) -> Result<Outcomes, Trouble> {
-        let scratch = private_directory()?;
-        let path = scratch.path().to_owned();
+        let scratch = Scratch::choose()?;
         let name = planned.point.transport.clone();
         let mut crew = Crew::new(self.signals);
         let id = planned.point.to_string();
         crew.start(Role::Server, &id, None)?;
         crew.start(Role::Client, &id, None)?;
-        let own = address(planned, &path);
+        let own = address(planned, scratch.path());
         let link = |_: Role, address: Option<&str>| {
             let address = address.map_or_else(|| own.clone(), |given| with_options(given, planned));
             Link::Transport { name: name.clone(), address }
@@ -195,12 +193,14 @@ impl<'a> Runner<'a> {
         crew: &mut Crew<'_>,
         link: impl Fn(Role, Option<&str>) -> Link,
         work: Work,
-        scratch: Option<TempDir>,
+        scratch: Option<Scratch>,
     ) -> Result<Outcomes, Trouble> {
         let pins = self.plan.pins;
         let job = |role: Role, address: Option<&str>| {
             let cpu = if role == Role::Client { pins.client } else { pins.server };
-            let scratch = scratch.as_ref().map(|directory| directory.path().to_owned());
+            // Only one side makes and guards it.
+            let scratch =
+                scratch.as_ref().filter(|_| role == Role::Server).map(|scratch| scratch.path().to_owned());
             Request::Job(Box::new(Job { role, link: link(role, address), work, cpu, scratch }))
         };
         let roles = crew.roles();
@@ -233,9 +233,7 @@ impl<'a> Runner<'a> {
             }
         }
         // Connected: no name is needed any more, and none is left should this process be killed from here on.
-        if let Some(directory) = scratch {
-            directory.close()?;
-        }
+        drop(scratch);
         for role in &roles {
             crew.tell(*role, &Request::Go)?;
         }
@@ -380,14 +378,6 @@ fn empty_cell(planned: &PlannedCell) -> Cell {
         Some(impossible) => cell.skipped(format!("{}: {}", impossible.what, impossible.why)),
         None => cell,
     }
-}
-
-/// A fresh directory that only this user can enter, with a short name: a socket's path has 107 bytes.
-fn private_directory() -> std::io::Result<TempDir> {
-    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-    let parent = runtime.unwrap_or_else(env::temp_dir);
-    // Mode 0700, which is what tempfile gives a directory.
-    tempfile::Builder::new().prefix("ipc-bench.").tempdir_in(fs::canonicalize(parent)?)
 }
 
 /// Where the server of a trial listens.

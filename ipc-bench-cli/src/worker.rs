@@ -1,6 +1,6 @@
 //! A worker process: one side of one trial.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ use crate::pin;
 use crate::protocol::{
     self, Alone, Complaint, Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role,
 };
+use crate::scratch;
 use crate::workload::{BareEnd, Broken, Endpoint, Mode, Observer, now, rtt, stream};
 
 /// Name of the hidden subcommand that runs a worker.
@@ -54,6 +55,13 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
     if let Some(cpu) = job.cpu {
         pin::pin_this_thread(cpu).map_err(|error| {
             Failure::failed(format!("the {} cannot be pinned to cpu {cpu}", job.role.name())).why(error)
+        })?;
+    }
+    if let Some(path) = &job.scratch {
+        scratch::make(path).map_err(|error| {
+            Failure::failed(format!("the directory {} cannot be made", path.display()))
+                .why(error)
+                .fix("let XDG_RUNTIME_DIR or TMPDIR name a directory of yours")
         })?;
     }
     match &job.link {
@@ -287,8 +295,7 @@ impl Lifeline {
     /// Ends the process, whatever its main thread is doing.
     fn end(&self, code: i32) -> ! {
         if let Some(scratch) = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The other worker of the trial removes the same directory.
-            let _ = fs::remove_dir_all(scratch);
+            scratch::remove(&scratch);
         }
         std::process::exit(code)
     }

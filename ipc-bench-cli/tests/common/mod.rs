@@ -1,5 +1,6 @@
 //! Running the program in a directory of its own and looking at what it leaves behind.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests: clippy knows only the tests themselves")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,18 +14,18 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A directory for the files and the names of the program, and a mark on its processes.
-pub struct Place {
+pub(crate) struct Place {
     directory: TempDir,
 }
 
 impl Place {
-    pub fn new() -> Place {
+    pub(crate) fn new() -> Place {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("names")).unwrap();
         Place { directory }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
@@ -34,7 +35,7 @@ impl Place {
     }
 
     /// The program with `line` as its arguments, in this place.
-    pub fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-bench"));
         command.args(line.split_whitespace()).current_dir(self.path());
         command.env("XDG_RUNTIME_DIR", self.names()).env("IPC_BENCH_DIR", self.path().join("results"));
@@ -43,30 +44,30 @@ impl Place {
     }
 
     /// Runs to the end.
-    pub fn run(&self, line: &str) -> Output {
+    pub(crate) fn run(&self, line: &str) -> Output {
         self.finish(self.command(line).spawn().unwrap())
     }
 
-    pub fn finish(&self, child: Child) -> Output {
+    pub(crate) fn finish(&self, child: Child) -> Output {
         let output = child.wait_with_output().unwrap();
         self.assert_nothing_is_left();
         output
     }
 
     /// `run --allow-debug` with short trials.
-    pub fn measure(&self, line: &str) -> Output {
+    pub(crate) fn measure(&self, line: &str) -> Output {
         self.run(&measuring(line))
     }
 
     /// No process of ours runs, and no name of ours exists.
-    pub fn assert_nothing_is_left(&self) {
+    pub(crate) fn assert_nothing_is_left(&self) {
         wait_for("every process to be gone", || self.processes().is_empty().then_some(()));
         let names: Vec<_> = fs::read_dir(self.names()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(names.is_empty(), "left behind: {names:?}");
     }
 
     /// Processes that were started in this place, with their command lines; zombies have none and do not count.
-    pub fn processes(&self) -> Vec<(u32, Vec<String>)> {
+    pub(crate) fn processes(&self) -> Vec<(u32, Vec<String>)> {
         let mark = format!("XDG_RUNTIME_DIR={}", self.names().display());
         let pids = fs::read_dir("/proc")
             .unwrap()
@@ -87,7 +88,7 @@ impl Place {
     }
 
     /// Waits for a worker of this role and cell and returns its process id.
-    pub fn worker(&self, role: &str, what: &str) -> u32 {
+    pub(crate) fn worker(&self, role: &str, what: &str) -> u32 {
         wait_for(&format!("the {role} of {what}"), || {
             let is_it =
                 |line: &[String]| line.windows(3).any(|w| w[0] == "__worker" && w[1] == role && w[2] == what);
@@ -96,12 +97,12 @@ impl Place {
     }
 }
 
-pub fn measuring(line: &str) -> String {
+pub(crate) fn measuring(line: &str) -> String {
     format!("run --allow-debug --warmup 1ms {line}")
 }
 
 /// Polls until `look` finds something.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look() {
@@ -112,26 +113,26 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-pub fn kill(pid: u32, signal: rustix::process::Signal) {
+pub(crate) fn kill(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
-pub fn stdout(output: &Output) -> &str {
+pub(crate) fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
-pub fn stderr(output: &Output) -> &str {
+pub(crate) fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
 /// The one document on stdout.
-pub fn document(output: &Output) -> Value {
+pub(crate) fn document(output: &Output) -> Value {
     serde_json::from_str(stdout(output)).unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
 }
 
 /// Asserts that the program refused with this exit code and said error, why and fix in words that contain these.
-pub fn assert_refused(output: &Output, code: i32, [what, why, fix]: [&str; 3]) {
+pub(crate) fn assert_refused(output: &Output, code: i32, [what, why, fix]: [&str; 3]) {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
     for (label, words) in [("error: ", what), ("   why: ", why), ("   fix: ", fix)] {
