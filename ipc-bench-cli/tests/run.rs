@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, document, stderr, stdout};
+use common::{Place, allowed, document, stderr, stdout};
 
 #[test]
 fn round_trips_and_streams_are_measured_between_processes_and_saved() {
@@ -62,11 +62,6 @@ fn workers_run_where_they_were_pinned() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let document = document(&output);
     assert_eq!(document["cells"][0]["pin"], serde_json::json!({ "client": cpu, "server": cpu }));
-}
-
-fn allowed() -> Vec<u32> {
-    let set = rustix::thread::sched_getaffinity(None).unwrap();
-    (0..1024).filter(|cpu| set.is_set(*cpu)).map(|cpu| cpu as u32).collect()
 }
 
 #[test]

@@ -140,3 +140,9 @@ pub(crate) fn assert_refused(output: &Output, code: i32, [what, why, fix]: [&str
         assert!(said, "no line {label}…{words}… in:\n{text}");
     }
 }
+
+/// CPUs this process may use.
+pub(crate) fn allowed() -> Vec<u32> {
+    let set = rustix::thread::sched_getaffinity(None).unwrap();
+    (0..1024).filter(|cpu| set.is_set(*cpu)).map(|cpu| cpu as u32).collect()
+}
