@@ -171,7 +171,9 @@ impl Handshakes {
                 match pending.read(socket.as_fd(), OP, target) {
                     Ok(Some(greeted)) => {
                         let (socket, ..) = self.pending.swap_remove(at);
-                        return Ok((socket, greeted));
+                        if !has_hung_up(&socket) {
+                            return Ok((socket, greeted));
+                        }
                     }
                     Ok(None) if Instant::now() < *deadline => {}
                     _ => drop(self.pending.swap_remove(at)),
@@ -192,6 +194,12 @@ impl Handshakes {
                 .map_err(|error| setup_error(OP, target, error))?;
         }
     }
+}
+
+/// Whether a client that has said its hello gave up waiting for ours: it sends nothing more before it has it.
+fn has_hung_up(socket: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    matches!(rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
 }
 
 /// A hello on its way in.

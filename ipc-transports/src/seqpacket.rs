@@ -263,8 +263,13 @@ impl PeekReceiver for UdsSeqpacketReceiver {
             return Ok(());
         }
         let buffer = &mut self.buffer;
-        let attempt = |socket: &Socket, mode| socket.read(&mut [IoSliceMut::new(buffer)], mode);
-        let read = match transfer(&self.socket, self.spins, PollFlags::IN, wait, attempt) {
+        let mut attempt = |socket: &Socket, mode| match socket.read(&mut [IoSliceMut::new(buffer)], mode) {
+            // Said once, ahead of what the peer sent, when it closed with messages of ours unread (net/core/datagram.c,
+            // __skb_try_recv_datagram): its messages and its goodbye are still there.
+            Err(Errno::CONNRESET) => socket.read(&mut [IoSliceMut::new(buffer)], mode),
+            read => read,
+        };
+        let read = match transfer(&self.socket, self.spins, PollFlags::IN, wait, &mut attempt) {
             Ok(0) | Err(Halt::PeerExited | Halt::Failed(Errno::CONNRESET)) => {
                 return Err(self.finish(Finished::PeerDied));
             }
