@@ -1,12 +1,13 @@
 //! The contract of a transport, as tests.
 //!
-//! A *sentence* ([`mod@contract`]) is one generic function that plays both sides of a dialogue. It runs with the two sides in
+//! A *sentence* ([`contract`]) is one generic function that plays both sides of a dialogue. It runs with the two sides in
 //! two threads and with the two sides in two processes; the second process is the program `peer`, which finds the
 //! sentence by its name. Every transport gets all of them by its one line in [`for_each_transport`], which also says what
-//! the transport can do beyond the required.
+//! the transport can do beyond the required. The suite is itself tested on a scripted in-memory transport ([`double`])
+//! that can be told to break each sentence.
 
 pub mod contract;
-
+pub mod double;
 pub mod end;
 pub mod peer;
 pub mod place;
@@ -19,9 +20,14 @@ pub mod watchdog;
 #[macro_export]
 macro_rules! for_each_transport {
     ($then:ident) => {
-        $then!(uds: ipc_transports::Uds, ""; peek pollable);
-        $then!(mq: ipc_transports::Mq, ""; peek pollable);
-        $then!(mq_spin: ipc_transports::Mq, "wait=spin"; peek pollable);
+        $then!(uds: ipc_transports::Uds, ""; peek pollable half_close);
+        $then!(uds_with_checksums: ipc_transports::Uds, "check=crc"; peek pollable half_close);
+        $then!(uds_seqpacket: ipc_transports::UdsSeqpacket, ""; peek pollable half_close);
+        $then!(tcp: ipc_transports::Tcp, ""; peek pollable);
+        $then!(pipe: ipc_transports::Pipe, ""; peek pollable half_close);
+        $then!(shm: ipc_transports::Shm, ""; loan peek pollable half_close);
+        $then!(shm_that_parks: ipc_transports::Shm, "wait=park"; loan peek pollable half_close);
+        $then!(mq: ipc_transports::Mq, ""; peek pollable half_close);
     };
 }
 
@@ -37,12 +43,12 @@ macro_rules! contract {
                 $crate::run::capabilities::<$transport>(&[$(stringify!($capability)),*]);
             }
 
-            $crate::sentences!(always => dialogue_tests!($transport, $options));
-            $($crate::sentences!($capability => dialogue_tests!($transport, $options));)*
-            $crate::sentences!(death => death_tests!($transport, $options));
-            $($crate::death_sentences!($capability => death_tests!($transport, $options));)*
-            $crate::sentences!(listening => place_tests!($transport));
-            $crate::sentences!(listening_processes => place_tests!($transport));
+            $crate::sentences!(always, $crate::dialogue_tests, ($transport, $options));
+            $($crate::sentences!($capability, $crate::dialogue_tests, ($transport, $options));)*
+            $crate::sentences!(death, $crate::death_tests, ($transport, $options));
+            $($crate::death_sentences!($capability, $crate::death_tests, ($transport, $options));)*
+            $crate::sentences!(listening, $crate::place_tests, ($transport));
+            $crate::sentences!(listening_processes, $crate::place_tests, ($transport));
         }
     };
 }
@@ -51,10 +57,10 @@ macro_rules! contract {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! death_sentences {
-    (pollable => $then:ident!($($arguments:tt)*)) => {
-        $crate::sentences!(pollable_death => $then!($($arguments)*));
+    (pollable, $then:path, $arguments:tt) => {
+        $crate::sentences!(pollable_death, $then, $arguments);
     };
-    ($other:ident => $then:ident!($($arguments:tt)*)) => {};
+    ($other:ident, $then:path, $arguments:tt) => {};
 }
 
 /// One test per sentence and arrangement.

@@ -5,6 +5,7 @@ use std::path::Path;
 use ipc_transports::{Address, Target, Transport};
 use tempfile::TempDir;
 
+use crate::end::Random;
 use crate::peer::Peer;
 
 /// A fresh directory, and the program that plays the other processes.
@@ -33,10 +34,11 @@ impl Place {
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// An address to listen at: a path here, or a port of the system's choice.
+    /// An address to listen at: a path here, a port of the system's choice, or for the double a name.
     pub fn address<T: Transport>(&self) -> Address {
         let target = match T::NAME {
             "tcp" => Target::Inet(([127, 0, 0, 1], 0).into()),
+            "double" => Target::Name(format!("{:016x}", Random::seed())),
             _ => Target::Path(self.directory().join("s")),
         };
         Address::new(T::NAME, target).expect("a temporary directory can be written as an address")

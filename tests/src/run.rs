@@ -88,6 +88,7 @@ pub fn capabilities<T: Transport>(named: &[&str]) {
         .into_iter()
         .filter_map(|(name, able)| able.then_some(name))
         .collect();
+    let named: Vec<&str> = named.iter().copied().filter(|name| *name != "half_close").collect();
     assert_eq!(named, able);
     let (left, _right) = T::pair(&T::Options::default()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(left.tx.max_message(), can.max_message, "the longest message with default options");

@@ -12,7 +12,7 @@ pub type Sentence<T> = (&'static str, fn(End<T>));
 macro_rules! table {
     ($transport:ty; $($list:ident)*) => {{
         let mut table: Vec<$crate::table::Sentence<$transport>> = Vec::new();
-        $($crate::sentences!($list => table_rows!(table, $transport));)*
+        $($crate::sentences!($list, $crate::table_rows, (table, $transport));)*
         table
     }};
 }
@@ -29,12 +29,12 @@ macro_rules! table_rows {
     };
 }
 
-/// Names of the sentences of lists, without a transport.
+/// Names of the sentences of lists: `names!(always pollable)`.
 #[macro_export]
 macro_rules! names {
     ($($list:ident)*) => {{
         let mut names: Vec<&'static str> = Vec::new();
-        $($crate::sentences!($list => name_rows!(names));)*
+        $($crate::sentences!($list, $crate::name_rows, (names));)*
         names
     }};
 }

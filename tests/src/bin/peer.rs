@@ -18,7 +18,7 @@ fn main() {
         ($module:ident: $transport:ty, $options:literal; $($capability:ident)*) => {
             if scheme == <$transport>::NAME {
                 let mut table = ipc_tests::table!($transport; always death $($capability)*);
-                $(ipc_tests::death_sentences!($capability => table_rows!(table, $transport));)*
+                $(ipc_tests::death_sentences!($capability, ipc_tests::table_rows, (table, $transport));)*
                 return play::<$transport>(&table, role, &address);
             }
         };

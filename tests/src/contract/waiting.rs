@@ -1,11 +1,12 @@
 //! How long a call waits, and what it has done when it gives up.
 
+use std::cell::Cell;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 use ipc_transports::{Receiver, RecvError, SendError, Sender, Transport, Wait};
 
-use super::messages::{fill, fill_len};
+use super::messages::{fill, fill_len, send_until_refused};
 use crate::end::{End, PATIENCE, Side, check, message, patiently};
 
 /// A short deadline: long enough that a sleep happens.
@@ -38,16 +39,19 @@ pub fn a_full_link_takes_nothing<T: Transport>(mut end: End<T>) {
         return;
     }
     for _ in 0..2 {
-        let sent = fill(&mut end.tx, 0);
-        assert!(sent >= 1, "an empty link takes at least one message");
-        let bytes = message(u64::MAX, fill_len(&end.tx));
+        let len = fill_len(&end.tx);
+        let mut next = fill(&mut end.tx, 0);
+        assert!(next >= 1, "an empty link takes at least one message");
         for _ in 0..3 {
-            let answer = end.tx.try_send(&bytes);
-            assert!(matches!(answer, Err(SendError::Full)), "{answer:?}");
-            let answer = end.tx.send_batch(&[IoSlice::new(&bytes), IoSlice::new(&bytes)], Wait::Never);
-            assert!(matches!(answer, Err(SendError::Full)), "{answer:?}");
+            let answer = send_until_refused(&mut end.tx, &mut next, len, || Wait::Never);
+            assert!(matches!(answer, SendError::Full), "{answer:?}");
+            let (one, two) = (message(next, len), message(next + 1, len));
+            match end.tx.send_batch(&[IoSlice::new(&one), IoSlice::new(&two)], Wait::Never) {
+                Ok(taken) => next += taken as u64,
+                Err(answer) => assert!(matches!(answer, SendError::Full), "{answer:?}"),
+            }
         }
-        end.cue.tell(sent);
+        end.cue.tell(next);
         end.tx.flush(patiently()).expect("the far side drains the link");
         end.cue.wait_for("drained");
     }
@@ -79,16 +83,20 @@ pub fn a_send_times_out_not_before_its_deadline<T: Transport>(mut end: End<T>) {
         (0..=sent).for_each(|number| end.expect(number, len));
         return;
     }
-    let sent = fill(&mut end.tx, 0);
-    let bytes = message(u64::MAX, fill_len(&end.tx));
+    let len = fill_len(&end.tx);
+    let mut next = fill(&mut end.tx, 0);
     for timeout in [SHORT, Duration::ZERO, SHORT] {
-        let deadline = Instant::now() + timeout;
-        let answer = end.tx.send_with(&[IoSlice::new(&bytes)], Wait::Until(deadline));
-        assert!(matches!(answer, Err(SendError::TimedOut)), "{answer:?}");
-        assert!(Instant::now() >= deadline, "gave up before the deadline");
+        let deadline = Cell::new(Instant::now());
+        let wait = || {
+            deadline.set(Instant::now() + timeout);
+            Wait::Until(deadline.get())
+        };
+        let answer = send_until_refused(&mut end.tx, &mut next, len, wait);
+        assert!(matches!(answer, SendError::TimedOut), "{answer:?}");
+        assert!(Instant::now() >= deadline.get(), "gave up before the deadline");
     }
-    end.cue.tell(sent);
-    end.send(sent, fill_len(&end.tx));
+    end.cue.tell(next);
+    end.send(next, len);
     end.tx.flush(patiently()).expect("the far side drains the link");
 }
 
@@ -112,14 +120,15 @@ pub fn a_past_deadline_still_does_what_needs_no_wait<T: Transport>(mut end: End<
     end.cue.tell("received");
 }
 
-/// A receiver that waits for ever is woken by each message, and answers in turn wake the sender.
+/// A receiver that waits is woken by each message, with a deadline and without.
 pub fn a_message_ends_the_wait_for_it<T: Transport>(mut end: End<T>) {
     let mut buf = Vec::new();
     for number in 0..300 {
         if end.side == Side::Near {
             end.send(number, 8);
         }
-        end.rx.recv(&mut buf).expect("the other side answers");
+        let wait = if end.side == Side::Near { Wait::Forever } else { patiently() };
+        end.rx.recv_with(&mut buf, wait).expect("the other side answers");
         check(&buf, number, 8);
         if end.side == Side::Far {
             end.send(number, 8);
@@ -153,17 +162,11 @@ pub fn a_taken_message_arrives_whole<T: Transport>(mut end: End<T>) {
         return end.expect(taken, 3);
     }
     let mut taken = 0;
-    let answer = loop {
-        match end.tx.try_send(&message(taken, len)) {
-            Ok(()) => taken += 1,
-            Err(error) => break error,
-        }
-        assert!(taken < 100_000, "the link is never full");
-    };
+    let answer = send_until_refused(&mut end.tx, &mut taken, len, || Wait::Never);
     assert!(matches!(answer, SendError::Full), "{answer:?}");
     assert!(taken >= 1, "an empty link takes a message of {len} bytes");
-    let answer = end.tx.send_with(&[IoSlice::new(&message(u64::MAX, len))], Wait::within(SHORT));
-    assert!(matches!(answer, Err(SendError::TimedOut)), "{answer:?}");
+    let answer = send_until_refused(&mut end.tx, &mut taken, len, || Wait::within(SHORT));
+    assert!(matches!(answer, SendError::TimedOut), "{answer:?}");
     if let Err(error) = end.tx.flush(Wait::Never) {
         assert!(matches!(error, SendError::Full), "{error:?}");
     }

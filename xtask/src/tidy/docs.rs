@@ -10,8 +10,8 @@ use crate::{COMMANDS, ci};
 use anyhow::Result;
 use std::collections::BTreeSet;
 
-/// `docs/features.md` is tables of `| feature | status |`. A status is `yes:` and what shows it, each in backticks (a
-/// test as `function` or `module::function`, or a command), or `not built:` and why.
+/// `docs/features.md` is tables of `| feature | status |`. A status is `yes:` and the tests (`function` or `module::function`) or
+/// commands that show it, each in backticks, or `not built:` and why.
 pub(super) fn feature_rows_name_what_exists(tree: &Tree) -> Result<Vec<String>> {
     const PAGE: &str = "docs/features.md";
     let Some(page) = tree.files.iter().find(|file| file.path.as_os_str() == PAGE) else {
