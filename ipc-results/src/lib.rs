@@ -16,6 +16,7 @@ pub mod environment;
 pub mod estimate;
 pub mod figures;
 pub mod file;
+pub mod metric;
 pub mod recorder;
 pub mod report;
 pub mod run;
@@ -24,6 +25,7 @@ pub mod statistics;
 pub mod summary;
 pub mod text;
 pub mod units;
+pub mod verdict;
 
 pub use environment::Environment;
 pub use estimate::Estimate;

@@ -3,6 +3,8 @@
 
 pub mod rank_sum;
 
+use statrs::distribution::{Binomial, DiscreteCDF};
+
 use crate::estimate::Estimate;
 
 /// Coverage an interval aims at; with too few trials it has what it can and says so.
@@ -29,20 +31,44 @@ pub fn median(values: &[f64]) -> Option<Estimate> {
 
 /// The rank `k ≥ 1` of [`median`]'s interval for `n ≥ 1` values, and its coverage.
 fn interval_rank(n: usize) -> (usize, f64) {
-    // ln P(Bin(n, ½) = i), starting at i = 0: the probability itself underflows beyond a thousand values.
-    let mut ln_probability = n as f64 * 0.5f64.ln();
-    let mut below = ln_probability.exp();
-    let (mut rank, mut coverage) = (1, 1.0 - 2.0 * below);
-    for i in 1..n / 2 {
-        ln_probability += ((n - i + 1) as f64 / i as f64).ln();
-        below += ln_probability.exp();
-        let narrower = 1.0 - 2.0 * below;
-        if narrower < TARGET_COVERAGE {
+    let (mut rank, mut coverage) = (1, 0.0);
+    // The symmetric binomial always exists: ½ is a probability.
+    #[allow(clippy::unwrap_used, reason = "½ is a probability")]
+    let signs = Binomial::new(0.5, n as u64).unwrap();
+    for k in 1..=n.div_ceil(2) {
+        let covered = (1.0 - 2.0 * signs.cdf(k as u64 - 1)).max(0.0);
+        if k > 1 && covered < TARGET_COVERAGE {
             break;
         }
-        (rank, coverage) = (i + 1, narrower);
+        (rank, coverage) = (k, covered);
     }
     (rank, coverage)
+}
+
+/// Holm's step-down adjustment of the p of several tests: rejecting where it is below α keeps the chance of even one false
+/// rejection below α, whatever the tests depend on (Holm 1979). The order is that of the input.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let mut adjusted = vec![0.0; p.len()];
+    let mut largest = 0.0f64;
+    for (position, index) in order.into_iter().enumerate() {
+        largest = largest.max(((p.len() - position) as f64 * p[index]).min(1.0));
+        adjusted[index] = largest;
+    }
+    adjusted
+}
+
+/// How many metrics can be gated together with `n` trials on each side: with more, even a complete separation of one of
+/// them is not significant at `alpha` after [`holm`]. 0, 1, 6, 23, 85, 321 for 3 to 8 trials at 0.05.
+pub fn gateable_metrics(n: usize, alpha: f64) -> usize {
+    (alpha / rank_sum::smallest_p(n, n)) as usize
+}
+
+/// The fewest trials on each side with which `metrics` metrics can be gated together at `alpha`.
+pub fn trials_for(metrics: usize, alpha: f64) -> usize {
+    // Every further trial multiplies the count by nearly four, so that this ends for any number of metrics.
+    (1..).find(|n| gateable_metrics(*n, alpha) >= metrics).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -76,6 +102,12 @@ mod tests {
     fn nothing_comes_of_nothing_or_of_what_is_not_a_number() {
         assert!(median(&[]).is_none());
         assert!(median(&[1.0, f64::NAN]).is_none());
+    }
+
+    #[test]
+    fn few_trials_gate_few_metrics() {
+        assert_eq!([3, 4, 5, 6, 7, 8].map(|n| gateable_metrics(n, 0.05)), [0, 1, 6, 23, 85, 321]);
+        assert_eq!([1, 2, 40, 85, 86].map(|metrics| trials_for(metrics, 0.05)), [4, 5, 7, 7, 8]);
     }
 
     #[test]

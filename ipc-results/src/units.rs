@@ -140,14 +140,22 @@ fn decimals(smallest: f64) -> usize {
 /// One time in nanoseconds with its unit, three significant digits: `380 ns`, `8.40 µs`.
 pub fn time(ns: f64) -> String {
     let scale = Scale::time([ns]);
-    let digits = match ns / scale.divisor {
-        value if scale.divisor == 1.0 && value >= 10.0 => 0,
-        value if value < 10.0 => 2,
-        value if value < 100.0 => 1,
-        _ => 0,
-    };
-    let digits = if scale.divisor == 1.0 { digits.min(1) } else { digits };
-    Scale { decimals: digits, ..scale }.with_unit(ns)
+    // No clock has hundredths of a nanosecond.
+    let decimals =
+        if scale.divisor == 1.0 { usize::from(ns < 10.0) } else { three_digits(ns / scale.divisor) };
+    Scale { decimals, ..scale }.with_unit(ns)
+}
+
+/// One number of messages per second without the unit, three significant digits: `1.21 M`, `870 k`.
+pub fn rate(per_s: f64) -> String {
+    let scale = Scale::messages([per_s]);
+    let decimals = three_digits(per_s / scale.divisor);
+    Scale { decimals, unit: scale.unit.trim_end_matches("msg/s").trim_end(), ..scale }.with_unit(per_s)
+}
+
+/// Decimals that give a value of at least 1 three significant digits.
+fn three_digits(value: f64) -> usize {
+    if value < 10.0 { 2 } else { usize::from(value < 100.0) }
 }
 
 /// One ratio: `1.28`, `12.5`, `140`.
@@ -196,6 +204,7 @@ mod tests {
     #[test]
     fn single_numbers_have_three_digits() {
         assert_eq!([24.0, 298.0, 9_100.0, 1_900_000.0].map(time), ["24 ns", "298 ns", "9.10 µs", "1.90 ms"]);
+        assert_eq!([1_210_000.0, 870_000.0].map(rate), ["1.21 M", "870 k"]);
         assert_eq!([1.28, 22.04, 140.4].map(ratio), ["1.28", "22.0", "140"]);
         assert_eq!([0.04, 0.006, 0.0].map(percent), ["4 %", "0.6 %", "0.0 %"]);
         assert_eq!([7, 1_000, 1_234_567].map(count), ["7", "1,000", "1,234,567"]);

@@ -3,6 +3,8 @@
 //! Sources: Mann and Whitney 1947 for the test; Hodges and Lehmann 1963 for the estimate and the interval that inverts
 //! it; Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, §4.1–4.3 for both as used here.
 
+use statrs::distribution::{ContinuousCDF, Normal};
+
 use super::TARGET_COVERAGE;
 use crate::estimate::Estimate;
 
@@ -34,8 +36,61 @@ pub fn ratio(a: &[f64], b: &[f64]) -> Option<Estimate> {
     })
 }
 
+/// The two-sided p of the exact Mann–Whitney test that both samples come from one source.
+///
+/// Exact with ties as well, given the ties (equal values share their mean rank). `None` when a sample is empty or holds a
+/// value that is not finite.
+pub fn p_value(a: &[f64], b: &[f64]) -> Option<f64> {
+    if a.is_empty() || b.is_empty() || a.iter().chain(b).any(|value| !value.is_finite()) {
+        return None;
+    }
+    let mut all: Vec<(f64, bool)> =
+        a.iter().map(|value| (*value, true)).chain(b.iter().map(|value| (*value, false))).collect();
+    all.sort_by(|x, y| x.0.total_cmp(&y.0));
+    // Twice the mean rank of each group of equals is the sum of its first and its last rank, a whole number.
+    let (mut ranks, mut observed) = (Vec::with_capacity(all.len()), 0);
+    for group in all.chunk_by(|x, y| x.0 == y.0) {
+        let twice_the_rank = 2 * ranks.len() + 1 + group.len();
+        observed += twice_the_rank * group.iter().filter(|(_, from_a)| *from_a).count();
+        ranks.extend(std::iter::repeat_n(twice_the_rank, group.len()));
+    }
+    if ranks.len() > EXACT_TRIALS {
+        return Some(normal_p(&ranks, a.len(), observed as f64));
+    }
+    let distribution = sum_distribution(&ranks, a.len());
+    let at_most: f64 = distribution[..=observed].iter().sum();
+    let at_least: f64 = distribution[observed..].iter().sum();
+    Some((2.0 * at_most.min(at_least)).min(1.0))
+}
+
+/// The smallest p that [`p_value`] can reach with `n` and `m` trials: `2 / C(n+m, n)`.
+pub fn smallest_p(n: usize, m: usize) -> f64 {
+    // C(n+m, n) multiplied up from the small end, so that the intermediate results stay in range.
+    let orders = (1..=n).fold(1.0, |orders, i| orders * (m + i) as f64 / i as f64);
+    (2.0 / orders).min(1.0)
+}
+
+/// Trials of both samples together up to which everything here is exact; the work grows with the fourth power. Above, the
+/// normal distribution is right to four digits.
+const EXACT_TRIALS: usize = 80;
+
+/// Two-sided p by the normal approximation with the variance of these ranks (Hollander, Wolfe and Chicken, §4.1) and
+/// the continuity correction.
+fn normal_p(ranks: &[usize], n: usize, observed: f64) -> f64 {
+    let total = ranks.len() as f64;
+    let mean = ranks.iter().sum::<usize>() as f64 / total;
+    let variance = ranks.iter().map(|rank| (*rank as f64 - mean).powi(2)).sum::<f64>() / (total - 1.0);
+    let deviation = (n as f64 * (total - n as f64) / total * variance).sqrt();
+    // Ranks are doubled, so that half a rank is 1.
+    let distance = ((observed - n as f64 * mean).abs() - 1.0).max(0.0);
+    if deviation == 0.0 { 1.0 } else { (2.0 * Normal::standard().sf(distance / deviation)).min(1.0) }
+}
+
 /// Rank `k ≥ 1` of the interval `[d(k), d(nm+1-k)]` among the sorted pairwise differences, and its coverage.
 fn interval_rank(n: usize, m: usize) -> (usize, f64) {
+    if n + m > EXACT_TRIALS {
+        return normal_interval_rank(n, m);
+    }
     let distribution = u_distribution(n, m);
     let mut below = distribution[0];
     let (mut rank, mut coverage) = (1, 1.0 - 2.0 * below);
@@ -47,6 +102,14 @@ fn interval_rank(n: usize, m: usize) -> (usize, f64) {
         (rank, coverage) = (u + 1, 1.0 - 2.0 * below);
     }
     (rank, coverage.max(0.0))
+}
+
+/// [`interval_rank`] by the normal approximation (Hollander, Wolfe and Chicken, equation 4.37).
+fn normal_interval_rank(n: usize, m: usize) -> (usize, f64) {
+    let (n, m) = (n as f64, m as f64);
+    let quantile = Normal::standard().inverse_cdf(0.5 + TARGET_COVERAGE / 2.0);
+    let rank = n * m / 2.0 - quantile * (n * m * (n + m + 1.0) / 12.0).sqrt();
+    (rank.floor().max(1.0) as usize, TARGET_COVERAGE)
 }
 
 /// `P(U = u)` for `u` in `0..=n·m`, of the Mann–Whitney statistic without ties when both samples come from one source.
@@ -116,6 +179,29 @@ mod tests {
         let estimate = ratio(&sample, &sample).unwrap();
         assert_eq!(estimate.value, 1.0);
         assert!(estimate.lo < 1.0 && 1.0 < estimate.hi);
+    }
+
+    #[test]
+    fn the_smallest_p_bounds_every_p() {
+        let separate: Vec<f64> = (1..=7).map(f64::from).collect();
+        let other: Vec<f64> = (11..=17).map(f64::from).collect();
+        assert!((p_value(&separate, &other).unwrap() - smallest_p(7, 7)).abs() < 1e-12);
+        assert_eq!(p_value(&[1.0], &[2.0]), Some(1.0));
+        assert_eq!(p_value(&[3.0, 3.0], &[3.0, 3.0]), Some(1.0));
+        assert_eq!(p_value(&[], &[1.0]), None);
+    }
+
+    #[test]
+    fn the_approximation_takes_over_without_a_step() {
+        let sample =
+            |n: u32, shift: f64| (0..n).map(|i| f64::from(i) * 1.618 % 1.0 + shift + 1.0).collect::<Vec<_>>();
+        let (exact, approximate) =
+            (p_value(&sample(40, 0.0), &sample(40, 0.12)), p_value(&sample(41, 0.0), &sample(41, 0.12)));
+        assert!((exact.unwrap() - approximate.unwrap()).abs() < 0.01, "{exact:?} {approximate:?}");
+        let (exact, approximate) = (interval_rank(40, 40).0, normal_interval_rank(40, 40).0);
+        assert!(exact.abs_diff(approximate) <= 1, "{exact} {approximate}");
+        let wide = ratio(&sample(100, 0.0), &sample(100, 0.0)).unwrap();
+        assert!(wide.lo < 1.0 && wide.hi > 1.0 && wide.coverage == 0.95);
     }
 
     #[test]
