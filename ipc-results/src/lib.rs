@@ -12,11 +12,13 @@
 #![forbid(unsafe_code)]
 
 pub mod cell;
+pub mod compare;
 pub mod environment;
 pub mod estimate;
 pub mod figures;
 pub mod file;
 pub mod metric;
+pub mod policy;
 pub mod recorder;
 pub mod report;
 pub mod run;

@@ -1,13 +1,23 @@
 //! The JSON schemas of the documents this crate writes, generated from their types.
 
-use schemars::Schema;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 
+use crate::compare::Comparison;
 use crate::run::Run;
 
 /// Schema of `run.json`, version 1 (JSON Schema 2020-12): what a reader must accept.
 pub fn run() -> Schema {
-    SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<Run>()
+    of::<Run>()
+}
+
+/// Schema of a comparison, version 1.
+pub fn compare() -> Schema {
+    of::<Comparison>()
+}
+
+fn of<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<T>()
 }
 
 /// A schema as it is committed: indented JSON that ends in a newline.

@@ -1,10 +1,12 @@
 //! The console tables: what a person reads when a run ends.
 
+mod compare;
 mod grid;
 mod lines;
 mod ranking;
 mod tables;
 
+pub use compare::{comparison, comparisons, gate};
 pub use lines::{machine, yardsticks};
 
 use crate::report::Report;

@@ -1,5 +1,7 @@
 //! Numbers as people read them: a unit for a whole column and one count of decimals in it.
 
+use crate::estimate::Estimate;
+
 /// Whether output may use characters outside ASCII.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charset {
@@ -167,10 +169,48 @@ pub fn ratio(ratio: f64) -> String {
     }
 }
 
+/// A yardstick in words and its value with its unit, which its name ends in: `futex round trip`, `9.10 µs`.
+pub fn yardstick(name: &str, value: f64) -> (String, String) {
+    let (words, number) = if let Some(words) = name.strip_suffix("_bytes_per_s") {
+        (words, Scale::bytes([value]).with_unit(value))
+    } else if let Some(words) = name.strip_suffix("_msgs_per_s") {
+        (words, format!("{} msg/s", rate(value)))
+    } else {
+        (name.strip_suffix("_ns").unwrap_or(name), time(value))
+    };
+    (words.replace("cacheline", "cache line").replace("rtt", "round trip").replace('_', " "), number)
+}
+
 /// A fraction as a percentage with at most one decimal: `4 %`, `0.6 %`.
 pub fn percent(fraction: f64) -> String {
     let percent = fraction * 100.0;
     if percent < 0.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+}
+
+/// A change as a signed percentage: `+1.8 %`, `−10.5 %`.
+pub fn change(ratio: f64) -> String {
+    signed(ratio, 1) + " %"
+}
+
+/// A change with its interval: `−10.5 % (−13 … −8)`.
+pub fn change_interval(ratio: &Estimate) -> String {
+    format!("{} ({} … {})", change(ratio.value), signed(ratio.lo, 0), signed(ratio.hi, 0))
+}
+
+fn signed(ratio: f64, decimals: usize) -> String {
+    let text = format!("{:+.*}", decimals, (ratio - 1.0) * 100.0);
+    // A rounded nothing has no sign, and a minus is as wide as a plus.
+    let nothing = text.trim_start_matches(['+', '-', '0', '.']).is_empty();
+    if nothing { text[1..].to_owned() } else { text.replace('-', "−") }
+}
+
+/// A probability: `0.002`, `<0.001`, `1.0`.
+pub fn probability(p: f64) -> String {
+    match p {
+        p if p < 0.001 => "<0.001".to_owned(),
+        p if p < 0.1 => format!("{p:.3}"),
+        p => format!("{p:.1}"),
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +248,14 @@ mod tests {
         assert_eq!([1.28, 22.04, 140.4].map(ratio), ["1.28", "22.0", "140"]);
         assert_eq!([0.04, 0.006, 0.0].map(percent), ["4 %", "0.6 %", "0.0 %"]);
         assert_eq!([7, 1_000, 1_234_567].map(count), ["7", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn changes_are_signed_and_nothing_has_no_sign() {
+        assert_eq!([0.895, 1.018, 0.9999, 1.0].map(change), ["−10.5 %", "+1.8 %", "0.0 %", "0.0 %"]);
+        let ratio = Estimate { value: 0.895, lo: 0.87, hi: 0.92, trials: 9, coverage: 0.96 };
+        assert_eq!(change_interval(&ratio), "−10.5 % (−13 … −8)");
+        assert_eq!([0.0002, 0.0021, 1.0].map(probability), ["<0.001", "0.002", "1.0"]);
     }
 
     #[test]

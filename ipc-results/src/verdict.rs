@@ -32,7 +32,7 @@ impl Threshold {
     }
 
     /// The smallest change that matters at this old value, as a share of it.
-    fn at(&self, value: f64) -> f64 {
+    pub fn at(&self, value: f64) -> f64 {
         self.relative.max(self.absolute / value)
     }
 }

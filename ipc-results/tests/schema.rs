@@ -5,19 +5,29 @@ use std::path::Path;
 
 use ipc_results::schema;
 
-#[test]
-fn the_committed_schema_of_run_json_is_the_one_of_the_types() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/run.v1.schema.json");
-    let generated = schema::to_json(&schema::run());
+#[track_caller]
+fn is_committed(name: &str, schema: &schemars::Schema) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas").join(name);
+    let generated = schema::to_json(schema);
     if std::env::var_os("UPDATE_SCHEMA").is_some() {
         std::fs::write(&path, &generated).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == generated,
-        "schemas/run.v1.schema.json is out of date; version 1 may only gain optional fields; then run: \
+        "schemas/{name} is out of date; version 1 may only gain optional fields; then run: \
          UPDATE_SCHEMA=1 cargo test -p ipc-results --test schema"
     );
+}
+
+#[test]
+fn the_committed_schema_of_a_run_is_the_one_of_the_types() {
+    is_committed("run.v1.schema.json", &schema::run());
+}
+
+#[test]
+fn the_committed_schema_of_a_comparison_is_the_one_of_the_types() {
+    is_committed("compare.v1.schema.json", &schema::compare());
 }
 
 #[test]

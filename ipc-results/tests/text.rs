@@ -1,14 +1,13 @@
 //! The console tables of a run file whose numbers are invented.
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
 
+mod common;
+
+use common::{invented, shorten};
+use ipc_results::Run;
 use ipc_results::report::Report;
 use ipc_results::text::{self, Style};
 use ipc_results::units::Charset;
-use ipc_results::{Run, file};
-
-fn invented() -> Run {
-    file::from_json(include_str!("fixtures/invented-run.v1.json")).unwrap()
-}
 
 fn rendered(run: &Run, style: &Style) -> String {
     text::render(&Report::new(run).unwrap(), style)
@@ -50,10 +49,7 @@ fn colour_adds_escapes_and_nothing_else() {
 #[test]
 fn a_run_of_three_trials_claims_no_separation() {
     let mut run = invented();
-    for cell in &mut run.cells {
-        cell.trials.truncate(3);
-        cell.summary = ipc_results::summarise(cell).unwrap();
-    }
+    shorten(&mut run, 3);
     let text = rendered(&run, &Style::default());
     assert!(text.contains("too few trials to tell") && !text.contains(" separated"), "{text}");
 }

@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::estimate::Estimate;
 use crate::report::Report;
 use crate::run::{Level, Run, RunStatus};
-use crate::units::{Charset, Scale, time};
+use crate::units::{Charset, yardstick};
 
 use super::Page;
 
@@ -24,22 +24,12 @@ pub fn machine(environment: &Environment, charset: Charset) -> String {
 
 /// The yardsticks in one line: `clock 24 ns · futex round trip 9.10 µs · memcpy 28.0 GB/s`.
 pub fn yardsticks(yardsticks: &BTreeMap<String, Estimate>, charset: Charset) -> String {
-    let parts: Vec<String> =
-        yardsticks.iter().map(|(name, estimate)| yardstick(name, estimate.value)).collect();
-    charset.apply(&parts.join(" · "))
-}
-
-/// One yardstick in words, its unit taken from its name.
-fn yardstick(name: &str, value: f64) -> String {
-    let (words, number) = if let Some(words) = name.strip_suffix("_bytes_per_s") {
-        (words, Scale::bytes([value]).with_unit(value))
-    } else if let Some(words) = name.strip_suffix("_msgs_per_s") {
-        (words, Scale::messages([value]).with_unit(value))
-    } else {
-        (name.strip_suffix("_ns").unwrap_or(name), time(value))
+    let part = |(name, estimate): (&String, &Estimate)| {
+        let (words, value) = yardstick(name, estimate.value);
+        format!("{words} {value}")
     };
-    let words = words.replace("cacheline", "cache line").replace("rtt", "round trip").replace('_', " ");
-    format!("{words} {number}")
+    let parts: Vec<String> = yardsticks.iter().map(part).collect();
+    charset.apply(&parts.join(" · "))
 }
 
 /// Why a run is not whole.

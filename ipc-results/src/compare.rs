@@ -1,0 +1,343 @@
+//! Two runs side by side: what changed, by how much, and whether these trials can tell.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::cell::Cell;
+use crate::environment::Environment;
+use crate::estimate::{Estimate, number, short, short_option};
+use crate::figures::Figures;
+use crate::metric::Metric;
+use crate::policy::Policy;
+use crate::recorder::DecodeError;
+use crate::run::Run;
+use crate::statistics::{holm, median, rank_sum};
+use crate::units::yardstick;
+use crate::verdict::{Evidence, Verdict};
+
+/// Value of [`Comparison::schema`].
+pub const SCHEMA: &str = "ipc-bench/compare";
+
+/// How far a yardstick may move before the machine counts as changed.
+pub const YARDSTICK_LIMIT: f64 = 0.05;
+
+/// How two runs relate, which decides what may be concluded from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Session {
+    /// Two runs, perhaps days apart: a moved yardstick takes the red verdicts back.
+    #[default]
+    Apart,
+    /// Trials of both alternated in one session, as `ab` does: the machine is the same by construction.
+    Alternating,
+}
+
+/// Two runs, compared. Also a document: schema `ipc-bench/compare`, version 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// `1.0`.
+    pub schema_version: String,
+    /// The old run.
+    pub a: Side,
+    /// The new run.
+    pub b: Side,
+    /// Whether both ran on one machine. Between machines there are no verdicts.
+    pub same_host: bool,
+    /// Chance of a false red among all rows together.
+    #[serde(serialize_with = "short")]
+    #[schemars(schema_with = "number")]
+    pub alpha: f64,
+    /// Yardsticks that both runs have.
+    pub yardsticks: Vec<YardstickChange>,
+    /// Every compared figure, in the order of the old run.
+    pub rows: Vec<Change>,
+    /// Cells that only the old run measured.
+    pub only_a: Vec<String>,
+    /// Cells that only the new run measured.
+    pub only_b: Vec<String>,
+}
+
+/// One of the two runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Side {
+    /// What the user calls it here: a path, a baseline, `last`.
+    pub name: String,
+    /// [`Run::run_id`].
+    pub run_id: String,
+    /// [`Run::started`].
+    pub started: String,
+    /// Commit of the measuring program, with `+dirty` when its tree was.
+    pub version: Option<String>,
+    /// Fewest and most completed trials of its compared cells.
+    pub trials: (u32, u32),
+    /// Its machine.
+    pub hostname: Option<String>,
+    /// Its kernel.
+    pub kernel: Option<String>,
+}
+
+/// How a yardstick moved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct YardstickChange {
+    /// Its name in the run file.
+    pub name: String,
+    /// New over old, between the extremes of their intervals.
+    pub ratio: Estimate,
+    /// Whether that interval lies wholly more than 5 % away from 1.
+    pub moved: bool,
+}
+
+/// One figure of one cell in both runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// Id of the cell.
+    pub cell: String,
+    /// The figure.
+    pub metric: Metric,
+    /// Median over the old trials.
+    pub a: Estimate,
+    /// Median over the new trials.
+    pub b: Estimate,
+    /// New over old: Hodges–Lehmann with its interval.
+    pub ratio: Estimate,
+    /// The same of the figure as a multiple of the physical limit measured beside each trial, where both runs have it.
+    pub normalised: Option<Estimate>,
+    /// Two-sided exact Mann–Whitney p.
+    #[serde(serialize_with = "short")]
+    #[schemars(schema_with = "number")]
+    pub p: f64,
+    /// `p` after Holm's adjustment for all rows.
+    #[serde(serialize_with = "short")]
+    #[schemars(schema_with = "number")]
+    pub p_holm: f64,
+    /// The smallest change that matters here, as a share.
+    #[serde(default, serialize_with = "short_option")]
+    pub limit: Option<f64>,
+    /// The answer; absent between different machines.
+    pub verdict: Option<Verdict>,
+    /// Why the verdict is not what the numbers alone would give.
+    pub reason: Option<String>,
+    /// For an inconclusive verdict: trials on each side that would likely settle it.
+    pub trials_to_settle: Option<u32>,
+}
+
+/// Why two runs are not compared.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CompareError {
+    /// They ran on different machines, and that was not allowed.
+    DifferentHost {
+        /// Name of the old run's machine.
+        a: String,
+        /// Name of the new run's machine.
+        b: String,
+    },
+    /// They share no measured cell.
+    NothingInCommon,
+    /// A histogram is damaged.
+    Damaged(DecodeError),
+}
+
+impl fmt::Display for CompareError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DifferentHost { a, b } => write!(
+                f,
+                "the runs are from different machines ({a} and {b}); --allow-different-host compares them without verdicts"
+            ),
+            Self::NothingInCommon => f.write_str("the runs have no measured cell in common"),
+            Self::Damaged(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CompareError {}
+
+impl From<DecodeError> for CompareError {
+    fn from(error: DecodeError) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+impl Comparison {
+    /// Compares the cells that both runs measured, by the metrics and limits of `policy`.
+    ///
+    /// # Errors
+    /// [`CompareError`]: different machines unless `allow_different_host`, nothing in common, or a damaged file.
+    pub fn new(
+        (a_name, a): (&str, &Run),
+        (b_name, b): (&str, &Run),
+        policy: &Policy,
+        session: Session,
+        allow_different_host: bool,
+    ) -> Result<Self, CompareError> {
+        let same_host = a.environment.host_fingerprint == b.environment.host_fingerprint;
+        if !same_host && !allow_different_host {
+            let name =
+                |environment: &Environment| environment.hostname.clone().unwrap_or_else(|| "unnamed".into());
+            return Err(CompareError::DifferentHost { a: name(&a.environment), b: name(&b.environment) });
+        }
+        let measured = |cell: &&Cell| cell.summary.is_some() && !policy.ignores(&cell.id);
+        let pairs: Vec<(&Cell, &Cell)> = a
+            .cells
+            .iter()
+            .filter(measured)
+            .filter_map(|cell| Some((cell, b.cell(&cell.id).filter(measured)?)))
+            .collect();
+        if pairs.is_empty() {
+            return Err(CompareError::NothingInCommon);
+        }
+        let only = |run: &Run, other: &Run| -> Vec<String> {
+            let missing = |cell: &&Cell| other.cell(&cell.id).filter(measured).is_none();
+            run.cells.iter().filter(measured).filter(missing).map(|cell| cell.id.clone()).collect()
+        };
+        let mut rows = Vec::new();
+        for (old, new) in &pairs {
+            compare_cell(old, new, policy, session, &mut rows)?;
+        }
+        judge(&mut rows, policy, same_host);
+        Ok(Self {
+            schema: SCHEMA.into(),
+            schema_version: "1.0".into(),
+            a: side(a_name, a, pairs.iter().map(|(cell, _)| *cell)),
+            b: side(b_name, b, pairs.iter().map(|(_, cell)| *cell)),
+            same_host,
+            alpha: policy.alpha,
+            yardsticks: yardsticks(a, b),
+            rows,
+            only_a: only(a, b),
+            only_b: only(b, a),
+        })
+    }
+
+    /// Rows with this verdict.
+    pub fn with(&self, verdict: Verdict) -> impl Iterator<Item = &Change> {
+        self.rows.iter().filter(move |row| row.verdict == Some(verdict))
+    }
+}
+
+fn side<'a>(name: &str, run: &Run, cells: impl Iterator<Item = &'a Cell>) -> Side {
+    let counts: Vec<u32> = cells.map(|cell| cell.completed().count() as u32).collect();
+    let dirty = if run.tool.dirty == Some(true) { "+dirty" } else { "" };
+    Side {
+        name: name.into(),
+        run_id: run.run_id.clone(),
+        started: run.started.clone(),
+        version: run.tool.git.as_ref().map(|git| format!("{git}{dirty}")),
+        trials: (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0)),
+        hostname: run.environment.hostname.clone(),
+        kernel: run.environment.kernel.clone(),
+    }
+}
+
+/// Appends the rows of one cell, all but the verdicts, which need the p of every row.
+fn compare_cell(
+    old: &Cell,
+    new: &Cell,
+    policy: &Policy,
+    session: Session,
+    rows: &mut Vec<Change>,
+) -> Result<(), DecodeError> {
+    let (old_figures, new_figures) = (Figures::of_cell(old)?, Figures::of_cell(new)?);
+    let (old_limits, new_limits) = (limits(old), limits(new));
+    let moved = match session {
+        Session::Alternating => None,
+        Session::Apart => own_yardstick(old, &old_limits, new, &new_limits),
+    };
+    // A saturated cell claims no latency; what it still says is how much it carried.
+    let saturated =
+        [old, new].into_iter().any(|cell| cell.summary.as_ref().and_then(|all| all.saturated) == Some(true));
+    let metrics = if saturated { [Metric::MsgsPerS].into() } else { policy.metrics(old) };
+    for metric in metrics {
+        let (a, b) = (metric.over(&old_figures), metric.over(&new_figures));
+        let Some((a_median, b_median)) = median(&a).zip(median(&b)) else { continue };
+        let Some((ratio, p)) = rank_sum::ratio(&a, &b).zip(rank_sum::p_value(&a, &b)) else { continue };
+        let over_limit = |values: &[f64], limits: &[f64]| -> Vec<f64> {
+            values.iter().zip(limits).map(|(value, limit)| value / limit).collect()
+        };
+        let normalised = (old_limits.len() == a.len() && new_limits.len() == b.len())
+            .then(|| rank_sum::ratio(&over_limit(&a, &old_limits), &over_limit(&b, &new_limits)))
+            .flatten();
+        rows.push(Change {
+            cell: old.id.clone(),
+            metric,
+            a: a_median,
+            b: b_median,
+            ratio,
+            normalised,
+            p,
+            p_holm: p,
+            limit: None,
+            verdict: None,
+            reason: moved.clone(),
+            trials_to_settle: None,
+        });
+    }
+    Ok(())
+}
+
+/// The limits measured beside the trials, when every trial has the same one.
+fn limits(cell: &Cell) -> Vec<f64> {
+    let name = cell.completed().find_map(|trial| Some(&trial.limit.as_ref()?.name));
+    let value = |trial: &crate::cell::Trial| {
+        trial.limit.as_ref().filter(|limit| Some(&limit.name) == name).map(|limit| limit.value)
+    };
+    cell.completed().map(value).collect::<Option<Vec<f64>>>().unwrap_or_default()
+}
+
+/// Says that the cell's own yardstick moved, if it did: only that one counts, since a slower system call says nothing
+/// about a cache line.
+fn own_yardstick(old: &Cell, old_limits: &[f64], new: &Cell, new_limits: &[f64]) -> Option<String> {
+    let name = |cell: &Cell| cell.completed().find_map(|trial| Some(trial.limit.as_ref()?.name.clone()));
+    let own = name(old).filter(|own| Some(own) == name(new).as_ref())?;
+    let ratio = rank_sum::ratio(old_limits, new_limits)?;
+    let change = (ratio.value - 1.0) * 100.0;
+    moved(&ratio).then(|| format!("machine changed: {} {change:+.0} %", yardstick(&own, ratio.value).0))
+}
+
+/// Whether a ratio lies wholly more than [`YARDSTICK_LIMIT`] away from 1.
+fn moved(ratio: &Estimate) -> bool {
+    ratio.lo > 1.0 + YARDSTICK_LIMIT || ratio.hi < 1.0 - YARDSTICK_LIMIT
+}
+
+fn yardsticks(a: &Run, b: &Run) -> Vec<YardstickChange> {
+    let change = |(name, old): (&String, &Estimate)| {
+        let new = b.yardsticks.get(name)?;
+        let ratio = Estimate {
+            value: new.value / old.value,
+            lo: new.lo / old.hi,
+            hi: new.hi / old.lo,
+            trials: old.trials.min(new.trials),
+            coverage: old.coverage.min(new.coverage),
+        };
+        let finite = ratio.lo.is_finite() && ratio.value.is_finite() && ratio.hi.is_finite();
+        finite.then(|| YardstickChange { name: name.clone(), ratio, moved: moved(&ratio) })
+    };
+    a.yardsticks.iter().filter_map(change).collect()
+}
+
+/// Adjusts the p of all rows together and gives each its verdict.
+fn judge(rows: &mut [Change], policy: &Policy, same_host: bool) {
+    let adjusted = holm(&rows.iter().map(|row| row.p).collect::<Vec<f64>>());
+    let compared = rows.len();
+    for (row, p_holm) in rows.iter_mut().zip(adjusted) {
+        row.p_holm = p_holm;
+        let moved = row.reason.take();
+        if !same_host {
+            continue;
+        }
+        let threshold = policy.threshold(&row.cell, row.metric);
+        let evidence = Evidence { metric: row.metric, old: row.a.value, ratio: row.ratio, p_holm, compared };
+        let (verdict, settle) = evidence.judge(policy.alpha, &threshold);
+        row.limit = Some(threshold.at(row.a.value));
+        row.trials_to_settle = settle.map(|trials| trials as u32);
+        // Only red is taken back: an improvement or a sameness on a machine that moved costs nobody a build.
+        (row.verdict, row.reason) = match moved {
+            Some(reason) if verdict == Verdict::Regressed => (Some(Verdict::Inconclusive), Some(reason)),
+            _ => (Some(verdict), None),
+        };
+    }
+}
