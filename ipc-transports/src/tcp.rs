@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use ipc_core::hello::{Agreed, FLAG_CRC, Hello};
+use ipc_core::hello::{Agreed, FLAG_CRC, Hello, PROTOCOL};
 use ipc_core::{
     Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, SetupError,
     SetupErrorKind, Target, Transport, Wait, WaitPolicy, frame,
@@ -188,6 +188,26 @@ fn refused(kind: SetupErrorKind, op: &'static str, address: &Address, why: &str)
         .because(std::io::Error::new(std::io::ErrorKind::InvalidInput, why.to_owned()))
 }
 
+/// A socket connected to `inet`, in blocking mode; an expired `wait` is `TIMEDOUT`.
+fn dial(inet: SocketAddr, options: &TcpOptions, wait: Wait) -> rustix::io::Result<OwnedFd> {
+    let socket = new_socket(inet)?;
+    options.prepare(&socket)?;
+    match rustix::net::connect(&socket, &inet) {
+        Ok(()) => {}
+        Err(Errno::INPROGRESS | Errno::INTR) => {
+            while sleep(&mut [PollFd::new(&socket, PollFlags::OUT)], wait.remaining())? == 0 {
+                if wait.is_over() {
+                    return Err(Errno::TIMEDOUT);
+                }
+            }
+            sockopt::socket_error(&socket).and_then(|result| result)?;
+        }
+        Err(error) => return Err(error),
+    }
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket)
+}
+
 fn new_socket(inet: SocketAddr) -> rustix::io::Result<OwnedFd> {
     let family = if inet.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
@@ -237,42 +257,42 @@ impl Transport for Tcp {
         let inet = inet(to, OP)?;
         let target = to.to_string();
         let fail = |error: Errno| setup_error(OP, to, error);
-        let socket = new_socket(inet).map_err(fail)?;
-        options.prepare(&socket).map_err(fail)?;
-        match rustix::net::connect(&socket, &inet) {
-            Ok(()) => {}
-            Err(Errno::INPROGRESS | Errno::INTR) => {
-                while sleep(&mut [PollFd::new(&socket, PollFlags::OUT)], wait.remaining()).map_err(fail)? == 0
-                {
-                    if wait.is_over() {
-                        return Err(SetupError::new(SetupErrorKind::TimedOut, OP, to));
-                    }
-                }
-                sockopt::socket_error(&socket).and_then(|result| result).map_err(fail)?;
-            }
-            Err(error) => return Err(fail(error)),
-        }
+        let socket = dial(inet, &options, wait).map_err(fail)?;
         // A connect to an unused local port can meet itself (simultaneous open); nobody is listening there.
         if rustix::net::getsockname(&socket).and_then(inet_of) == Ok(inet) {
             return Err(SetupError::new(SetupErrorKind::NotFound, OP, to));
         }
-        rustix::io::ioctl_fionbio(&socket, false).map_err(fail)?;
         let (_, agreed) = greet(&socket, PeerInfo::default(), &options.hello(), &[], wait, &target)?;
         connection(socket, agreed, &options, features, OP, &target)
     }
 
     fn pair(options: &TcpOptions) -> Result<Pair<Tcp>, SetupError> {
-        let address = Address::new(Tcp::NAME, Target::Inet(([127, 0, 0, 1], 0).into()))?;
-        let mut listener = Tcp::listen(&address, options)?;
-        let address = listener.address().clone();
-        std::thread::scope(|scope| {
-            let client = scope.spawn(|| Tcp::connect(&address, options, Wait::Forever));
-            let server = listener.accept(Wait::Forever)?;
-            match client.join() {
-                Ok(client) => Ok((client?, server)),
-                Err(panic) => std::panic::resume_unwind(panic),
+        const OP: &str = "pair over";
+        let features = features(OP)?;
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let fail = |error: Errno| setup_error(OP, any, error);
+        let listener = new_socket(any).map_err(fail)?;
+        options.prepare(&listener).map_err(fail)?;
+        rustix::io::ioctl_fionbio(&listener, false).map_err(fail)?;
+        rustix::net::bind(&listener, &any).map_err(fail)?;
+        rustix::net::listen(&listener, 1).map_err(fail)?;
+        let bound = rustix::net::getsockname(&listener).and_then(inet_of).map_err(fail)?;
+        // Connected means waiting in the backlog: nothing below can wait for somebody who does not come.
+        let client = dial(bound, options, Wait::Forever).map_err(fail)?;
+        let ours = rustix::net::getsockname(&client).and_then(inet_of).map_err(fail)?;
+        let server = loop {
+            match rustix::net::acceptfrom_with(&listener, SocketFlags::CLOEXEC) {
+                Ok((socket, Some(from))) if inet_of(from.clone()) == Ok(ours) => break socket,
+                // Anybody may knock at a port.
+                Ok(_) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(error) => return Err(fail(error)),
             }
-        })
+        };
+        options.prepare(&server).map_err(fail)?;
+        let hello = options.hello();
+        let agreed = hello.agree(&hello, PROTOCOL).map_err(|kind| SetupError::new(kind, OP, any))?;
+        let made = |socket| connection(socket, agreed, options, features, OP, &any.to_string());
+        Ok((made(client)?, made(server)?))
     }
 
     fn capabilities() -> Capabilities {

@@ -133,7 +133,7 @@ impl Settings {
             return Err(unsupported(
                 op,
                 target,
-                "this kernel has no POSIX message queues (CONFIG_POSIX_MQUEUE)",
+                "needs the feature mq: a kernel with POSIX message queues (CONFIG_POSIX_MQUEUE)",
             ));
         }
         let refuse = |why: String| {

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use ipc_core::{SetupError, SetupErrorKind};
+use rustix::io::Errno;
 
 use super::sys::{self, Access, Size};
 use crate::directory::private_directory;
@@ -68,7 +69,10 @@ fn record(directory: &Path) -> Result<(CString, Lock), SetupError> {
     }
     let error = SetupError::new(SetupErrorKind::Io, OP, directory.display());
     Err(match failure {
-        Some(cause) => error.because(cause),
+        Some(cause) => match cause.raw_os_error() {
+            Some(code) => setup_error(OP, directory.display(), Errno::from_raw_os_error(code)),
+            None => error.because(cause),
+        },
         None => error,
     })
 }
