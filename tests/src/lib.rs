@@ -6,13 +6,16 @@
 //! the transport can do beyond the required. The suite is itself tested on a scripted in-memory transport ([`double`])
 //! that can be told to break each sentence.
 
+pub mod alone;
 pub mod contract;
 pub mod double;
 pub mod end;
+pub mod fork;
 pub mod peer;
 pub mod place;
 pub mod run;
 pub mod table;
+pub mod traces;
 pub mod turn;
 pub mod watchdog;
 

@@ -18,13 +18,18 @@ pub struct Watchdog {
 impl Watchdog {
     /// Starts watching; the watch ends when the value is dropped.
     pub fn over(test: &str) -> Watchdog {
+        Watchdog::within(LIMIT, test)
+    }
+
+    /// The same for something made of several tests, each of which has its own watchdog.
+    pub fn within(limit: Duration, test: &str) -> Watchdog {
         let (done, ended) = channel::<()>();
         let test = test.to_owned();
         thread::Builder::new()
             .name("watchdog".into())
             .spawn(move || {
-                if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-                    eprintln!("{test} hangs: not done after {LIMIT:?}\n{}", report());
+                if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                    eprintln!("{test} hangs: not done after {limit:?}\n{}", report());
                     std::process::abort();
                 }
             })

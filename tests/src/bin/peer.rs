@@ -1,5 +1,6 @@
 //! The other process of a test: `peer SCHEME ROLE ADDRESS`. ROLE is the name of a sentence, whose far side it plays on a
-//! connection to ADDRESS, or one of `listen` (tell the address, serve one client as an echo) and `echo-client`.
+//! connection to ADDRESS, or one of `listen` (tell the address, serve one client as an echo), `echo-client` and `echo`
+//! (connect, and answer until the end).
 
 use ipc_tests::end::{Cue, End, Side, expect, patiently, send};
 use ipc_tests::table::{Sentence, find};
@@ -32,6 +33,7 @@ fn play<T: Transport>(table: &[Sentence<T>], role: &str, address: &Address) {
     match role {
         "listen" => serve_one::<T>(address, cue),
         "echo-client" => call_the_echo::<T>(address),
+        "echo" => echo::<T>(address),
         name => {
             let sentence = find(table, name).unwrap_or_else(|| panic!("no sentence is called {name}"));
             let connection = T::connect(address, &T::Options::default(), patiently());
@@ -58,5 +60,14 @@ fn call_the_echo<T: Transport>(address: &Address) {
         let number = u64::from(std::process::id()) << 32 | round;
         send(&mut connection.tx, number, 64);
         expect(&mut connection.rx, number, 64);
+    }
+}
+
+fn echo<T: Transport>(address: &Address) {
+    let connection = T::connect(address, &T::Options::default(), patiently());
+    let mut connection = connection.unwrap_or_else(|error| panic!("{error}"));
+    let mut buf = Vec::with_capacity(8192);
+    while connection.rx.recv(&mut buf).is_ok() {
+        connection.tx.send(&buf).expect("the caller receives");
     }
 }

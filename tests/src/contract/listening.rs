@@ -1,7 +1,7 @@
 //! Listeners and addresses: who is let in, who is refused and why.
 
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use ipc_transports::{
     Transport, Wait,
 };
 
-use crate::end::{PATIENCE, Random, expect, patiently, send};
+use crate::end::{PATIENCE, expect, patiently, send};
 use crate::place::Place;
 
 type Made<T> = Connection<<T as Transport>::Tx, <T as Transport>::Rx>;
@@ -200,21 +200,6 @@ pub fn a_listeners_files_are_private<T: Transport>(place: &Place) {
         let found = std::fs::symlink_metadata(place.directory().join(&file)).expect("it was just listed");
         assert_eq!(found.mode() & 0o7777, 0o600, "{file}");
     }
-}
-
-/// A name lives in a directory that is 0700 and ours; one that others can enter is refused as `Denied`.
-pub fn a_name_lives_in_a_private_directory<T: Transport>(place: &Place) {
-    let Target::Path(_) = place.address::<T>().target().clone() else { return };
-    let name = Target::Name(format!("test-{:016x}", Random::seed()));
-    let at = Address::new(T::NAME, name).expect("a name");
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(|path| std::path::PathBuf::from(path).join("ipc"));
-    let uid = rustix::process::geteuid().as_raw();
-    let directory = runtime.unwrap_or_else(|| std::env::temp_dir().join(format!("ipc-{uid}")));
-    let mut listener = listen::<T>(&at);
-    let found = std::fs::symlink_metadata(&directory).expect("the directory of names");
-    assert_eq!((found.permissions().mode() & 0o7777, found.uid()), (0o700, uid), "{}", directory.display());
-    let (mut server, mut client) = meet::<T>(&mut listener);
-    talk::<T>(&mut server, &mut client);
 }
 
 /// An option that does not exist, or has a value that makes no sense, is `BadAddress` and names itself.

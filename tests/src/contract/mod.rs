@@ -114,7 +114,6 @@ macro_rules! sentences {
             listening::a_client_nobody_accepts_times_out
             listening::a_dropped_listener_leaves_its_connections
             listening::a_listeners_files_are_private
-            listening::a_name_lives_in_a_private_directory
             listening::a_wrong_option_is_a_bad_address
             listening::the_smaller_maximum_binds_both
             listening::a_broken_client_costs_only_itself
