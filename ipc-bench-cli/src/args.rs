@@ -1,8 +1,12 @@
 //! The command line.
 
+use std::env;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipc_results::text::Style;
+use ipc_results::units::Charset;
 
 /// Measures message transports between real processes on your own machine.
 #[derive(Debug, Parser)]
@@ -47,6 +51,14 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
 
+    /// Colours in text: auto (on a terminal, unless NO_COLOR is set), always, never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub(crate) color: Color,
+
+    /// Text in plain ASCII
+    #[arg(long, global = true)]
+    pub(crate) ascii: bool,
+
     /// Write the result as JSON to FILE, or as the only thing to stdout (without FILE, or with -)
     #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
@@ -56,7 +68,43 @@ pub(crate) struct Global {
     pub(crate) dir: Option<PathBuf>,
 }
 
+/// When text is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 impl Global {
+    /// How text on stdout is to look.
+    pub(crate) fn style(&self) -> Style {
+        let color = match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        Style { charset: self.charset(), color, ..Style::default() }
+    }
+
+    /// Plain where asked for, or where the locale cannot show anything else.
+    pub(crate) fn charset(&self) -> Charset {
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .iter()
+            .find_map(|name| env::var(name).ok().filter(|v| !v.is_empty()));
+        let foreign = locale.is_some_and(|locale| {
+            let name = locale.to_ascii_lowercase();
+            // C and POSIX say nothing about the terminal; a named charset that is not UTF-8 does.
+            name.contains('.') && !name.contains("utf-8") && !name.contains("utf8")
+        });
+        if self.ascii || foreign { Charset::Ascii } else { Charset::Unicode }
+    }
+
     /// The document goes to stdout and nothing else does.
     pub(crate) fn json_to_stdout(&self) -> bool {
         self.json.as_ref().is_some_and(|path| path.as_os_str() == "-")

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
+use ipc_results::text::{Style, machine, yardsticks};
+use ipc_results::units::Charset;
 use ipc_results::{Environment, file};
 
 use crate::args::{Cli, Command, Global, Listed, RunArgs};
@@ -18,10 +20,11 @@ use crate::output::{self, Output};
 use crate::plan::{Context, Plan};
 use crate::presets;
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::runner::Runner;
 use crate::settings::Settings;
 use crate::signals::Signals;
+use crate::yardstick::Yardstick;
 
 /// Parses the command line and does what it says.
 pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
@@ -109,22 +112,28 @@ fn measure(
 
     let talk = !global.quiet && !global.json_to_stdout();
     if !global.quiet {
-        eprintln!("{}", headline(&plan));
+        eprintln!("{}", global.charset().apply(&headline(&plan)));
+        eprintln!("{}", global.charset().apply(&machine_line(&plan, &environment)));
     }
     let progress = Progress::new(&plan, !global.quiet && !global.no_progress);
     let measured = Runner::new(&plan, &signals).run(|number, step, _| progress.step(number, step));
     drop(progress);
 
     report.measured(&plan, &measured);
+    if !global.quiet {
+        let standard: Vec<String> = Yardstick::standard().into_iter().map(Yardstick::name).collect();
+        let mut shown = report.document().yardsticks.clone();
+        shown.retain(|name, _| standard.contains(name));
+        eprintln!("yardstick  {}\n", yardsticks(&shown, global.charset()));
+    }
     let place = output.directory.join("run.json").display().to_string();
     let failure = report.end(measured, &place);
-    let summary = crate::report::text(report.document());
-    output.save(report.document(), &summary)?;
+    output.save(report.document(), &report::text(report.document(), &Style::default()))?;
     if talk {
-        print(&summary)?;
+        print(&report::text(report.document(), &global.style()))?;
     }
     if !global.quiet {
-        eprintln!("Saved  {}", output.directory.display());
+        eprintln!("\nSaved  {}", output.directory.display());
     }
     failure.map_or(Ok(()), Err)
 }
@@ -140,6 +149,15 @@ fn headline(plan: &Plan) -> String {
     parts.extend(plan.estimate().map(|time| format!("≈ {} s", time.as_secs().max(1))));
     parts.push(format!("seed {}", plan.seed));
     parts.join(" · ")
+}
+
+/// `machine  AMD EPYC (kvm), 2 cpus, … · client cpu 0, server cpu 1`
+fn machine_line(plan: &Plan, environment: &Environment) -> String {
+    let place = |role: &str, cpu: Option<u32>| {
+        cpu.map_or(format!("{role} not pinned"), |cpu| format!("{role} cpu {cpu}"))
+    };
+    let (client, server) = (place("client", plan.pins.client), place("server", plan.pins.server));
+    format!("machine  {} · {client}, {server}", machine(environment, Charset::Unicode))
 }
 
 fn list(mechanisms: &[Mechanism], global: &Global, what: Listed) -> Result<(), Failure> {

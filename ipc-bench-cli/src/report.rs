@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use ipc_results::environment::Environment;
 use ipc_results::run::{CellStatus, Manifest, Run, RunStatus, Tool, Warning};
+use ipc_results::text::{Style, render};
 
 use crate::error::{Exit, Failure};
 use crate::plan::Plan;
@@ -142,16 +143,9 @@ fn tool() -> Tool {
     }
 }
 
-/// The run as text.
-pub(crate) fn text(run: &Run) -> String {
-    let cells = run.cells.iter().map(|cell| match (&cell.summary, &cell.reason) {
-        (Some(summary), None) => {
-            let p50 = summary.latency.p50_ns.map_or("–".to_owned(), |p50| format!("{} ns", p50.value));
-            let rate = summary.msgs_per_s.map_or("–".to_owned(), |rate| format!("{:.0} msg/s", rate.value));
-            let limit = summary.limit.as_ref().map_or(String::new(), |limit| format!("{:.2}×", limit.ratio));
-            format!("{:<28} p50 {p50:>12}  {limit:>7}  {rate:>16}\n", cell.id)
-        }
-        (_, reason) => format!("{:<28} – {}\n", cell.id, reason.as_deref().unwrap_or("not measured")),
-    });
-    cells.collect()
+/// Tables, ranking, warnings and notes, as `style` wants them.
+pub(crate) fn text(run: &Run, style: &Style) -> String {
+    // Our own histograms decode.
+    ipc_results::report::Report::new(run)
+        .map_or_else(|error| format!("{error}\n"), |report| render(&report, style))
 }

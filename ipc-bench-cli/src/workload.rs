@@ -4,6 +4,8 @@
 //! `await`s were not there; an asynchronous one will run the same source in a runtime.
 
 pub(crate) mod endpoint;
+#[cfg(test)]
+mod handwritten;
 pub(crate) mod rtt;
 pub(crate) mod stream;
 
@@ -51,13 +53,27 @@ pub(crate) enum Length {
 }
 
 impl Length {
-    /// Whether the message about to be sent at `now_ns` is the last one, `sent` messages after `start_ns`.
-    #[inline]
-    pub(crate) fn ends_with(self, sent: u64, start_ns: u64, now_ns: u64) -> bool {
+    /// The end of a phase of this length that begins at `start_ns`.
+    pub(crate) fn from(self, start_ns: u64) -> PhaseEnd {
         match self {
-            Length::Time(time) => now_ns - start_ns >= time.as_nanos() as u64,
-            Length::Messages(messages) => sent + 1 >= messages,
+            Length::Time(time) => PhaseEnd { at_ns: start_ns + time.as_nanos() as u64, messages: u64::MAX },
+            Length::Messages(messages) => PhaseEnd { at_ns: u64::MAX, messages },
         }
+    }
+}
+
+/// When a phase is over: two comparisons per message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PhaseEnd {
+    at_ns: u64,
+    messages: u64,
+}
+
+impl PhaseEnd {
+    /// Whether the message about to be sent at `now_ns`, after `sent` others, is the last one.
+    #[inline]
+    pub(crate) fn is_next(self, sent: u64, now_ns: u64) -> bool {
+        now_ns >= self.at_ns || sent + 1 >= self.messages
     }
 }
 

@@ -48,6 +48,51 @@ fn a_size_that_fits_is_measured_beside_one_that_is_skipped_with_its_reason() {
 }
 
 #[test]
+fn queues_that_are_too_small_are_named_with_the_limit_and_its_fix() {
+    let place = Place::new();
+    let limit: usize =
+        std::fs::read_to_string("/proc/sys/fs/mqueue/msgsize_max").unwrap().trim().parse().unwrap();
+    if limit >= 65536 {
+        eprintln!("skipped: fs.mqueue.msgsize_max is {limit}, so 64K fits");
+        return;
+    }
+    let why = format!("fs.mqueue.msgsize_max is {limit}");
+    let what = "mq cannot carry 65536-byte messages here";
+    assert_refused(&place.measure("-t mq -s 64K"), 2, [what, &why, "sysctl -w fs.mqueue.msgsize_max=65536"]);
+    let output = place.measure("-t mq,uds -s 64K --mode rtt --trials 1 -n 10 --json=-");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    assert_eq!(document["cells"][0]["reason"], format!("{what}: {why}"));
+    assert_eq!(document["cells"][1]["status"], "ok");
+}
+
+#[test]
+fn a_queue_budget_used_up_by_someone_else_fails_mq_alone_and_names_the_limit() {
+    let place = Place::new();
+    let mut command = place.command(&measuring("-t mq,uds -s 64 --mode rtt --trials 1 -n 10 --json=-"));
+    // A budget that is too small looks like one that is used up, and leaves the budget of other tests alone.
+    command.arg("--no-progress");
+    let limited = std::process::Command::new("prlimit")
+        .arg("--msgqueue=1000")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+        .current_dir(place.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn();
+    let Ok(limited) = limited else {
+        eprintln!("skipped: prlimit is not installed");
+        return;
+    };
+    let output = place.finish(limited);
+    assert_refused(&output, 1, ["mq/rtt/64: mq: no connection", "RLIMIT_MSGQUEUE", "ulimit -q"]);
+    let document = document(&output);
+    assert_eq!(document["cells"][0]["status"], "failed");
+    assert_eq!(document["cells"][1]["status"], "ok");
+}
+
+#[test]
 fn a_cpu_that_does_not_exist_is_refused_with_those_that_do() {
     let place = Place::new();
     let output = place.measure("-t uds --pin 0:4095");

@@ -70,9 +70,10 @@ impl Client {
         mut record: impl FnMut(u64),
     ) -> Result<Span, Broken> {
         let start_ns = now_ns();
+        let end_of_phase = length.from(start_ns);
         let (mut t0, mut told, mut messages) = (start_ns, start_ns, 0);
         loop {
-            let last = length.ends_with(messages, start_ns, t0);
+            let last = end_of_phase.is_next(messages, t0);
             self.outgoing.stamp(phase, last, t0);
             end.send(self.outgoing.bytes()).await?;
             end.recv(&mut self.buf).await?;

@@ -63,6 +63,7 @@ impl Client {
         observer: &mut impl Observer,
     ) -> Result<Span, Broken> {
         let start_ns = now_ns();
+        let end_of_phase = length.from(start_ns);
         let (mut now, mut told, mut messages) = (start_ns, start_ns, 0);
         loop {
             if messages % self.stride == 0 {
@@ -72,7 +73,7 @@ impl Client {
                     told = now;
                 }
             }
-            let last = length.ends_with(messages, start_ns, now);
+            let last = end_of_phase.is_next(messages, now);
             let marks = self.outgoing.stamp(phase, last, now);
             end.send(self.outgoing.bytes()).await?;
             messages += 1;
@@ -100,23 +101,27 @@ pub(crate) async fn server<E: Endpoint>(
     let mut incoming = Incoming::new(work.size, work.seed);
     let mut answers = Outgoing::new(work.size, work.seed);
     let mut buf = Vec::with_capacity(work.size);
-    let mut messages = 0;
+    let mut before = 0;
     loop {
         end.recv(&mut buf).await?;
         let marks = incoming.check(&buf)?;
-        messages += u64::from(marks.phase == Phase::Measured);
         if !marks.is_inspected() {
             continue;
         }
-        let arrived_ns = if marks.last { now_ns() } else { 0 };
+        let arrived_ns = now_ns();
         incoming.inspect(&buf)?;
         if marks.last {
             answer(end, &mut answers, marks).await?;
             match marks.phase {
                 Phase::First => {}
-                Phase::WarmUp => observer.boundary(false),
+                Phase::WarmUp => {
+                    before = marks.sequence + 1;
+                    observer.boundary(false);
+                }
                 Phase::Measured => {
                     observer.boundary(true);
+                    // Every number up to this one arrived once, or the check would have failed.
+                    let messages = marks.sequence + 1 - before;
                     return Ok(Delivered { messages, last_recv_ns: arrived_ns });
                 }
             }
