@@ -163,6 +163,20 @@ impl FromStr for Address {
     }
 }
 
+/// As its text, so that it reads the same in every format.
+impl serde::Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// Parses what stands between scheme and options; an error says where in `text`.
 fn parse_target(text: &str) -> Result<Target, (usize, String)> {
     if text.is_empty() {

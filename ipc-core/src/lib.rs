@@ -17,21 +17,27 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod codec;
 mod crc32c;
 mod error;
 pub mod frame;
 pub mod hello;
+pub mod message;
 mod options;
 mod poll;
+#[cfg(feature = "raw")]
+pub mod raw;
 mod receiver;
 mod sender;
 mod stats;
 mod transport;
+pub mod typed;
 mod wait;
 
 pub use address::{Address, AddressError, Target};
 pub use crc32c::Crc32c;
 pub use error::{RecvError, SendError, SetupError, SetupErrorKind};
+pub use message::{Envelope, Fingerprint, Message, Priority};
 pub use options::{OptionError, Options, parse_bytes};
 pub use poll::{Armed, Interest, Pollable};
 pub use receiver::{PeekReceiver, Receiver};
@@ -39,3 +45,5 @@ pub use sender::{Loan, LoanSender, Sender};
 pub use stats::Stats;
 pub use transport::{Capabilities, Connection, Listener, Pair, PeerInfo, Transport};
 pub use wait::{Wait, WaitPolicy};
+#[cfg(feature = "raw")]
+pub use zerocopy;

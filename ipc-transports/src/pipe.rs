@@ -10,8 +10,8 @@ use std::time::Duration;
 use ipc_core::frame::{self, Check, Framing};
 use ipc_core::hello::{Agreed, FLAG_CRC, HELLO_LEN, Hello, NotAHello};
 use ipc_core::{
-    Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, SendError, SetupError,
-    SetupErrorKind, Target, Transport, Wait, WaitPolicy,
+    Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
+    SendError, SetupError, SetupErrorKind, Target, Transport, Wait, WaitPolicy,
 };
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
@@ -65,6 +65,8 @@ pub struct PipeOptions {
     pub capacity: Option<usize>,
     /// `park` (default) or `spin`: non-blocking attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
     pub wait: Option<WaitPolicy>,
+    /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 impl Options for PipeOptions {
@@ -74,7 +76,8 @@ impl Options for PipeOptions {
             "check" => OptionError::fill(&mut self.check, key, value),
             "capacity" => OptionError::fill_bytes(&mut self.capacity, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
-            _ => Err(OptionError::unknown(key, &["max_message", "check", "capacity", "wait"])),
+            "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
+            _ => Err(OptionError::unknown(key, &["max_message", "check", "capacity", "wait", "fingerprint"])),
         }
     }
 }
@@ -83,7 +86,8 @@ impl PipeOptions {
     fn hello(&self) -> Hello {
         let max_message = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
         let flags = if self.check == Some(Check::Crc) { FLAG_CRC } else { 0 };
-        own_hello(LAYOUT, max_message, 0, flags)
+        let fingerprint = self.fingerprint.map_or(0, Fingerprint::number);
+        Hello { fingerprint, ..own_hello(LAYOUT, max_message, 0, flags) }
     }
 
     fn spins(&self) -> u32 {

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ipc_core::hello::{Agreed, FLAG_CRC, Hello, PROTOCOL};
 use ipc_core::{
-    Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, SetupError,
-    SetupErrorKind, Target, Transport, Wait, WaitPolicy, frame,
+    Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
+    SetupError, SetupErrorKind, Target, Transport, Wait, WaitPolicy, frame,
 };
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -60,6 +60,8 @@ pub struct TcpOptions {
     pub rcvbuf: Option<usize>,
     /// `park` (default) or `spin`: non-blocking attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
     pub wait: Option<WaitPolicy>,
+    /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
+    pub fingerprint: Option<Fingerprint>,
     /// `open=yes` lets a listener bind beyond loopback, where anybody who reaches the port can connect.
     pub open: Option<Open>,
 }
@@ -93,10 +95,12 @@ impl Options for TcpOptions {
             "sndbuf" => OptionError::fill_bytes(&mut self.sndbuf, key, value),
             "rcvbuf" => OptionError::fill_bytes(&mut self.rcvbuf, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
+            "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
             "open" => OptionError::fill(&mut self.open, key, value),
-            _ => {
-                Err(OptionError::unknown(key, &["max_message", "check", "sndbuf", "rcvbuf", "wait", "open"]))
-            }
+            _ => Err(OptionError::unknown(
+                key,
+                &["max_message", "check", "sndbuf", "rcvbuf", "wait", "fingerprint", "open"],
+            )),
         }
     }
 }
@@ -105,7 +109,8 @@ impl TcpOptions {
     fn hello(&self) -> Hello {
         let max_message = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
         let flags = if self.check == Some(frame::Check::Crc) { FLAG_CRC } else { 0 };
-        own_hello(LAYOUT, max_message, 0, flags)
+        let fingerprint = self.fingerprint.map_or(0, Fingerprint::number);
+        Hello { fingerprint, ..own_hello(LAYOUT, max_message, 0, flags) }
     }
 
     /// Buffers before the connection exists: TCP fixes its window scale then (tcp(7)).

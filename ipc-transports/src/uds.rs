@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ipc_core::frame::Framing;
 use ipc_core::hello::{Agreed, FLAG_CRC, Hello};
 use ipc_core::{
-    Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, Receiver, Sender,
-    SetupError, SetupErrorKind, Transport, Wait, WaitPolicy, frame,
+    Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo, Receiver,
+    Sender, SetupError, SetupErrorKind, Transport, Wait, WaitPolicy, frame,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
@@ -127,6 +127,8 @@ pub struct UdsOptions {
     pub rcvbuf: Option<usize>,
     /// `park` (default) or `spin`: non-blocking attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
     pub wait: Option<WaitPolicy>,
+    /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
+    pub fingerprint: Option<Fingerprint>,
     /// A further user whose processes may connect or be connected to, `allow_uid=`; default our own only.
     pub allow_uid: Option<u32>,
 }
@@ -139,10 +141,11 @@ impl Options for UdsOptions {
             "sndbuf" => OptionError::fill_bytes(&mut self.sndbuf, key, value),
             "rcvbuf" => OptionError::fill_bytes(&mut self.rcvbuf, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
+            "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
             "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
             _ => Err(OptionError::unknown(
                 key,
-                &["max_message", "check", "sndbuf", "rcvbuf", "wait", "allow_uid"],
+                &["max_message", "check", "sndbuf", "rcvbuf", "wait", "fingerprint", "allow_uid"],
             )),
         }
     }
@@ -152,7 +155,8 @@ impl UdsOptions {
     fn hello<K: Kind>(&self, socket: BorrowedFd<'_>) -> Hello {
         let wanted = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
         let flags = if self.check == Some(frame::Check::Crc) { FLAG_CRC } else { 0 };
-        own_hello(K::LAYOUT, K::max_message(socket, wanted), 0, flags)
+        let fingerprint = self.fingerprint.map_or(0, Fingerprint::number);
+        Hello { fingerprint, ..own_hello(K::LAYOUT, K::max_message(socket, wanted), 0, flags) }
     }
 
     fn apply(&self, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
