@@ -27,7 +27,9 @@ mod options;
 mod poll;
 #[cfg(feature = "raw")]
 pub mod raw;
+mod ready_set;
 mod receiver;
+pub mod rpc;
 mod sender;
 mod stats;
 mod transport;
@@ -40,6 +42,7 @@ pub use error::{RecvError, SendError, SetupError, SetupErrorKind};
 pub use message::{Envelope, Fingerprint, Message, Priority};
 pub use options::{OptionError, Options, parse_bytes};
 pub use poll::{Armed, Interest, Pollable};
+pub use ready_set::ReadySet;
 pub use receiver::{PeekReceiver, Receiver};
 pub use sender::{Loan, LoanSender, Sender};
 pub use stats::Stats;
