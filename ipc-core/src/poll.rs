@@ -19,11 +19,12 @@ pub enum Armed {
     Ready,
 }
 
-/// A half that an event loop can wait for: try → [`arm`](Pollable::arm) → wait for the descriptor →
+/// A half, or a listener, that an event loop can wait for: try → [`arm`](Pollable::arm) → wait for the descriptor →
 /// [`disarm`](Pollable::disarm) → try.
 pub trait Pollable {
     /// The descriptor to watch. It also becomes ready when the peer dies. Call it after [`arm`](Pollable::arm), which
-    /// may create it. The two halves of a connection have different descriptors.
+    /// may create it. The two halves of a connection have different descriptors. A listener's becomes ready when
+    /// [`accept`](crate::Listener::accept) has something to do: a client connects, says its hello or has run out of time.
     fn fd(&self) -> BorrowedFd<'_>;
 
     /// The readiness to watch for.

@@ -1,4 +1,4 @@
-use crate::{Address, Options, Receiver, Sender, SetupError, Wait};
+use crate::{Address, Incoming, Options, Receiver, Sender, SetupError, Wait};
 
 /// What the kernel says about the process at the other end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +64,27 @@ pub trait Listener: Send {
 
     /// The address to connect to, with what the system chose (the port of `tcp:127.0.0.1:0`) filled in.
     fn address(&self) -> &Address;
+
+    /// Clients as they come, for a loop that hands each to a thread of its own. What happens when descriptors run out:
+    /// [`Incoming`].
+    ///
+    /// ```
+    /// # use ipc_core::{Listener, Receiver, Sender};
+    /// # fn over<L: Listener>(listener: &mut L) where L::Tx: 'static, L::Rx: 'static {
+    /// for connection in listener.incoming() {
+    ///     match connection {
+    ///         Ok(mut connection) => drop(std::thread::spawn(move || connection.tx.send(b"hello"))),
+    ///         Err(error) => eprintln!("{error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    fn incoming(&mut self) -> Incoming<'_, Self>
+    where
+        Self: Sized,
+    {
+        Incoming::new(self)
+    }
 }
 
 /// What a mechanism can do, within its default options.

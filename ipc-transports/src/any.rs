@@ -190,6 +190,21 @@ macro_rules! mechanisms {
             }
         }
 
+        impl Pollable for AnyListener {
+            fn fd(&self) -> BorrowedFd<'_> {
+                match self { $(AnyListener::$variant(listener) => listener.fd()),+ }
+            }
+            fn interest(&self) -> Interest {
+                match self { $(AnyListener::$variant(listener) => listener.interest()),+ }
+            }
+            fn arm(&mut self) -> std::io::Result<Armed> {
+                match self { $(AnyListener::$variant(listener) => listener.arm()),+ }
+            }
+            fn disarm(&mut self) {
+                match self { $(AnyListener::$variant(listener) => listener.disarm()),+ }
+            }
+        }
+
         impl Listener for AnyListener {
             type Tx = AnySender;
             type Rx = AnyReceiver;

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType};
 
+use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::Features;
 use crate::handshake::{Greeted, Handshakes, greet, say};
@@ -186,6 +187,8 @@ impl ControlListener {
         }
     }
 }
+
+pollable_listener!(ControlListener: handshakes of rendezvous);
 
 /// Connects to a [`ControlListener`], offering `fds`.
 ///

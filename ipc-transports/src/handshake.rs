@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ipc_core::hello::{Agreed, HELLO_LEN, Hello};
-use ipc_core::{PeerInfo, SetupError, SetupErrorKind, Wait};
+use ipc_core::{Armed, PeerInfo, SetupError, SetupErrorKind, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
@@ -15,6 +15,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags,
 };
 
+use crate::doorbell::Doorbell;
 use crate::errno::setup_error;
 
 /// A client that has not said its hello after this long is dropped.
@@ -22,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Handshakes under way at once; more clients wait in the kernel's backlog.
 const MAX_PENDING: usize = 16;
+
+/// Most descriptors that letting one client in takes, in any mechanism (shm: a memory and two eventfds, each once more
+/// while they are handed over, and a pidfd).
+const ROOM: usize = 7;
 
 /// Most descriptors in one hello.
 pub(crate) const MAX_FDS: usize = 4;
@@ -135,7 +140,18 @@ pub(crate) fn greet(
 /// Clients of one listener that have connected but not yet said their whole hello.
 #[derive(Debug, Default)]
 pub(crate) struct Handshakes {
-    pending: Vec<(OwnedFd, Instant, Pending)>,
+    pending: Vec<Guest>,
+    doorbell: Option<Doorbell>,
+}
+
+/// A client in the middle of its hello.
+#[derive(Debug)]
+struct Guest {
+    socket: OwnedFd,
+    deadline: Instant,
+    pending: Pending,
+    /// The doorbell rings for it.
+    watched: bool,
 }
 
 impl Handshakes {
@@ -143,7 +159,8 @@ impl Handshakes {
     /// hangs up, sends something else or takes longer than a second is dropped without disturbing the others.
     ///
     /// # Errors
-    /// `TimedOut`; `Limit` when this process has no descriptor left; `Io` when the listening socket failed.
+    /// `TimedOut`; `Limit` when this process has fewer than [`ROOM`] descriptors left: clients then keep their places, in
+    /// the backlog or here, and are let in once there is room again; `Io` when the listening socket failed.
     pub(crate) fn next(
         &mut self,
         listener: BorrowedFd<'_>,
@@ -157,7 +174,8 @@ impl Handshakes {
                 match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
                     Ok(socket) => {
                         if let Ok(peer) = admit(&socket) {
-                            self.pending.push((socket, Instant::now() + PATIENCE, Pending::new(peer)));
+                            let (deadline, pending) = (Instant::now() + PATIENCE, Pending::new(peer));
+                            self.pending.push(Guest { socket, deadline, pending, watched: false });
                         }
                     }
                     Err(Errno::AGAIN) => break,
@@ -166,34 +184,86 @@ impl Handshakes {
                     Err(error) => return Err(setup_error(OP, target, error)),
                 }
             }
+            if !self.pending.is_empty() {
+                // Before a hello is read: descriptors that come with one are lost if there is no room for them.
+                make_sure_of_room(listener).map_err(|error| setup_error(OP, target, error))?;
+            }
             for at in (0..self.pending.len()).rev() {
-                let (socket, deadline, pending) = &mut self.pending[at];
+                let Guest { socket, deadline, pending, .. } = &mut self.pending[at];
                 match pending.read(socket.as_fd(), OP, target) {
                     Ok(Some(greeted)) => {
-                        let (socket, ..) = self.pending.swap_remove(at);
+                        let socket = self.dismiss(at);
                         if !has_hung_up(&socket) {
                             return Ok((socket, greeted));
                         }
                     }
                     Ok(None) if Instant::now() < *deadline => {}
-                    _ => drop(self.pending.swap_remove(at)),
+                    _ => drop(self.dismiss(at)),
                 }
             }
             if wait.is_over() {
                 return Err(SetupError::new(SetupErrorKind::TimedOut, OP, target));
             }
-            let handshake_over = self.pending.iter().map(|(_, deadline, _)| *deadline).min();
-            let left =
-                [wait.remaining(), handshake_over.map(|at| at.saturating_duration_since(Instant::now()))];
+            let left = [wait.remaining(), self.patience_left()];
             let mut poll = Vec::with_capacity(1 + self.pending.len());
             if self.pending.len() < MAX_PENDING {
                 poll.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
             }
-            poll.extend(self.pending.iter().map(|(socket, ..)| PollFd::new(socket, PollFlags::IN)));
+            poll.extend(self.pending.iter().map(|guest| PollFd::new(&guest.socket, PollFlags::IN)));
             sleep(&mut poll, left.into_iter().flatten().min())
                 .map_err(|error| setup_error(OP, target, error))?;
         }
     }
+
+    /// Time until the first client in the middle of its hello has had its second.
+    fn patience_left(&self) -> Option<Duration> {
+        let first = self.pending.iter().map(|guest| guest.deadline).min()?;
+        Some(first.saturating_duration_since(Instant::now()))
+    }
+
+    /// Takes a client out, who is let in or sent away.
+    fn dismiss(&mut self, at: usize) -> OwnedFd {
+        let guest = self.pending.swap_remove(at);
+        if let Some(doorbell) = self.doorbell.as_ref().filter(|_| guest.watched) {
+            doorbell.forget(guest.socket.as_fd());
+        }
+        guest.socket
+    }
+
+    /// [`Pollable::fd`](ipc_core::Pollable::fd) of the listener.
+    pub(crate) fn fd<'a>(&'a self, listener: BorrowedFd<'a>) -> BorrowedFd<'a> {
+        self.doorbell.as_ref().map_or(listener, |doorbell| doorbell.as_fd())
+    }
+
+    /// [`Pollable::arm`](ipc_core::Pollable::arm) of the listener: from now on its descriptor becomes ready when
+    /// [`next`](Handshakes::next) has something to do.
+    ///
+    /// # Errors
+    /// A descriptor or epoll limit is reached.
+    pub(crate) fn arm(&mut self, listener: BorrowedFd<'_>) -> std::io::Result<Armed> {
+        let left = self.patience_left();
+        let doorbell = match &mut self.doorbell {
+            Some(doorbell) => doorbell,
+            none => none.insert(Doorbell::over(listener)?),
+        };
+        doorbell.hear_knocks(listener, self.pending.len() < MAX_PENDING)?;
+        for guest in self.pending.iter_mut().filter(|guest| !guest.watched) {
+            doorbell.watch(guest.socket.as_fd())?;
+            guest.watched = true;
+        }
+        doorbell.ring_after(left)?;
+        Ok(doorbell.look())
+    }
+}
+
+/// Makes sure that there is room for [`ROOM`] more descriptors, by taking and giving back as many: a client is let in
+/// whole or stays where it is.
+fn make_sure_of_room(listener: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let mut taken: [Option<OwnedFd>; ROOM] = [const { None }; ROOM];
+    for place in &mut taken {
+        *place = Some(rustix::io::fcntl_dupfd_cloexec(listener, 0)?);
+    }
+    Ok(())
 }
 
 /// Whether a client that has said its hello gave up waiting for ours: it sends nothing more before it has it.

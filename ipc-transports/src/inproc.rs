@@ -1,12 +1,14 @@
 //! `inproc:NAME`: the ring of [`shm`](crate::shm) between threads of one process, found by a name in this process.
 
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ipc_core::{
-    Address, Capabilities, Connection, Listener, Options, Pair, SetupError, SetupErrorKind, Target,
-    Transport, Wait,
+    Address, Armed, Capabilities, Connection, Interest, Listener, Options, Pair, Pollable, SetupError,
+    SetupErrorKind, Target, Transport, Wait,
 };
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{Shm, ShmOptions, ShmReceiver, ShmSender};
 
@@ -39,6 +41,8 @@ type Half = Connection<ShmSender, ShmReceiver>;
 struct Desk {
     waiting: Mutex<VecDeque<Half>>,
     arrived: Condvar,
+    /// Rung for each arrival once an event loop has asked for it.
+    bell: OnceLock<OwnedFd>,
     options: ShmOptions,
 }
 
@@ -96,6 +100,29 @@ impl Listener for InProcListener {
     }
 }
 
+impl Pollable for InProcListener {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.desk.bell.get().expect("a listener is armed before its descriptor is asked for").as_fd()
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Readable
+    }
+
+    fn arm(&mut self) -> std::io::Result<Armed> {
+        let bell = match self.desk.bell.get() {
+            Some(bell) => bell,
+            None => {
+                let fresh = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+                self.desk.bell.get_or_init(|| fresh)
+            }
+        };
+        // Drained before looking: whoever arrives after the look rings again.
+        let _ = rustix::io::read(bell, &mut [0; 8]);
+        Ok(if locked(&self.desk.waiting).is_empty() { Armed::MaySleep } else { Armed::Ready })
+    }
+}
+
 impl Drop for InProcListener {
     fn drop(&mut self) {
         listeners().remove(&self.name);
@@ -134,6 +161,10 @@ impl Transport for InProc {
         let (ours, theirs) = Shm::pair(&desk.options)?;
         locked(&desk.waiting).push_back(theirs);
         desk.arrived.notify_one();
+        if let Some(bell) = desk.bell.get() {
+            // Full after 2^64 − 2 rings only.
+            let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+        }
         Ok(ours)
     }
 

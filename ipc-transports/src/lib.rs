@@ -13,6 +13,7 @@ mod backing;
 mod bell;
 mod control;
 mod directory;
+mod doorbell;
 mod errno;
 mod features;
 mod fork;
@@ -32,6 +33,7 @@ mod socket;
 mod stream;
 mod tcp;
 mod uds;
+mod wait_set;
 mod waiting;
 
 pub use any::{
@@ -49,3 +51,4 @@ pub use tcp::{Open, Tcp, TcpListener, TcpOptions, TcpReceiver, TcpSender};
 pub use uds::{
     Uds, UdsListener, UdsOptions, UdsReceiver, UdsSender, UdsSeqpacket, UdsSeqpacketListener, UnixListener,
 };
+pub use wait_set::WaitSet;

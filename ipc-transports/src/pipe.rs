@@ -20,6 +20,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::control::{self, Control, ControlListener, Half};
+use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, RWF_NOSIGNAL, features};
 use crate::handshake::{own_hello, sleep};
@@ -277,6 +278,8 @@ impl Listener for PipeListener {
         self.control.address()
     }
 }
+
+pollable_listener!(PipeListener: control);
 
 impl Pipe {
     /// Starts `command` with a pipe to its standard input and one from its standard output, and completes the hello

@@ -17,14 +17,15 @@ use std::time::Instant;
 
 use ipc_core::hello::{Agreed, FLAG_SLEEPER_PAYS, Hello};
 use ipc_core::{
-    Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, RecvError, SendError,
-    SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
+    Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
+    RecvError, SendError, SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
 };
 use rustix::event::EventfdFlags;
 
 use crate::backing::{DATA, Word};
 use crate::bell::{Barrier, Sleeper, Waker, WokenBy};
 use crate::control::{self, Control, ControlListener};
+use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features, unsupported};
 use crate::fork::Owner;
@@ -59,6 +60,8 @@ pub struct ShmOptions {
     pub max_message: Option<usize>,
     /// `?wait=spin|park|adaptive`: what this side does while it waits; default `adaptive`.
     pub wait: Option<WaitPolicy>,
+    /// Identity of the message types, `?fingerprint=0x…`; a peer that states another one is refused. Default not stated.
+    pub fingerprint: Option<Fingerprint>,
     /// `?mlock=true`: keep this side's memory from being swapped out; default false.
     pub mlock: Option<bool>,
     /// `?allow_uid=`: a user beside our own who may be at the other end.
@@ -89,9 +92,13 @@ impl Options for ShmOptions {
             "capacity" => OptionError::fill_bytes(&mut self.capacity, key, value),
             "max_message" => OptionError::fill_bytes(&mut self.max_message, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
+            "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
             "mlock" => OptionError::fill(&mut self.mlock, key, value),
             "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
-            _ => Err(OptionError::unknown(key, &["capacity", "max_message", "wait", "mlock", "allow_uid"])),
+            _ => Err(OptionError::unknown(
+                key,
+                &["capacity", "max_message", "wait", "fingerprint", "mlock", "allow_uid"],
+            )),
         }
     }
 }
@@ -102,6 +109,7 @@ struct Settings {
     capacity: usize,
     max_message: usize,
     wait: WaitPolicy,
+    fingerprint: u64,
     mlock: bool,
     allow_uid: Option<u32>,
     trust: bool,
@@ -142,6 +150,7 @@ impl Settings {
             capacity,
             max_message,
             wait: options.wait.unwrap_or(WaitPolicy::Adaptive),
+            fingerprint: options.fingerprint.map_or(0, Fingerprint::number),
             mlock: options.mlock.unwrap_or(false),
             allow_uid: options.allow_uid,
             trust: options.trust.0,
@@ -152,7 +161,8 @@ impl Settings {
     fn hello(&self) -> Hello {
         let pays = self.wait != WaitPolicy::Park && crate::bell::register(self.features);
         let flags = if pays { FLAG_SLEEPER_PAYS } else { 0 };
-        own_hello(LAYOUT, self.max_message, self.capacity, flags)
+        let fingerprint = self.fingerprint;
+        Hello { fingerprint, ..own_hello(LAYOUT, self.max_message, self.capacity, flags) }
     }
 }
 
@@ -435,6 +445,8 @@ impl Listener for ShmListener {
         self.control.address()
     }
 }
+
+pollable_listener!(ShmListener: control);
 
 impl Transport for Shm {
     const NAME: &'static str = "shm";

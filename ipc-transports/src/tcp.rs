@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt};
 
+use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features};
 use crate::handshake::{Handshakes, greet, own_hello, say, sleep};
@@ -159,6 +160,8 @@ impl Listener for TcpListener {
         &self.address
     }
 }
+
+pollable_listener!(TcpListener: handshakes of socket);
 
 /// The IP address and port of `address`.
 fn inet(address: &Address, op: &'static str) -> Result<SocketAddr, SetupError> {

@@ -13,6 +13,7 @@ use ipc_core::{
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features};
 use crate::handshake::{Handshakes, greet, own_hello, say};
@@ -229,6 +230,8 @@ impl<K: Kind> Listener for UnixListener<K> {
         &self.address
     }
 }
+
+pollable_listener!(for <K: Kind> UnixListener<K>: handshakes of rendezvous);
 
 macro_rules! transport {
     ($kind:ident, $name:literal) => {

@@ -1,7 +1,6 @@
 //! Request and reply over real connections: one client, many, deadlines, deaths.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
 
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -73,8 +72,7 @@ fn calls_are_answered_and_errors_are_values() {
 fn pipelined_calls_are_answered_in_any_order_of_asking() {
     let _watchdog = Watchdog::over("pipelined_calls");
     let (mut client, _server) = served(&UdsOptions::default());
-    let tickets: Vec<_> =
-        (0..500).map(|n| client.start(&Ask::Double(n), Wait::Forever).unwrap()).collect();
+    let tickets: Vec<_> = (0..500).map(|n| client.start(&Ask::Double(n), Wait::Forever).unwrap()).collect();
     for (n, ticket) in tickets.iter().enumerate().rev() {
         assert_eq!(client.reply(ticket, Wait::Forever).unwrap(), Ok((2 * n).to_string()));
         assert!(matches!(client.reply(ticket, Wait::Forever), Err(CallError::Unknown)));
@@ -187,11 +185,13 @@ fn the_next_call_after_a_death_reconnects_and_nothing_is_sent_twice() {
     let at = place.address::<Uds>();
     let mut listener = Uds::listen(&at, &UdsOptions::default()).unwrap();
     let mut client = reconnecting(at.clone());
+    let sent = std::sync::Barrier::new(2);
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut first = accept(&mut listener);
             first.serve_one(answer, Wait::Forever).unwrap();
             first.serve_one(answer, Wait::Forever).unwrap();
+            sent.wait();
             drop(first);
             // What the first server never read does not come to the second.
             let mut second = accept(&mut listener);
@@ -204,9 +204,9 @@ fn the_next_call_after_a_death_reconnects_and_nothing_is_sent_twice() {
             assert_eq!(seen, ["Double(5)", "Double(6)"]);
         });
         assert_eq!(client.call(&Ask::Double(1)).unwrap(), Ok("2".to_owned()));
-        let tickets: Vec<_> =
-            [2, 3, 4].map(|n| client.start(&Ask::Double(n), Wait::Forever).unwrap()).into();
+        let tickets: Vec<_> = [2, 3, 4].map(|n| client.start(&Ask::Double(n), Wait::Forever).unwrap()).into();
         assert_eq!(client.reply(&tickets[0], Wait::Forever).unwrap(), Ok("4".to_owned()));
+        sent.wait();
         for ticket in &tickets[1..] {
             let lost = client.reply(ticket, Wait::Forever);
             assert!(matches!(lost, Err(CallError::Closed | CallError::PeerDied)), "{lost:?}");
@@ -230,14 +230,11 @@ fn a_call_waits_for_a_server_to_come_as_long_as_it_may() {
         Err(CallError::TimedOut) => {}
         other => panic!("{other:?}"),
     }
-    let (called, calling) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| {
-            calling.recv().unwrap();
             let mut listener = Uds::listen(&at, &UdsOptions::default()).unwrap();
             accept(&mut listener).serve(answer).unwrap();
         });
-        called.send(()).unwrap();
         assert_eq!(client.call(&Ask::Double(1)).unwrap(), Ok("2".to_owned()));
         drop(client);
     });

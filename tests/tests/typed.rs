@@ -5,7 +5,8 @@ use ipc_tests::place::Place;
 use ipc_tests::watchdog::Watchdog;
 use ipc_transports::typed::{TypedReceiver, TypedRecvError, TypedSendError, TypedSender};
 use ipc_transports::{
-    Fingerprint, Listener, Options, Pipe, RecvError, SetupErrorKind, Tcp, Transport, Uds, Wait,
+    Fingerprint, Listener, Mq, Options, Pipe, RecvError, SetupErrorKind, Shm, Tcp, Transport, Uds,
+    UdsSeqpacket, Wait,
 };
 use serde::{Deserialize, Serialize};
 
@@ -115,5 +116,8 @@ fn fingerprints_keep_apart<T: Transport>() {
 fn programs_with_other_message_types_are_refused() {
     fingerprints_keep_apart::<Uds>();
     fingerprints_keep_apart::<Tcp>();
+    fingerprints_keep_apart::<UdsSeqpacket>();
     fingerprints_keep_apart::<Pipe>();
+    fingerprints_keep_apart::<Shm>();
+    fingerprints_keep_apart::<Mq>();
 }

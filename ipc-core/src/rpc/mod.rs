@@ -54,6 +54,7 @@ use crate::codec::{CodecError, encode};
 use crate::{Message, RecvError, SendError, SetupError};
 
 pub use backoff::Backoff;
+pub(crate) use backoff::sleep_until;
 pub use client::{Client, Ticket};
 pub use many::MultiServer;
 pub use server::Server;

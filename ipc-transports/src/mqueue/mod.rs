@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 use ipc_core::hello::{Agreed, Hello};
 use ipc_core::{
-    Address, Capabilities, Connection, Listener, OptionError, Options, Pair, PeerInfo, SetupError,
-    SetupErrorKind, Transport, Wait, WaitPolicy,
+    Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
+    SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
 };
 
 use crate::control::{self, Control, ControlListener};
+use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features, unsupported};
 use crate::handshake::{Greeted, own_hello};
@@ -92,6 +93,8 @@ pub struct MqOptions {
     pub order: Option<Order>,
     /// `park` (default) or `spin`: attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
     pub wait: Option<WaitPolicy>,
+    /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
+    pub fingerprint: Option<Fingerprint>,
     /// A further user whose processes may connect or be connected to, `allow_uid=`; default our own only.
     pub allow_uid: Option<u32>,
 }
@@ -104,10 +107,11 @@ impl Options for MqOptions {
             "priority" => OptionError::fill(&mut self.priority, key, value),
             "order" => OptionError::fill(&mut self.order, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
+            "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
             "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
             _ => Err(OptionError::unknown(
                 key,
-                &["depth", "max_message", "priority", "order", "wait", "allow_uid"],
+                &["depth", "max_message", "priority", "order", "wait", "fingerprint", "allow_uid"],
             )),
         }
     }
@@ -120,6 +124,7 @@ struct Settings {
     priority: u32,
     order: Order,
     spins: u32,
+    fingerprint: u64,
     allowed_uids: Vec<u32>,
     features: &'static Features,
 }
@@ -152,6 +157,7 @@ impl Settings {
             priority,
             order: options.order.unwrap_or_default(),
             spins: attempts(options.wait.unwrap_or(WaitPolicy::Park)),
+            fingerprint: options.fingerprint.map_or(0, Fingerprint::number),
             allowed_uids: options.allow_uid.into_iter().collect(),
             features,
         })
@@ -159,7 +165,9 @@ impl Settings {
 
     fn hello(&self) -> Hello {
         let order = if self.order == Order::Priority { FLAG_BY_PRIORITY } else { 0 };
-        own_hello(LAYOUT, self.size.max_message, 0, self.priority << FLAG_PRIORITY_SHIFT | order)
+        let flags = self.priority << FLAG_PRIORITY_SHIFT | order;
+        let fingerprint = self.fingerprint;
+        Hello { fingerprint, ..own_hello(LAYOUT, self.size.max_message, 0, flags) }
     }
 
     /// Puts a connection together: we send on `send` and receive on `receive`, which `theirs` sends on.
@@ -253,6 +261,8 @@ impl Listener for MqListener {
         self.control.address()
     }
 }
+
+pollable_listener!(MqListener: control);
 
 impl Transport for Mq {
     const NAME: &'static str = "mq";
