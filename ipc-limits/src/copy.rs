@@ -3,12 +3,15 @@
 
 use std::ptr;
 
-/// The longest copy made word by word.
+/// The longest message that is sent word by word.
 ///
 /// A driver stamps a message with 8-byte stores right before it sends it. `memcpy` would read those bytes
 /// back in 16- or 32-byte loads, which no store buffer can forward: the load waits until the stores have
-/// reached the cache. Reading them in the width they were written in costs nothing.
-const WORDS: usize = 128;
+/// reached the cache. Reading them in the width they were written in does not wait. Measured on Zen 4, one
+/// stamped message into a ring: 16 bytes 3.6 ns against 6.0, 48 bytes 4.9 against 6.4, 64 bytes 6.0 against
+/// 7.8; from 120 bytes on `memcpy` is as fast. Receiving has no such stall, and `memcpy` is faster from 17
+/// bytes on (48 bytes: 3.3 ns against 4.1).
+const WORDS: usize = 64;
 
 /// Copies `ours` to `shared`.
 ///
@@ -43,24 +46,8 @@ pub(crate) unsafe fn into_shared(shared: *mut u8, ours: &[u8]) {
 /// As [`into_shared`].
 #[inline(always)]
 pub(crate) unsafe fn out_of_shared(ours: &mut [u8], shared: *const u8) {
-    if ours.len() > WORDS {
-        // SAFETY: the caller's contract.
-        unsafe { ptr::copy_nonoverlapping(shared, ours.as_mut_ptr(), ours.len()) };
-        return;
-    }
-    let (words, rest) = ours.as_chunks_mut::<8>();
-    for (index, word) in words.iter_mut().enumerate() {
-        // SAFETY: inside the caller's range.
-        let from = unsafe { shared.cast::<u64>().add(index) };
-        // SAFETY: eight readable bytes, aligned. Volatile for the reason above.
-        *word = unsafe { from.read_volatile() }.to_ne_bytes();
-    }
-    for (index, byte) in rest.iter_mut().enumerate() {
-        // SAFETY: inside the caller's range.
-        let from = unsafe { shared.add(words.len() * 8 + index) };
-        // SAFETY: a readable byte.
-        *byte = unsafe { from.read_volatile() };
-    }
+    // SAFETY: the caller's contract.
+    unsafe { ptr::copy_nonoverlapping(shared, ours.as_mut_ptr(), ours.len()) }
 }
 
 #[cfg(test)]

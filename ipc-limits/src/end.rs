@@ -2,8 +2,8 @@
 #![allow(unsafe_code, reason = "passes descriptors through exec")]
 
 use crate::{
-    Bell, Cacheline, Driver, Kind, Params, Park, Queue, Ring, Slot, Spin, SpinThenPark, Stream, Wait,
-    cacheline,
+    Bell, Cacheline, Driver, Kind, Params, Park, Pipes, Queue, Ring, Slot, Socket, Spin, SpinThenPark,
+    Stream, Wait, cacheline,
     kind::invalid,
     lifeline::{self, Lifeline},
     memory::{self, Memory},
@@ -244,7 +244,7 @@ impl End {
                 let [rx, tx] = fds.try_into().map_err(wrong)?;
                 block_or_spin(&rx, wait)?;
                 block_or_spin(&tx, wait)?;
-                Ok(Link::Stream(Stream::new(rx, Some(tx), params.size)))
+                Ok(Link::Pipe(Stream::new(Pipes { rx, tx }, params.size)))
             }
             Kind::Mq(wait) => {
                 let [lifeline, rx, tx] = fds.try_into().map_err(wrong)?;
@@ -253,7 +253,7 @@ impl End {
             Kind::Unix(wait) | Kind::Seqpacket(wait) | Kind::Tcp(wait) => {
                 let [socket] = fds.try_into().map_err(wrong)?;
                 block_or_spin(&socket, wait)?;
-                Ok(Link::Stream(Stream::new(socket, None, params.size)))
+                Ok(Link::Socket(Stream::new(Socket(socket), params.size)))
             }
             _ => unreachable!("the memory kinds are opened above"),
         }
@@ -309,8 +309,10 @@ pub enum Link {
     Eventfd(Slot<Bell>),
     /// [`Kind::Ring`].
     Ring(Ring),
-    /// [`Kind::Pipe`], [`Kind::Unix`], [`Kind::Seqpacket`], [`Kind::Tcp`].
-    Stream(Stream),
+    /// [`Kind::Pipe`].
+    Pipe(Stream<Pipes>),
+    /// [`Kind::Unix`], [`Kind::Seqpacket`], [`Kind::Tcp`].
+    Socket(Stream<Socket>),
     /// [`Kind::Mq`].
     Queue(Queue),
 }
@@ -325,7 +327,8 @@ impl Link {
             Link::SpinThenFutex(link) => driver.drive(link),
             Link::Eventfd(link) => driver.drive(link),
             Link::Ring(link) => driver.drive(link),
-            Link::Stream(link) => driver.drive(link),
+            Link::Pipe(link) => driver.drive(link),
+            Link::Socket(link) => driver.drive(link),
             Link::Queue(link) => driver.drive(link),
         }
     }

@@ -35,7 +35,7 @@ pub enum Kind {
     /// `eventfd`: the slot, with one `eventfd` per direction written and read for each message. Closed loop
     /// only.
     Eventfd(Wait),
-    /// `pipe`: two pipes, frames of a 4-byte little-endian length and the payload in one gathered write.
+    /// `pipe`: two pipes, frames of a 4-byte little-endian length and the payload, one call per frame.
     Pipe(Wait),
     /// `unix`: a Unix stream socket pair, same frames.
     Unix(Wait),

@@ -75,7 +75,7 @@ pub use kind::{Kind, Params, Wait};
 pub use mqueue::Queue;
 pub use ring::Ring;
 pub use slot::{Slot, Spin, Waiting};
-pub use stream::Stream;
+pub use stream::{Pipes, Socket, Stream, Wire};
 
 /// One side of a bare duplex link. Every message of a link has the same length, [`Params::size`].
 pub trait Bare: Send {
