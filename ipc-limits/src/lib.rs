@@ -103,6 +103,25 @@ pub trait Bare: Send {
     }
 }
 
+/// Messages written and read where they lie in shared memory: the limit of a transport that lends its memory.
+///
+/// [`Ring`] and [`Slot`] have it; match on [`Link`] to get at them. Both processes must be this crate's: the
+/// bytes are lent as plain slices.
+pub trait InPlace: Bare {
+    /// Lends the bytes of the next message, [`Params::size`] of them, to `write`, then sends it. They hold
+    /// whatever an earlier message left there.
+    ///
+    /// # Errors
+    /// As [`Bare::send`].
+    fn send_in_place(&mut self, write: impl FnOnce(&mut [u8])) -> io::Result<()>;
+
+    /// Waits for the next message, lends it to `read`, and gives its memory back afterwards.
+    ///
+    /// # Errors
+    /// As [`Bare::recv`].
+    fn recv_in_place<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> io::Result<T>;
+}
+
 /// What [`Link::drive`] runs over the link, compiled once per kind so that nothing is dispatched per message.
 pub trait Driver {
     /// What the run returns.

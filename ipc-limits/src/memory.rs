@@ -2,7 +2,7 @@
 //!
 //! Invariant: a [`Memory`] is the whole of one memfd, mapped readable and writable until it is dropped, and
 //! the file has at least that length. Both processes write it; nothing here forms a reference to bytes the
-//! peer may write, except to atomic control words.
+//! peer may write, except to atomic control words and, for the in-place limits, to payload whose turn is ours.
 #![allow(unsafe_code, reason = "maps shared memory and hands out pointers into it")]
 
 use crate::copy;
@@ -15,6 +15,7 @@ use std::{
     ops::Deref,
     os::fd::{AsFd, OwnedFd},
     ptr::{self, NonNull},
+    slice,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64},
@@ -155,6 +156,30 @@ impl Area {
         let from = self.range(offset, buf.len());
         // SAFETY: as in `write`.
         unsafe { copy::out_of_shared(buf, from) }
+    }
+
+    /// The `len` bytes at `offset`, to read where they lie.
+    ///
+    /// # Panics
+    /// If there are not that many bytes.
+    #[inline(always)]
+    pub(crate) fn shared(&self, offset: usize, len: usize) -> &[u8] {
+        let from = self.range(offset, len);
+        // SAFETY: in bounds and mapped, and in its turn this side is the only one that touches them: the peer
+        // is this crate in a process of the same program, which is what a limit may trust and a transport may
+        // not.
+        unsafe { slice::from_raw_parts(from, len) }
+    }
+
+    /// The `len` bytes at `offset`, to write where they lie.
+    ///
+    /// # Panics
+    /// If there are not that many bytes.
+    #[inline(always)]
+    pub(crate) fn shared_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        let to = self.range(offset, len);
+        // SAFETY: as in `shared`.
+        unsafe { slice::from_raw_parts_mut(to, len) }
     }
 
     #[inline(always)]

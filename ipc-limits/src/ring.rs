@@ -12,7 +12,7 @@
 //! indices of "MCRingBuffer", Lee et al., IPDPS 2010).
 
 use crate::{
-    Bare, Params,
+    Bare, InPlace, Params,
     lifeline::Lifeline,
     memory::{APART, Area, Memory, Word},
     out_of_step, wrong_length,
@@ -134,16 +134,39 @@ impl Ring {
     }
 }
 
+impl Ring {
+    /// Waits for a free slot and returns where it lies.
+    #[inline(always)]
+    fn free(&mut self) -> io::Result<usize> {
+        if self.tx.index - self.tx.seen == self.slots {
+            self.tx.wait_past(self.tx.seen, &self.lifeline)?;
+        }
+        Ok(self.offset(self.tx.index))
+    }
+
+    /// Waits for a message of the link's length and returns where it lies.
+    #[inline(always)]
+    fn next(&mut self) -> io::Result<usize> {
+        if self.rx.index == self.rx.seen {
+            self.rx.wait_past(self.rx.seen, &self.lifeline)?;
+        }
+        let at = self.offset(self.rx.index);
+        let mut length = [0; HEADER];
+        self.rx.slots.read(at, &mut length);
+        match u64::from_le_bytes(length) {
+            length if length == self.size as u64 => Ok(at),
+            length => Err(out_of_step(self.size as u64, length)),
+        }
+    }
+}
+
 impl Bare for Ring {
     #[inline]
     fn send(&mut self, message: &[u8]) -> io::Result<()> {
         if message.len() != self.size {
             return Err(wrong_length("message", message.len(), self.size));
         }
-        if self.tx.index - self.tx.seen == self.slots {
-            self.tx.wait_past(self.tx.seen, &self.lifeline)?;
-        }
-        let at = self.offset(self.tx.index);
+        let at = self.free()?;
         self.tx.slots.write(at, &(message.len() as u64).to_le_bytes());
         self.tx.slots.write(at + HEADER, message);
         self.tx.advance(self.batch);
@@ -156,15 +179,7 @@ impl Bare for Ring {
         let Some(buf) = buf.get_mut(..self.size) else {
             return Err(wrong_length("buffer", have, self.size));
         };
-        if self.rx.index == self.rx.seen {
-            self.rx.wait_past(self.rx.seen, &self.lifeline)?;
-        }
-        let at = self.offset(self.rx.index);
-        let mut length = [0; HEADER];
-        self.rx.slots.read(at, &mut length);
-        if u64::from_le_bytes(length) != self.size as u64 {
-            return Err(out_of_step(self.size as u64, u64::from_le_bytes(length)));
-        }
+        let at = self.next()?;
         self.rx.slots.read(at + HEADER, buf);
         self.rx.advance(self.batch);
         Ok(self.size)
@@ -174,5 +189,24 @@ impl Bare for Ring {
     fn flush(&mut self) -> io::Result<()> {
         self.tx.publish();
         Ok(())
+    }
+}
+
+impl InPlace for Ring {
+    #[inline]
+    fn send_in_place(&mut self, write: impl FnOnce(&mut [u8])) -> io::Result<()> {
+        let at = self.free()?;
+        self.tx.slots.write(at, &(self.size as u64).to_le_bytes());
+        write(self.tx.slots.shared_mut(at + HEADER, self.size));
+        self.tx.advance(self.batch);
+        Ok(())
+    }
+
+    #[inline]
+    fn recv_in_place<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        let at = self.next()?;
+        let result = read(self.rx.slots.shared(at + HEADER, self.size));
+        self.rx.advance(self.batch);
+        Ok(result)
     }
 }

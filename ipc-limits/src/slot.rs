@@ -12,7 +12,7 @@
 //! very line. There is no acknowledgement: in a closed loop the answer is one.
 
 use crate::{
-    Bare, Params,
+    Bare, InPlace, Params,
     lifeline::Lifeline,
     memory::{APART, Area, Memory, Word},
     out_of_step, wrong_length,
@@ -104,6 +104,31 @@ impl<W: Waiting> Slot<W> {
     }
 }
 
+impl<W: Waiting> Slot<W> {
+    /// Hands over what the payload holds.
+    #[inline(always)]
+    fn publish(&mut self) -> io::Result<()> {
+        // Relaxed: the commit word's Release publishes it.
+        self.tx.length.store(self.size as u32, Ordering::Relaxed);
+        self.tx.last = self.tx.last.wrapping_add(STEP);
+        self.waiting.publish(&self.tx.commit, self.tx.last)
+    }
+
+    /// Waits until the payload holds the next message.
+    #[inline(always)]
+    fn next(&mut self) -> io::Result<()> {
+        let commit = self.waiting.wait(&self.rx.commit, self.rx.last)?;
+        // Relaxed: the Acquire of the wait covers it.
+        let length = self.rx.length.load(Ordering::Relaxed) as usize;
+        self.rx.last = self.rx.last.wrapping_add(STEP);
+        if commit & !(ASLEEP | CUT) == self.rx.last && length == self.size {
+            Ok(())
+        } else {
+            Err(out_of_step(self.rx.last.into(), commit.into()))
+        }
+    }
+}
+
 impl<W: Waiting> Bare for Slot<W> {
     #[inline]
     fn send(&mut self, message: &[u8]) -> io::Result<()> {
@@ -111,10 +136,7 @@ impl<W: Waiting> Bare for Slot<W> {
             return Err(wrong_length("message", message.len(), self.size));
         }
         self.tx.payload.write(0, message);
-        // Relaxed: the commit word's Release publishes it.
-        self.tx.length.store(message.len() as u32, Ordering::Relaxed);
-        self.tx.last = self.tx.last.wrapping_add(STEP);
-        self.waiting.publish(&self.tx.commit, self.tx.last)
+        self.publish()
     }
 
     #[inline]
@@ -123,15 +145,23 @@ impl<W: Waiting> Bare for Slot<W> {
         let Some(buf) = buf.get_mut(..self.size) else {
             return Err(wrong_length("buffer", have, self.size));
         };
-        let commit = self.waiting.wait(&self.rx.commit, self.rx.last)?;
-        // Relaxed: the Acquire of the wait covers it.
-        let length = self.rx.length.load(Ordering::Relaxed) as usize;
-        self.rx.last = self.rx.last.wrapping_add(STEP);
-        if commit & !(ASLEEP | CUT) != self.rx.last || length != self.size {
-            return Err(out_of_step(self.rx.last.into(), commit.into()));
-        }
+        self.next()?;
         self.rx.payload.read(0, buf);
-        Ok(length)
+        Ok(self.size)
+    }
+}
+
+impl<W: Waiting> InPlace for Slot<W> {
+    #[inline]
+    fn send_in_place(&mut self, write: impl FnOnce(&mut [u8])) -> io::Result<()> {
+        write(self.tx.payload.shared_mut(0, self.size));
+        self.publish()
+    }
+
+    #[inline]
+    fn recv_in_place<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        self.next()?;
+        Ok(read(self.rx.payload.shared(0, self.size)))
     }
 }
 
