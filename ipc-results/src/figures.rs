@@ -1,7 +1,7 @@
 //! The figures of each trial, drawn from its histogram once.
 
-use crate::cell::{Cell, Trial};
-use crate::recorder::DecodeError;
+use crate::cell::{Cell, CpuUse, Latency, Trial};
+use crate::recorder::{DecodeError, Recorder};
 use crate::summary::PERCENTILES;
 
 /// What one trial says about itself, in plain numbers.
@@ -15,6 +15,10 @@ pub struct Figures {
     pub percentiles_ns: [Option<f64>; PERCENTILES.len()],
     /// The same of the service time, in open loop.
     pub service_percentiles_ns: [Option<f64>; PERCENTILES.len()],
+    /// Mean latency in nanoseconds.
+    pub mean_ns: Option<f64>,
+    /// Standard deviation of the latencies in nanoseconds.
+    pub stddev_ns: Option<f64>,
     /// Messages per second.
     pub msgs_per_s: f64,
     /// Payload bytes per second.
@@ -37,16 +41,19 @@ impl Figures {
     /// # Errors
     /// [`DecodeError`] when its histogram is damaged.
     pub fn of(trial: &Trial) -> Result<Self, DecodeError> {
-        let percentiles = |latency: &Option<crate::cell::Latency>| {
-            let recorder = latency.as_ref().map(|latency| latency.recorder()).transpose()?;
-            Ok(PERCENTILES.map(|percent| recorder.as_ref()?.percentile_ns(percent).map(|ns| ns as f64)))
+        let decode = |latency: &Option<Latency>| latency.as_ref().map(Latency::recorder).transpose();
+        let (latency, service) = (decode(&trial.latency)?, decode(&trial.service)?);
+        let percentiles = |recorder: &Option<Recorder>| {
+            PERCENTILES.map(|percent| recorder.as_ref()?.percentile_ns(percent).map(|ns| ns as f64))
         };
-        let cpu = |cpu: crate::cell::CpuUse| (cpu.user_ns + cpu.sys_ns) as f64 / trial.messages as f64;
+        let cpu = |cpu: CpuUse| (cpu.user_ns + cpu.sys_ns) as f64 / trial.messages as f64;
         Ok(Self {
             index: trial.index,
             flagged: !trial.flags.is_empty(),
-            percentiles_ns: percentiles(&trial.latency)?,
-            service_percentiles_ns: percentiles(&trial.service)?,
+            percentiles_ns: percentiles(&latency),
+            service_percentiles_ns: percentiles(&service),
+            mean_ns: latency.as_ref().and_then(Recorder::mean_ns),
+            stddev_ns: latency.as_ref().and_then(Recorder::stddev_ns),
             msgs_per_s: trial.throughput.msgs_per_s,
             bytes_per_s: trial.throughput.bytes_per_s,
             cpu_ns_per_msg: trial.cpu.map(cpu).filter(|ns| ns.is_finite()),

@@ -116,6 +116,19 @@ impl Recorder {
             .collect()
     }
 
+    /// Points of the distribution that are dense in the tail: `ticks` for each halving of what remains beyond, each as
+    /// `(ns, share of the samples at or below, samples at or below)`; the last one has the share 1.
+    pub fn tail(&self, ticks: u32) -> Vec<(u64, f64, u64)> {
+        let mut seen = 0;
+        self.histogram
+            .iter_quantiles(ticks)
+            .map(|step| {
+                seen += step.count_since_last_iteration();
+                (step.value_iterated_to().min(MAX_NS), step.quantile_iterated_to(), seen)
+            })
+            .collect()
+    }
+
     /// The histogram in HdrHistogram's V2 format, compressed with deflate.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -270,6 +283,16 @@ mod tests {
             let message = Recorder::decode(text, 0).unwrap_err().to_string();
             assert!(message.starts_with("the histogram cannot be decoded: "), "{message}");
         }
+    }
+
+    #[test]
+    fn the_tail_is_dense_at_its_end_and_ends_at_the_whole() {
+        let recorder = filled(1..=1000);
+        let tail = recorder.tail(1);
+        let shares: Vec<f64> = tail.iter().map(|(_, share, _)| *share).collect();
+        assert_eq!(shares[..4], [0.0, 0.5, 0.75, 0.875]);
+        assert_eq!(tail.last(), Some(&(1000, 1.0, 1000)));
+        assert!(Recorder::new().tail(5).is_empty());
     }
 
     #[test]

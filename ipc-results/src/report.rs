@@ -3,16 +3,19 @@
 use crate::cell::{Cell, CellStatus, throughput_is_primary};
 use crate::estimate::Estimate;
 use crate::figures::Figures;
+use crate::metric::Metric;
 use crate::recorder::DecodeError;
 use crate::run::Run;
 use crate::statistics::{TARGET_COVERAGE, rank_sum};
-use crate::summary::{PERCENTILES, Summary};
+use crate::summary::Summary;
 
 /// A run, ordered and judged.
 #[derive(Debug, Clone)]
 pub struct Report<'a> {
     /// The run itself.
     pub run: &'a Run,
+    /// The figures of the completed trials of each cell, in the order of the run's cells.
+    pub figures: Vec<Vec<Figures>>,
     /// One table per workload in closed loop, latencies first, in the order of the run.
     pub tables: Vec<Table<'a>>,
     /// Who is fastest at the smallest size of the first latency table; absent with fewer than two measured rows.
@@ -111,11 +114,16 @@ impl<'a> Report<'a> {
         }
         modes.sort_by_key(|mode| throughput_is_primary(mode));
         let tables: Vec<Table<'a>> = modes.into_iter().map(|mode| Table::new(run, mode)).collect();
-        let ranking = match tables.iter().find(|table| !table.by_throughput) {
-            Some(table) => Ranking::new(table)?,
-            None => None,
-        };
-        Ok(Self { run, tables, ranking })
+        let figures: Vec<Vec<Figures>> = run.cells.iter().map(Figures::of_cell).collect::<Result<_, _>>()?;
+        let mut report = Self { run, figures, tables, ranking: None };
+        report.ranking = Ranking::new(&report);
+        Ok(report)
+    }
+
+    /// The figures of the completed trials of the cell with this id.
+    pub fn figures(&self, id: &str) -> &[Figures] {
+        let index = self.run.cells.iter().position(|cell| cell.id == id);
+        index.map_or(&[], |index| &self.figures[index])
     }
 
     /// Cells that were not measured, with the reason.
@@ -179,7 +187,8 @@ fn row_name(cell: &Cell) -> String {
 }
 
 impl<'a> Ranking<'a> {
-    fn new(table: &Table<'a>) -> Result<Option<Self>, DecodeError> {
+    fn new(report: &Report<'a>) -> Option<Self> {
+        let table = report.tables.iter().find(|table| !table.by_throughput)?;
         let measured = |row: &Row<'a>| {
             let cell = row.cells[0]?;
             let p50_ns = cell.summary.as_ref()?.latency.p50_ns?;
@@ -190,9 +199,10 @@ impl<'a> Ranking<'a> {
         let mut ranked: Vec<Ranked<'a>> = table.rows.iter().filter_map(measured).collect();
         ranked.sort_by(|a, b| a.p50_ns.value.total_cmp(&b.p50_ns.value));
         if ranked.len() < 2 {
-            return Ok(None);
+            return None;
         }
-        let medians = ranked.iter().map(|entry| trial_medians(entry.cell)).collect::<Result<Vec<_>, _>>()?;
+        let medians: Vec<Vec<f64>> =
+            ranked.iter().map(|entry| Metric::P50.over(report.figures(&entry.cell.id))).collect();
         let mut not_separable = Vec::new();
         for faster in 0..ranked.len() {
             for slower in faster + 1..ranked.len() {
@@ -205,7 +215,7 @@ impl<'a> Ranking<'a> {
                 }
             }
         }
-        Ok(Some(Self { mode: table.mode, size_bytes: table.sizes[0], ranked, not_separable }))
+        Some(Self { mode: table.mode, size_bytes: table.sizes[0], ranked, not_separable })
     }
 }
 
@@ -213,12 +223,6 @@ impl<'a> Ranking<'a> {
 fn named(row: &Row<'_>, table: &Table<'_>) -> String {
     let same = table.rows.iter().filter(|other| other.name == row.name).count();
     if same > 1 { format!("{} {}", row.name, row.wait) } else { row.name.clone() }
-}
-
-/// Per-trial median latencies.
-fn trial_medians(cell: &Cell) -> Result<Vec<f64>, DecodeError> {
-    const { assert!(PERCENTILES[0] == 50.0) };
-    Ok(Figures::of_cell(cell)?.iter().filter_map(|figures| figures.percentiles_ns[0]).collect())
 }
 
 /// Two workers that never sleep use twice the time of each round trip; 1.6 leaves room for what the hypervisor takes, and
