@@ -15,6 +15,7 @@ pub mod cell;
 pub mod compare;
 pub mod environment;
 pub mod estimate;
+pub mod export;
 pub mod figures;
 pub mod file;
 pub mod metric;

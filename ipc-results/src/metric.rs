@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, throughput_is_primary};
+use crate::estimate::Estimate;
 use crate::figures::Figures;
+use crate::summary::Summary;
 use crate::units::{rate, time};
 
 /// A figure of each trial that can be compared between runs.
@@ -92,6 +94,21 @@ impl Metric {
             Self::CpuPerMsg => figures.cpu_ns_per_msg,
             // The percentiles come first and in the order of `summary::PERCENTILES`.
             _ => figures.percentiles_ns[self as usize],
+        }
+    }
+
+    /// Its median over the trials of a cell.
+    pub fn in_summary(self, summary: &Summary) -> Option<Estimate> {
+        let latency = &summary.latency;
+        match self {
+            Self::P50 => latency.p50_ns,
+            Self::P90 => latency.p90_ns,
+            Self::P95 => latency.p95_ns,
+            Self::P99 => latency.p99_ns,
+            Self::P999 => latency.p999_ns,
+            Self::P9999 => latency.p9999_ns,
+            Self::MsgsPerS => summary.msgs_per_s,
+            Self::CpuPerMsg => summary.cpu_ns_per_msg,
         }
     }
 

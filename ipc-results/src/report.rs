@@ -166,6 +166,21 @@ impl<'a> Table<'a> {
         let clients = clients.filter(|clients| cells.iter().all(|cell| cell.clients == *clients));
         Self { mode, by_throughput, clients, sizes, rows }
     }
+
+    /// The workload as a heading: `Round trip, 1 client`.
+    pub fn title(&self) -> String {
+        let peers = |one: &str, many: &str| match self.clients {
+            Some(1) => format!(", {one}"),
+            Some(clients) => format!(", {clients} {many}"),
+            None => String::new(),
+        };
+        match self.mode {
+            "rtt" => format!("Round trip{}", peers("1 client", "clients")),
+            "oneway" => format!("One way{}", peers("1 sender", "senders")),
+            "stream" => format!("Throughput{}", peers("1 → 1", "pairs")),
+            other => format!("{}{}", other, peers("1 peer", "peers")),
+        }
+    }
 }
 
 impl Row<'_> {

@@ -67,7 +67,7 @@ fn latency(table: &Table<'_>) -> (String, Vec<Group>) {
         Group { title: size(*bytes), columns }
     };
     let groups = table.sizes.iter().enumerate().map(group).collect();
-    (format!("{} ({})", title(table), unit.unit), groups)
+    (format!("{} ({})", table.title(), unit.unit), groups)
 }
 
 fn throughput(table: &Table<'_>) -> (String, Vec<Group>) {
@@ -83,7 +83,7 @@ fn throughput(table: &Table<'_>) -> (String, Vec<Group>) {
         let number = column(table, index, scale.unit, &|summary| Some(scale.format(figure(summary)?.value)));
         Group { title: size(*bytes), columns: vec![number, Column::left(" ".repeat(BAR), bars)] }
     };
-    (title(table), table.sizes.iter().enumerate().map(group).collect())
+    (table.title(), table.sizes.iter().enumerate().map(group).collect())
 }
 
 /// Half the width of an interval relative to the value.
@@ -120,21 +120,6 @@ fn column(
 ) -> Column {
     let cell = |row: &Row<'_>| summary(row.cells[index]).and_then(text).unwrap_or_else(|| ABSENT.into());
     Column::right(header, table.rows.iter().map(cell).collect())
-}
-
-/// The workload as a heading.
-fn title(table: &Table<'_>) -> String {
-    let peers = |one: &str, many: &str| match table.clients {
-        Some(1) => format!(", {one}"),
-        Some(clients) => format!(", {clients} {many}"),
-        None => String::new(),
-    };
-    match table.mode {
-        "rtt" => format!("Round trip{}", peers("1 client", "clients")),
-        "oneway" => format!("One way{}", peers("1 sender", "senders")),
-        "stream" => format!("Throughput{}", peers("1 → 1", "pairs")),
-        other => format!("{}{}", other, peers("1 peer", "peers")),
-    }
 }
 
 /// Why cells show [`ABSENT`], and what the interval covers.
