@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod console;
+mod peers;
 mod tidy;
 mod workspace;
 
@@ -27,6 +28,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &["--only", "--list", "--full", "--install"],
         what: "run every check that CI runs, one line per step",
         run: ci::main,
+    },
+    Command {
+        name: "peers",
+        usage: "peers [--trials N] [--size LIST]",
+        flags: &["--trials", "--size"],
+        what: "measure what people use today beside ours, interleaved in one run, and print the ratios",
+        run: peers::main,
     },
     Command {
         name: "tidy",

@@ -1,0 +1,87 @@
+//! Ours beside theirs: per cell the median over trials of the ratio within one round of the same run.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use ipc_results::figures::Figures;
+use ipc_results::file::read_run;
+use ipc_results::statistics::median;
+use ipc_results::{Cell, Estimate};
+
+/// A rival and our mechanism of the same kind.
+const SAME_KIND: &[(&str, &str)] = &[
+    ("aeron", "shm"),
+    ("iceoryx2", "shm"),
+    ("ipc-channel", "uds"),
+    ("interprocess", "uds"),
+    ("tokio-uds", "uds"),
+    ("zeromq", "uds"),
+];
+
+pub fn main(paths: impl Iterator<Item = String>) -> ExitCode {
+    println!("{:14} {:8} {:>8}  {:>14} {:>14}  ours is", "peer", "mode", "bytes", "theirs", "ours");
+    for path in paths {
+        if let Err(error) = print(Path::new(&path)) {
+            eprintln!("error: {path}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    println!(
+        "ours is N× better: median over trials of the ratio within one round, with its interval; `equal` where that includes 1"
+    );
+    ExitCode::SUCCESS
+}
+
+fn print(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let run = read_run(path)?;
+    for &(rival, kind) in SAME_KIND {
+        for theirs in run.cells.iter().filter(|cell| cell.transport == rival) {
+            let same = |cell: &&Cell| {
+                (&*cell.transport, &cell.mode, cell.size_bytes) == (kind, &theirs.mode, theirs.size_bytes)
+            };
+            let Some(ours) = run.cells.iter().find(same) else { continue };
+            let (their_values, our_values) = (values(theirs)?, values(ours)?);
+            let latency = theirs.mode == "rtt";
+            let ratios: Vec<f64> = their_values
+                .iter()
+                .zip(&our_values)
+                .map(|(theirs, ours)| if latency { theirs / ours } else { ours / theirs })
+                .collect();
+            let unit = |values: &[f64]| match median(values) {
+                Some(Estimate { value, .. }) if latency => format!("{:.2} us", value / 1e3),
+                Some(Estimate { value, .. }) => format!("{:.3} M/s", value / 1e6),
+                None => "-".to_owned(),
+            };
+            let verdict = match median(&ratios) {
+                Some(ratio) if ratio.lo > 1.0 => {
+                    format!("{:.2}x better ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi)
+                }
+                Some(ratio) if ratio.hi < 1.0 => {
+                    format!("{:.2}x: BEHIND ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi)
+                }
+                Some(ratio) => format!("{:.2}x: equal ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi),
+                None => {
+                    theirs.reason.clone().or(ours.reason.clone()).unwrap_or_else(|| "not measured".into())
+                }
+            };
+            println!(
+                "{rival:14} {:8} {:>8}  {:>14} {:>14}  {verdict}",
+                theirs.mode,
+                theirs.size_bytes,
+                unit(&their_values),
+                unit(&our_values)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Median latency or rate of each trial, in the order of the rounds.
+fn values(cell: &Cell) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
+    let figures = Figures::of_cell(cell)?;
+    let value = |trial: &Figures| match &*cell.mode {
+        "rtt" => trial.percentiles_ns[0],
+        _ => Some(trial.msgs_per_s),
+    };
+    Ok(figures.iter().filter_map(value).collect())
+}
