@@ -224,7 +224,7 @@ macro_rules! mechanisms {
     };
 }
 
-use crate::{InProc, Mq, Pipe, Shm, Tcp, Uds, UdsSeqpacket};
+use crate::{InProc, Mq, Pipe, Shm, ShmDirect, Tcp, Uds, UdsSeqpacket};
 
 mechanisms! {
     Uds(Uds),
@@ -232,6 +232,7 @@ mechanisms! {
     Tcp(Tcp),
     Pipe(Pipe),
     Shm(Shm),
+    ShmDirect(ShmDirect),
     Mq(Mq),
     InProc(InProc),
 }

@@ -194,7 +194,7 @@ unsafe impl Backing for Memory {
 /// # Safety
 /// As [`core::ptr::copy_nonoverlapping`].
 #[inline]
-unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
+pub(crate) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
     if len > LINE_PAYLOAD {
         // SAFETY: the caller's contract.
         return unsafe { core::ptr::copy_nonoverlapping(from, to, len) };

@@ -20,13 +20,13 @@ use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
     RecvError, SendError, SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
 };
-use rustix::event::EventfdFlags;
 
 use crate::backing::{DATA, Word};
 use crate::bell::{Barrier, Sleeper, Waker, WokenBy};
 use crate::control::{self, Control, ControlListener};
 use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
+use crate::eventfd;
 use crate::features::{Features, features, unsupported};
 use crate::fork::Owner;
 use crate::handshake::{Greeted, own_hello};
@@ -184,18 +184,12 @@ impl Side {
         let identity = [MAGIC, hello.layout, hello.nonce, hello.capacity];
         // SAFETY: the first line of memory that nobody else has seen yet.
         unsafe { memory.base().cast::<[u64; 4]>().write(identity) };
-        Ok(Side { hello, memory, memfd, rx_event: eventfd()?, tx_event: eventfd()? })
+        Ok(Side { hello, memory, memfd, rx_event: eventfd::create()?, tx_event: eventfd::create()? })
     }
 
     fn fds(&self) -> [BorrowedFd<'_>; 3] {
         [self.memfd.as_fd(), self.rx_event.as_fd(), self.tx_event.as_fd()]
     }
-}
-
-fn eventfd() -> Result<Arc<OwnedFd>, SetupError> {
-    rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-        .map(Arc::new)
-        .map_err(|error| setup_error("create", "an eventfd", error))
 }
 
 /// What the peer brought, checked.
@@ -225,7 +219,7 @@ impl Theirs {
             .fds
             .try_into()
             .map_err(|_| deny("the peer did not hand over one memory and two eventfds"))?;
-        if !(is_eventfd(&rx_event) && is_eventfd(&tx_event)) {
+        if !(eventfd::is_one(&rx_event) && eventfd::is_one(&tx_event)) {
             return Err(deny("the peer's bells are no non-blocking eventfds"));
         }
         let memory = Memory::import(memfd.as_fd(), DATA + capacity, Writers::Creator)?;
@@ -236,18 +230,6 @@ impl Theirs {
         }
         Ok(Theirs { memory, rx_event: Arc::new(rx_event), tx_event: Arc::new(tx_event) })
     }
-}
-
-/// Whether writing to `fd` rings and never blocks: a pipe, say, could be full.
-fn is_eventfd(fd: &OwnedFd) -> bool {
-    use std::os::fd::AsRawFd;
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-    // Without /proc the kernel still tells files, pipes and sockets (they have a type) from anonymous inodes (none).
-    let anonymous = match link {
-        Ok(name) => name.as_os_str() == "anon_inode:[eventfd]",
-        Err(_) => rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_mode & 0o170_000 == 0),
-    };
-    anonymous && rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
 }
 
 fn connected(

@@ -30,7 +30,11 @@ macro_rules! for_each_transport {
         $then!(pipe: ipc_transports::Pipe, ""; peek pollable half_close);
         $then!(shm: ipc_transports::Shm, ""; loan peek pollable half_close);
         $then!(shm_that_parks: ipc_transports::Shm, "wait=park"; loan peek pollable half_close);
+        $then!(shm_direct: ipc_transports::ShmDirect, ""; peek pollable half_close);
+        $then!(shm_direct_that_spins: ipc_transports::ShmDirect, "wait=spin"; peek pollable half_close);
+        $then!(shm_direct_that_parks: ipc_transports::ShmDirect, "wait=park"; peek pollable half_close);
         $then!(mq: ipc_transports::Mq, ""; peek pollable half_close);
+        $then!(mq_that_spins: ipc_transports::Mq, "wait=spin"; peek pollable half_close);
     };
 }
 

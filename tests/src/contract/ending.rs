@@ -20,12 +20,14 @@ pub fn send_until_it_fails(tx: &mut impl Sender) -> SendError {
 /// Every message sent before the close is received first; then every receive answers `Closed`, again and again.
 pub fn close_is_seen_after_the_last_message<T: Transport>(mut end: End<T>) {
     if end.side == Side::Far {
-        (0..10).for_each(|number| end.send(number, 100));
+        // As many as surely fit without anyone receiving.
+        let sent = (0..10).take_while(|number| end.tx.try_send(&message(*number, 100)).is_ok()).count();
         drop((end.tx, end.rx));
-        return end.cue.tell("closed");
+        return end.cue.tell(sent);
     }
-    end.cue.wait_for("closed");
-    (0..10).for_each(|number| end.expect(number, 100));
+    let sent = end.cue.hear_number();
+    assert!(sent >= 1, "an empty link takes at least one message");
+    (0..sent).for_each(|number| end.expect(number, 100));
     let mut buf = Vec::new();
     for wait in [patiently(), Wait::Forever, Wait::Never, patiently()] {
         let answer = end.rx.recv_with(&mut buf, wait);
