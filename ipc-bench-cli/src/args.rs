@@ -12,20 +12,38 @@ use ipc_results::units::Charset;
 #[derive(Debug, Parser)]
 #[command(name = "ipc-bench", version, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    #[command(flatten)]
-    pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Measure a matrix of transports × sizes × modes
     Run(Box<RunArgs>),
+    /// Show what run would do: the matrix, the time it takes, where each setting came from
+    Plan(Box<RunArgs>),
     /// List what there is: transports, presets, runs
     List {
         /// What to list
         what: Listed,
+    },
+    /// Print the JSON schema of a document
+    Schema {
+        /// Which document
+        #[arg(default_value = "run")]
+        what: Document,
+    },
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, or print the main one
+    Man {
+        /// Directory for one page per command
+        directory: Option<PathBuf>,
     },
 }
 
@@ -40,8 +58,18 @@ pub(crate) enum Listed {
     Runs,
 }
 
+/// Documents with a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Document {
+    /// What `run` writes
+    Run,
+    /// What `compare` writes
+    Compare,
+}
+
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Print errors only
     #[arg(short, long, global = true)]
@@ -59,12 +87,16 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) ascii: bool,
 
+    /// Settings file [default: ipc-bench.toml, looked for upward]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Write the result as JSON to FILE, or as the only thing to stdout (without FILE, or with -)
     #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
 
     /// Where runs are kept [default: target/ipc-bench in a Cargo workspace, else ./.ipc-bench]
-    #[arg(long, global = true, value_name = "DIR", env = "IPC_BENCH_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "IPC_BENCH_DIR", hide_env_values = true)]
     pub(crate) dir: Option<PathBuf>,
 }
 
@@ -138,13 +170,21 @@ pub(crate) struct RunArgs {
     #[arg(short = 'n', long, value_name = "N", short_alias = 'i')]
     messages: Option<String>,
 
-    /// Trials per cell, each with fresh processes [default: 5 in quick, else 7]
+    /// Trials per cell, each with fresh processes: N, or MIN..MAX until the interval is narrow [default: 7]
     #[arg(long, value_name = "N")]
     trials: Option<String>,
 
-    /// Warm-up on the measured connection [default: a quarter of the duration, 20 to 100 ms]
+    /// How narrow: half of the interval of the median, with --trials MIN..MAX [default: 5%]
+    #[arg(long, value_name = "SHARE")]
+    ci: Option<String>,
+
+    /// Warm-up on the measured connection: a time, or auto: until three windows agree, 1 s at most [default: auto]
     #[arg(long, value_name = "TIME")]
     warmup: Option<String>,
+
+    /// Fit trials and their length into this time, and say what was cut
+    #[arg(id = "time-budget", long, value_name = "TIME")]
+    time_budget: Option<String>,
 
     /// CPUs: auto, none, CLIENT:SERVER, same-core, smt, same-llc, cross-llc, cross-node [default: auto]
     #[arg(long, value_name = "WHERE")]
@@ -153,6 +193,10 @@ pub(crate) struct RunArgs {
     /// Waiting policies: spin, park, adaptive [default: adaptive for shared memory, park for the rest]
     #[arg(long, value_name = "LIST")]
     wait: Vec<String>,
+
+    /// Options of transports, every value measured: uds.sndbuf=64K,1M
+    #[arg(short = 'L', long, value_name = "NAME=VALUES")]
+    buffer: Vec<String>,
 
     /// Order of the trials: interleave, shuffle, grouped [default: interleave]
     #[arg(long, value_name = "ORDER")]
@@ -166,7 +210,26 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
+    /// Name of this run [default: the version of the measured code]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+
+    /// Fact to keep with the run, repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) tag: Vec<(String, String)>,
+
+    /// Show the plan and measure nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
     /// Measure although this is a debug build, whose numbers mean nothing
     #[arg(long)]
     pub(crate) allow_debug: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
 }

@@ -11,9 +11,10 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use ipc_results::text::{Style, machine, yardsticks};
 use ipc_results::units::Charset;
-use ipc_results::{Environment, file};
+use ipc_results::{Environment, file, schema};
 
-use crate::args::{Cli, Command, Global, Listed, RunArgs};
+use crate::args::{Cli, Command, Document, Global, Listed, RunArgs};
+use crate::config::Config;
 use crate::error::{Exit, Failure};
 use crate::mechanism::Mechanism;
 use crate::output::{self, Output};
@@ -39,7 +40,22 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let done = match cli.command {
-        Command::Run(run_args) => run(mechanisms, &cli.global, &run_args, settings),
+        Command::Run(args) if args.dry_run => plan(mechanisms, &cli.global, &args, settings),
+        Command::Run(args) => run(mechanisms, &cli.global, &args, settings),
+        Command::Plan(args) => plan(mechanisms, &cli.global, &args, settings),
+        Command::Schema { what } => {
+            let schema = match what {
+                Document::Run => schema::run(),
+                Document::Compare => schema::compare(),
+            };
+            print(&schema::to_json(&schema))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ipc-bench", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+        Command::Man { directory } => manual(directory.as_deref()),
         Command::List { what } => list(mechanisms, &cli.global, what),
     };
     match done {
@@ -102,9 +118,9 @@ fn measure(
             .fix("use `cargo xtask bench`, or --allow-debug (then warning W05)"));
     }
     let environment = Environment::read();
-    let settings = Settings::complete(given)?;
-    let plan = Plan::new(settings, &Context { mechanisms, environment: &environment, seed: args.seed })?;
+    let plan = make_plan(mechanisms, global, args, given, &environment)?;
     report.plan(&plan, &environment);
+    report.name(args.label.as_deref(), &args.tag);
     let root = output::root(global.dir.as_deref());
     let file = global.json.as_deref().filter(|_| !global.json_to_stdout());
     let output = Output::prepare(&root, args.out.as_deref(), file, report.run_id())?;
@@ -114,6 +130,9 @@ fn measure(
     if !global.quiet {
         eprintln!("{}", global.charset().apply(&headline(&plan)));
         eprintln!("{}", global.charset().apply(&machine_line(&plan, &environment)));
+        if let Some(cut) = &plan.cut {
+            eprintln!("time budget  {cut}");
+        }
     }
     let progress = Progress::new(&plan, !global.quiet && !global.no_progress);
     let measured = Runner::new(&plan, &signals).run(|number, step, _| progress.step(number, step));
@@ -136,6 +155,54 @@ fn measure(
         eprintln!("\nSaved  {}", output.directory.display());
     }
     failure.map_or(Ok(()), Err)
+}
+
+fn make_plan(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &RunArgs,
+    given: BTreeMap<&'static str, String>,
+    environment: &Environment,
+) -> Result<Plan, Failure> {
+    let config = Config::load(global.config.as_deref())?;
+    let settings = Settings::complete(given, &config)?;
+    Plan::new(settings, &Context { mechanisms, environment, seed: args.seed })
+}
+
+/// Shows what a run would do.
+fn plan(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &RunArgs,
+    given: BTreeMap<&'static str, String>,
+) -> Result<(), Failure> {
+    let plan = make_plan(mechanisms, global, args, given, &Environment::read())?;
+    match &global.json {
+        None => print(&global.charset().apply(&plan.to_text())),
+        Some(path) => {
+            let document = format!("{:#}\n", plan.to_json());
+            if global.json_to_stdout() { print(&document) } else { write(path, &document) }
+        }
+    }
+}
+
+/// The manual: one page per command into a directory, or the main page to stdout.
+fn manual(directory: Option<&Path>) -> Result<(), Failure> {
+    let command = Cli::command();
+    match directory {
+        Some(directory) => std::fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(command, directory))
+            .map_err(|error| {
+                Failure::usage(format!("{} cannot be written to", directory.display())).why(error)
+            }),
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command)
+                .render(&mut page)
+                .map_err(|error| Failure::failed("the manual cannot be written").why(error))?;
+            print(&String::from_utf8_lossy(&page))
+        }
+    }
 }
 
 /// `ipc-bench 0.1.0 · preset quick · 36 cells, 2 not possible here · 34 × 5 trials · ≈ 69 s · seed 4711`

@@ -20,6 +20,7 @@ mod args;
 mod cell;
 mod clock;
 mod command;
+mod config;
 mod crew;
 mod error;
 mod lists;
@@ -30,6 +31,7 @@ mod output;
 mod payload;
 mod pin;
 mod plan;
+mod plan_text;
 mod presets;
 mod progress;
 mod protocol;
@@ -46,7 +48,7 @@ mod yardstick;
 use std::env;
 use std::process::ExitCode;
 
-use ipc_transports::{Mq, Pipe, Shm, Tcp, Transport, Uds};
+use ipc_transports::{Mq, Pipe, Shm, Tcp, Transport, Uds, UdsSeqpacket};
 
 use mechanism::Mechanism;
 
@@ -59,7 +61,13 @@ pub struct Bench {
 /// With every transport of this workspace.
 impl Default for Bench {
     fn default() -> Bench {
-        Bench { mechanisms: Vec::new() }.with::<Uds>().with::<Tcp>().with::<Pipe>().with::<Shm>().with::<Mq>()
+        Bench { mechanisms: Vec::new() }
+            .with::<Uds>()
+            .with::<Tcp>()
+            .with::<Pipe>()
+            .with::<Shm>()
+            .with::<Mq>()
+            .with::<UdsSeqpacket>()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::mechanism::Mechanism;
 use crate::order::Order;
 use crate::pin::{Pin, Pins, Topology};
 use crate::settings::{Origin, Settings, unknown};
-use crate::workload::{Length, Mode};
+use crate::workload::{Length, Mode, Warmup};
 use crate::yardstick::Yardstick;
 
 /// What a run will do.
@@ -22,13 +22,27 @@ pub(crate) struct Plan {
     pub(crate) cells: Vec<PlannedCell>,
     pub(crate) yardsticks: Vec<Yardstick>,
     pub(crate) steps: Vec<Step>,
+    /// Most trials of a cell.
     pub(crate) trials: u32,
+    /// When a cell needs no more of them.
+    pub(crate) enough: Option<Enough>,
     pub(crate) length: Length,
-    pub(crate) warmup: Duration,
+    pub(crate) warmup: Warmup,
+    /// What was cut to fit the time budget.
+    pub(crate) cut: Option<String>,
     pub(crate) pins: Pins,
     pub(crate) order: Order,
     pub(crate) seed: u64,
     pub(crate) topology: Topology,
+}
+
+/// When a cell has been measured often enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Enough {
+    /// Fewest trials.
+    pub(crate) trials: u32,
+    /// The larger half of the interval of the median, as a fraction of the median.
+    pub(crate) interval: f64,
 }
 
 /// One cell and how to measure it.
@@ -76,7 +90,11 @@ const PARKED: [&str; 5] = ["uds", "uds-seqpacket", "tcp", "pipe", "mq"];
 
 /// Measured part and warm-up of a yardstick.
 pub(crate) const YARDSTICK_LENGTH: Length = Length::Time(Duration::from_millis(80));
-pub(crate) const YARDSTICK_WARMUP: Duration = Duration::from_millis(20);
+pub(crate) const YARDSTICK_WARMUP: Warmup = Warmup::Fixed(Duration::from_millis(20));
+
+/// A time budget cuts no deeper than this.
+const FEWEST_TRIALS: u32 = 3;
+const SHORTEST_TRIAL: Duration = Duration::from_millis(50);
 
 /// What a trial costs beside its measured part and its warm-up: two processes started, connected and ended.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(15);
@@ -91,25 +109,38 @@ impl Plan {
         let sizes = settings.parse("size", lists::sizes)?.unwrap_or_default();
         let modes = settings.parse("mode", modes)?.unwrap_or_default();
         let waits = settings.parse("wait", waits)?.unwrap_or_default();
-        let trials = settings.parse("trials", trials)?.unwrap_or(1);
+        let (fewest, trials) = settings.parse("trials", trials)?.unwrap_or((1, 1));
+        let enough = enough(&settings, fewest, trials)?;
+        let budget = settings.parse("time-budget", lists::duration)?;
         let order: Order = settings.parse("order", str::parse)?.unwrap_or(Order::Interleave);
         let pin: Pin = settings.parse("pin", str::parse)?.unwrap_or(Pin::Auto);
         let length = match settings.parse("messages", lists::count)? {
             Some(messages) => Length::Messages(messages),
             None => Length::Time(settings.parse("duration", lists::duration)?.unwrap_or_default()),
         };
-        let warmup = settings.parse("warmup", |text| warmup(text, length))?.unwrap_or_default();
+        let warmup = settings.parse("warmup", warmup)?.unwrap_or(STEADY);
         let topology = Topology::read(&context.environment.cpu)
             .map_err(|error| Failure::failed("the CPUs of this process cannot be read").why(error))?;
         let pins = topology.resolve(pin)?;
         let alone = pins.share_a_cpu(&topology.allowed);
+        let params =
+            settings.parse("buffer", |text| parameters(text, context.mechanisms))?.unwrap_or_default();
+        if let Some(param) =
+            params.iter().find(|param| !transports.iter().any(|known| known.name == param.transport))
+        {
+            return Err(Failure::usage(format!("-L {}.{}: {0} is not measured", param.transport, param.key))
+                .why("a parameter of a transport that is left out changes nothing")
+                .fix(format!("drop it, or add {} to -t", param.transport)));
+        }
 
         let mut cells = Vec::new();
         for mode in &modes {
             for size in &sizes {
                 for transport in &transports {
                     for wait in waits_of(transport, &waits) {
-                        cells.push(plan_cell(transport, *mode, *size, &wait, alone));
+                        for params in combinations(&params, transport.name) {
+                            cells.push(plan_cell(transport, *mode, *size, &wait, &params, alone));
+                        }
                     }
                 }
             }
@@ -131,7 +162,64 @@ impl Plan {
         }
         let seed = context.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32));
         let steps = steps(&cells, yardsticks.len(), order, trials, seed);
-        Ok(Plan { settings, cells, yardsticks, steps, trials, length, warmup, pins, order, seed, topology })
+        let mut plan = Plan {
+            settings,
+            cells,
+            yardsticks,
+            steps,
+            trials,
+            enough,
+            length,
+            warmup,
+            cut: None,
+            pins,
+            order,
+            seed,
+            topology,
+        };
+        if let Some(budget) = budget {
+            plan.fit(budget)?;
+        }
+        Ok(plan)
+    }
+
+    /// Cuts trials, then their length, until the plan fits.
+    fn fit(&mut self, budget: Duration) -> Result<(), Failure> {
+        let (trials, length) = (self.trials, self.length);
+        let Some(whole) = self.estimate() else {
+            return Err(Failure::usage("a time budget cannot be kept with a number of messages")
+                .why("how long a message takes is what is to be measured")
+                .fix("use -d instead of -n"));
+        };
+        let fewest = self.enough.map_or(FEWEST_TRIALS, |enough| enough.trials).min(trials);
+        loop {
+            let Some(need) = self.estimate().filter(|need| *need > budget) else { break };
+            let Length::Time(time) = self.length else { break };
+            if self.trials > fewest {
+                self.trials -= 1;
+            } else if time > SHORTEST_TRIAL {
+                self.length = Length::Time((time * 4 / 5).max(SHORTEST_TRIAL));
+            } else {
+                let text = |time| humantime::format_duration(Duration::from_secs(Duration::as_secs(&time)));
+                return Err(Failure::usage(format!(
+                    "{} cells do not fit into {}",
+                    self.cells.len(),
+                    text(budget)
+                ))
+                .why(format!("{fewest} trials of {SHORTEST_TRIAL:?} each take {} already", text(need)))
+                .fix("measure fewer transports or sizes, or allow more time"));
+            }
+            self.steps = steps(&self.cells, self.yardsticks.len(), self.order, self.trials, self.seed);
+        }
+        if (self.trials, self.length) != (trials, length) {
+            let Length::Time(time) = self.length else { return Ok(()) };
+            self.cut = Some(format!(
+                "to fit {budget:?} instead of {} s: {} of {trials} trials, of {time:?} each",
+                whole.as_secs(),
+                self.trials
+            ));
+        }
+        Ok(())
     }
 
     /// Trials of cells, without those of yardsticks.
@@ -151,7 +239,7 @@ impl Plan {
             Step::Trial { .. } => (self.length, self.warmup),
         };
         match length {
-            Length::Time(time) => Some(time + warmup + TRIAL_OVERHEAD),
+            Length::Time(time) => Some(time + warmup_estimate(warmup) + TRIAL_OVERHEAD),
             Length::Messages(_) => None,
         }
     }
@@ -214,18 +302,102 @@ fn waits(text: &str) -> Result<Vec<String>, String> {
     })
 }
 
-fn trials(text: &str) -> Result<u32, String> {
-    lists::count(text)?.try_into().map_err(|_| format!("{text} trials are more than a person waits for"))
+/// `N`, or `MIN..MAX`.
+fn trials(text: &str) -> Result<(u32, u32), String> {
+    let number = |text: &str| -> Result<u32, String> {
+        lists::count(text)?.try_into().map_err(|_| format!("{text} trials are more than a person waits for"))
+    };
+    let Some((fewest, most)) = text.split_once("..") else {
+        return number(text).map(|trials| (trials, trials));
+    };
+    match (number(fewest)?, number(most)?) {
+        (fewest, most) if fewest < most => Ok((fewest, most)),
+        _ => Err(format!("{text:?} is no range; use MIN..MAX as in 5..20")),
+    }
 }
 
-fn warmup(text: &str, length: Length) -> Result<Duration, String> {
-    match (text, length) {
-        ("auto", Length::Time(time)) => {
-            Ok((time / 4).clamp(Duration::from_millis(20), Duration::from_millis(100)))
-        }
-        ("auto", Length::Messages(_)) => Ok(Duration::from_millis(50)),
-        _ => lists::duration(text),
+/// When a cell needs no more trials; only a range of trials leaves a choice.
+fn enough(settings: &Settings, fewest: u32, most: u32) -> Result<Option<Enough>, Failure> {
+    let interval = settings.parse("ci", |text| {
+        let percent = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+        let fraction =
+            percent.map(|percent| percent / 100.0).filter(|fraction| *fraction > 0.0 && *fraction < 1.0);
+        fraction.ok_or_else(|| format!("{text:?} is not a share; use a percentage as in 5%"))
+    })?;
+    if fewest < most {
+        return Ok(Some(Enough { trials: fewest, interval: interval.unwrap_or(0.05) }));
     }
+    match interval {
+        None => Ok(None),
+        Some(_) => Err(Failure::usage("--ci needs a range of trials")
+            .why(format!("with exactly {most} trials there is nothing to decide"))
+            .fix("add --trials MIN..MAX, as in --trials 5..20 --ci 5%")),
+    }
+}
+
+/// Warm-up until the machine is in a steady state.
+const STEADY: Warmup = Warmup::Steady { window: Duration::from_millis(25), longest: Duration::from_secs(1) };
+
+fn warmup(text: &str) -> Result<Warmup, String> {
+    if text == "auto" { Ok(STEADY) } else { lists::duration(text).map(Warmup::Fixed) }
+}
+
+fn warmup_estimate(warmup: Warmup) -> Duration {
+    match warmup {
+        Warmup::Fixed(time) => time,
+        // Three windows that agree, and one before them that does not.
+        Warmup::Steady { window, .. } => window * 4,
+    }
+}
+
+/// One value of one option of one transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parameter {
+    transport: String,
+    key: String,
+    values: Vec<String>,
+}
+
+/// `uds.sndbuf=64K,1M shm.capacity=4M`: every value of every parameter is measured.
+fn parameters(text: &str, mechanisms: &[Mechanism]) -> Result<Vec<Parameter>, String> {
+    let mut parameters: Vec<Parameter> = Vec::new();
+    for part in text.split_whitespace() {
+        let parsed = part.split_once('=').and_then(|(name, values)| Some((name.split_once('.')?, values)));
+        let Some(((transport, key), values)) = parsed else {
+            return Err(format!(
+                "{part:?} is not a parameter; use TRANSPORT.OPTION=VALUE,… as in uds.sndbuf=64K,1M"
+            ));
+        };
+        let Some(mechanism) = mechanisms.iter().find(|mechanism| mechanism.name == transport) else {
+            return Err(format!("there is no transport {transport:?}"));
+        };
+        if key == "wait" {
+            return Err("the waiting policy has a flag of its own: --wait".into());
+        }
+        let values: Vec<String> = values.split(',').map(str::to_owned).collect();
+        for value in &values {
+            (mechanism.accepts)(key, value).map_err(|error| format!("{transport}: {error}"))?;
+        }
+        parameters.push(Parameter { transport: transport.into(), key: key.into(), values });
+    }
+    Ok(parameters)
+}
+
+/// Every combination of the values of a transport's parameters; one empty combination when it has none.
+fn combinations(parameters: &[Parameter], transport: &str) -> Vec<BTreeMap<String, String>> {
+    let mut combinations = vec![BTreeMap::new()];
+    for parameter in parameters.iter().filter(|parameter| parameter.transport == transport) {
+        let with = |map: &BTreeMap<String, String>, value: &String| {
+            let mut map = map.clone();
+            map.insert(parameter.key.clone(), value.clone());
+            map
+        };
+        combinations = combinations
+            .iter()
+            .flat_map(|map| parameter.values.iter().map(move |value| with(map, value)))
+            .collect();
+    }
+    combinations
 }
 
 /// A comma-separated list of distinct values.
@@ -265,7 +437,14 @@ fn waits_of(mechanism: &Mechanism, asked: &[String]) -> Vec<String> {
     waits
 }
 
-fn plan_cell(mechanism: &Mechanism, mode: Mode, size: usize, wait: &str, alone: bool) -> PlannedCell {
+fn plan_cell(
+    mechanism: &Mechanism,
+    mode: Mode,
+    size: usize,
+    wait: &str,
+    params: &BTreeMap<String, String>,
+    alone: bool,
+) -> PlannedCell {
     let mut dimensions = BTreeMap::new();
     let mut options = BTreeMap::new();
     if wait != default_wait(mechanism) {
@@ -279,14 +458,27 @@ fn plan_cell(mechanism: &Mechanism, mode: Mode, size: usize, wait: &str, alone: 
     if (mechanism.accepts)("capacity", &capacity).is_ok() {
         options.insert("capacity".to_owned(), capacity);
     }
+    for (key, value) in params {
+        dimensions.insert(format!("{}.{key}", mechanism.name), value.clone());
+        options.insert(key.clone(), value.clone());
+    }
     let point = Point { transport: mechanism.name.to_owned(), mode, size, dimensions };
-    let impossible = impossible(mechanism, size, wait, alone);
+    let impossible = impossible(mechanism, size, wait, params, alone);
     PlannedCell { point, wait: wait.to_owned(), options, limit: None, impossible }
 }
 
-fn impossible(mechanism: &Mechanism, size: usize, wait: &str, alone: bool) -> Option<Impossible> {
+fn impossible(
+    mechanism: &Mechanism,
+    size: usize,
+    wait: &str,
+    params: &BTreeMap<String, String>,
+    alone: bool,
+) -> Option<Impossible> {
     let name = mechanism.name;
-    let max = (mechanism.capabilities)().max_message;
+    let asked = params.get("max_message").and_then(|text| ipc_transports::parse_bytes(text).ok());
+    // With a capacity that we choose, a message of any size fits; with one that was asked for, the connection decides.
+    let has_capacity = (mechanism.accepts)("capacity", "1M").is_ok();
+    let max = asked.unwrap_or(if has_capacity { usize::MAX } else { (mechanism.capabilities)().max_message });
     if size > max {
         let (why, fix) = if name == "mq" {
             (

@@ -13,11 +13,76 @@ pub(crate) struct Preset {
 /// Used when none is named.
 pub(crate) const DEFAULT: &str = "quick";
 
-pub(crate) const ALL: [Preset; 1] = [Preset {
-    name: "quick",
-    about: "every transport at three sizes, round trips and throughput, in about a minute",
-    values: &[("size", "64,4K,64K"), ("mode", "rtt,stream"), ("trials", "5"), ("duration", "200ms")],
-}];
+pub(crate) const ALL: [Preset; 6] = [
+    Preset {
+        name: "quick",
+        about: "every transport at three sizes, round trips and throughput, in about a minute",
+        values: &[
+            ("transport", "all"),
+            ("size", "64,4K,64K"),
+            ("mode", "rtt,stream"),
+            ("trials", "5"),
+            ("duration", "200ms"),
+            ("warmup", "50ms"),
+        ],
+    },
+    Preset {
+        name: "latency",
+        about: "round trips of small messages, long enough for p99.9",
+        values: &[
+            ("transport", "all"),
+            ("size", "64,256,512,1K,4K"),
+            ("mode", "rtt"),
+            ("trials", "7"),
+            ("duration", "1s"),
+        ],
+    },
+    Preset {
+        name: "throughput",
+        about: "streams from 64 bytes to 16 MiB",
+        values: &[
+            ("transport", "all"),
+            ("size", "64,512,4K,64K,1M,16M"),
+            ("mode", "stream"),
+            ("trials", "7"),
+            ("duration", "500ms"),
+        ],
+    },
+    Preset {
+        name: "ci",
+        about: "enough trials for a gate, in about five minutes",
+        values: &[
+            ("transport", "all"),
+            ("size", "64,4K,64K"),
+            ("mode", "rtt,stream"),
+            ("trials", "7"),
+            ("duration", "500ms"),
+            ("time-budget", "6m"),
+        ],
+    },
+    Preset {
+        name: "full",
+        about: "every size from 64 bytes to 1 MiB, round trips and throughput",
+        values: &[
+            ("transport", "all"),
+            ("size", "64..1M*4"),
+            ("mode", "rtt,stream"),
+            ("trials", "9"),
+            ("duration", "1s"),
+        ],
+    },
+    Preset {
+        name: "soak",
+        about: "one long trial per transport and mode",
+        values: &[
+            ("transport", "all"),
+            ("size", "1K"),
+            ("mode", "rtt,stream"),
+            ("trials", "1"),
+            ("duration", "3m"),
+        ],
+    },
+];
 
 pub(crate) fn find(name: &str) -> Option<&'static Preset> {
     ALL.iter().find(|preset| preset.name == name)

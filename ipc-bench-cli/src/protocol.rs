@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -115,6 +115,8 @@ pub(crate) struct Outcome {
     pub(crate) last_recv_ns: Option<u64>,
     pub(crate) warmup_messages: u64,
     pub(crate) warmup_ns: u64,
+    /// Whether the last windows of the warm-up agreed, where they were compared.
+    pub(crate) warmup_steady: Option<bool>,
     pub(crate) first_message_ns: Option<u64>,
     pub(crate) latency: Option<Histogram>,
     /// During the measured part.

@@ -59,6 +59,14 @@ impl Report {
         }
     }
 
+    /// Adds what the user calls it.
+    pub(crate) fn name(&mut self, label: Option<&str>, tags: &[(String, String)]) {
+        if let Some(label) = label {
+            self.run.label = label.to_owned();
+        }
+        self.run.tags.extend(tags.iter().cloned());
+    }
+
     /// Adds what was measured.
     pub(crate) fn measured(&mut self, plan: &Plan, measured: &Measured) {
         self.run.cells.clone_from(&measured.cells);
@@ -73,6 +81,14 @@ impl Report {
 
     /// Closes the document; the failure to tell the user, if there is one.
     pub(crate) fn end(&mut self, measured: Measured, saved_in: &str) -> Option<Failure> {
+        let restless: Vec<String> = unsteady(&self.run);
+        if !restless.is_empty() {
+            let text = format!(
+                "{} cells did not reach a steady state while warming up for 1 s; their numbers vary",
+                restless.len()
+            );
+            self.warn("W06", &text, restless);
+        }
         let flagged: Vec<String> = stolen(&self.run);
         if !flagged.is_empty() {
             let text = format!(
@@ -125,6 +141,12 @@ fn stolen(run: &Run) -> Vec<String> {
         cell.trials.iter().any(|trial| trial.flags.iter().any(|flag| flag == "steal"))
     };
     run.cells.iter().filter(has).map(|cell| cell.id.clone()).collect()
+}
+
+/// Cells with trials whose warm-up never settled.
+fn unsteady(run: &Run) -> Vec<String> {
+    let is = |cell: &&ipc_results::Cell| cell.trials.iter().any(|trial| trial.warmup.steady == Some(false));
+    run.cells.iter().filter(is).map(|cell| cell.id.clone()).collect()
 }
 
 /// This program, as its build recorded it.

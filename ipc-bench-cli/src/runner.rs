@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipc_results::estimate::Estimate;
-use ipc_results::run::{Cell, CellStatus, Latency, Limit, Method, Throughput, Trial, Warmup};
+use ipc_results::run::{
+    Cell, CellStatus, Latency, Limit, Method, Throughput, Trial, Warmup, throughput_is_primary,
+};
 use ipc_results::statistics::median;
 use ipc_results::{Recorder, summarise};
 use serde_json::Value;
@@ -70,11 +72,9 @@ impl<'a> Runner<'a> {
         for (number, step) in self.plan.steps.iter().enumerate() {
             between(number, *step, &self.measured);
             let done = match *step {
-                Step::Yardstick(index) => self.yardstick(index),
-                Step::Trial { cell, .. } if self.measured.cells[cell].status == CellStatus::Failed => {
-                    continue;
-                }
-                Step::Trial { cell, index } => self.trial(cell, index, number as u32),
+                Step::Yardstick(index) if self.is_wanted(index) => self.yardstick(index),
+                Step::Trial { cell, index } if !self.is_done(cell) => self.trial(cell, index, number as u32),
+                _ => continue,
             };
             if let Err(Trouble::Interrupted(signal)) = done {
                 self.measured.interrupted = Some(signal);
@@ -86,6 +86,30 @@ impl<'a> Runner<'a> {
             cell.summary = summarise(cell).ok().flatten();
         }
         self.measured
+    }
+
+    /// Whether a cell needs no more trials: it failed, or its interval is narrow enough.
+    fn is_done(&self, cell: usize) -> bool {
+        let cell = &self.measured.cells[cell];
+        let Some(enough) = self.plan.enough.filter(|enough| cell.trials.len() >= enough.trials as usize)
+        else {
+            return cell.status == CellStatus::Failed;
+        };
+        // Our own histograms decode.
+        let summary = summarise(cell).ok().flatten();
+        let primary = summary.and_then(|summary| {
+            if throughput_is_primary(&cell.mode) { summary.msgs_per_s } else { summary.latency.p50_ns }
+        });
+        let width = primary.and_then(|estimate| estimate.relative_error());
+        cell.status == CellStatus::Failed || width.is_some_and(|width| width <= enough.interval)
+    }
+
+    /// Whether a cell is still held against this limit, or it is one that every run shows.
+    fn is_wanted(&self, yardstick: usize) -> bool {
+        let mut users = (0..self.plan.cells.len())
+            .filter(|cell| self.plan.cells[*cell].limit == Some(yardstick))
+            .peekable();
+        users.peek().is_none() || users.any(|cell| !self.is_done(cell))
     }
 
     /// Measures a limit once more. Without it the run goes on: the ratio of the cells it serves is then missing.
@@ -343,7 +367,11 @@ impl Outcomes {
             elapsed_ns,
             first_send_ns,
             last_recv_ns,
-            warmup: Warmup { messages: client.warmup_messages, elapsed_ns: client.warmup_ns, steady: None },
+            warmup: Warmup {
+                messages: client.warmup_messages,
+                elapsed_ns: client.warmup_ns,
+                steady: client.warmup_steady,
+            },
             first_message_ns: client.first_message_ns,
             stats,
             latency: client.latency.as_ref().and_then(recorder).and_then(|recorder| Latency::of(&recorder)),

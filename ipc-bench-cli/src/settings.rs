@@ -1,12 +1,16 @@
-//! Settings in layers: what the command line says wins over the preset, the preset over the default. Every value is text
-//! until the plan parses it, so that each layer says things in the same words and each error can name its origin.
+//! Settings in layers: the command line wins over the environment, that over the file, that over the preset, that over
+//! the default. Every value is text until the plan parses it, so that each layer says things in the same words and each
+//! error can name its origin.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt;
+use std::path::PathBuf;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
+use crate::config::Config;
 use crate::error::{Failure, nearest};
 use crate::presets;
 
@@ -14,6 +18,12 @@ use crate::presets;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     CommandLine,
+    /// The variable.
+    Environment(String),
+    File {
+        path: PathBuf,
+        line: usize,
+    },
     Preset(&'static str),
     Default,
 }
@@ -22,6 +32,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::CommandLine => f.write_str("command line"),
+            Origin::Environment(variable) => f.write_str(variable),
+            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
             Origin::Preset(name) => write!(f, "preset {name}"),
             Origin::Default => f.write_str("default"),
         }
@@ -29,7 +41,7 @@ impl fmt::Display for Origin {
 }
 
 /// Settings that decide what is measured, each with its default; the names are those of the flags.
-const DEFAULTS: [(&str, Option<&str>); 11] = [
+const DEFAULTS: [(&str, Option<&str>); 14] = [
     ("preset", Some(presets::DEFAULT)),
     ("transport", Some("all")),
     ("size", Some("64,4K,64K")),
@@ -37,11 +49,24 @@ const DEFAULTS: [(&str, Option<&str>); 11] = [
     ("duration", Some("200ms")),
     ("messages", None),
     ("trials", Some("7")),
+    ("ci", None),
     ("warmup", Some("auto")),
+    ("time-budget", None),
     ("pin", Some("auto")),
     ("wait", Some("default")),
+    ("buffer", None),
     ("order", Some("interleave")),
 ];
+
+/// Names of all settings.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
+    DEFAULTS.iter().map(|(name, _)| *name)
+}
+
+/// What the values of a repeated flag are joined by: lists by commas, but a parameter has commas of its own.
+pub(crate) fn separator(name: &str) -> &'static str {
+    if name == "buffer" { " " } else { "," }
+}
 
 /// Every setting with its value and where it came from.
 #[derive(Clone, Debug)]
@@ -54,24 +79,55 @@ impl Settings {
     ///
     /// # Errors
     /// The preset does not exist.
-    pub(crate) fn complete(command_line: BTreeMap<&'static str, String>) -> Result<Settings, Failure> {
-        let name = command_line.get("preset").map_or(presets::DEFAULT, String::as_str);
-        let preset = presets::find(name).ok_or_else(|| {
-            let known = presets::ALL.iter().map(|preset| preset.name);
-            unknown("preset", name, known, &Origin::CommandLine)
-        })?;
+    pub(crate) fn complete(
+        command_line: BTreeMap<&'static str, String>,
+        config: &Config,
+    ) -> Result<Settings, Failure> {
+        let given =
+            command_line.into_iter().map(|(key, value)| (key, (value, Origin::CommandLine))).collect();
+        let mut layers: Vec<BTreeMap<&'static str, (String, Origin)>> =
+            vec![given, environment(), config.defaults.clone()];
+        let preset = layers.iter().find_map(|layer| layer.get("preset").cloned());
+        let mut next = preset.or_else(|| Some((presets::DEFAULT.to_owned(), Origin::Default)));
+        let mut seen = Vec::new();
+        while let Some((name, origin)) = next.take() {
+            if seen.contains(&name) {
+                return Err(Failure::usage(format!("preset {name:?} extends itself ({origin})")));
+            }
+            if let Some(preset) = config.presets.get(&name) {
+                layers.push(preset.values.clone());
+                next.clone_from(&preset.extends);
+            } else if let Some(preset) = presets::find(&name) {
+                let value = |(key, value): &(&'static str, &str)| {
+                    (*key, ((*value).to_owned(), Origin::Preset(preset.name)))
+                };
+                layers.push(preset.values.iter().map(value).collect());
+            } else {
+                let own = config.presets.keys().map(String::as_str);
+                return Err(unknown(
+                    "preset",
+                    &name,
+                    presets::ALL.iter().map(|preset| preset.name).chain(own),
+                    &origin,
+                ));
+            }
+            seen.push(name);
+        }
+        let default = |(key, value): &(&'static str, Option<&str>)| {
+            Some((*key, ((*value)?.to_owned(), Origin::Default)))
+        };
+        layers.push(DEFAULTS.iter().filter_map(default).collect());
+
+        let level = |key| layers.iter().position(|layer| layer.contains_key(key)).unwrap_or(usize::MAX);
+        // A length is a time or a number of messages: the higher layer decides which.
+        let shadowed = if level("messages") <= level("duration") { "duration" } else { "messages" };
         let mut values = BTreeMap::new();
-        let from_preset =
-            |key: &str| preset.values.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
-        for (key, default) in DEFAULTS {
-            let value = command_line.get(key).map(|value| (value.clone(), Origin::CommandLine));
-            let value = value
-                .or_else(|| from_preset(key).map(|value| (value.to_owned(), Origin::Preset(preset.name))))
-                .or_else(|| default.map(|value| (value.to_owned(), Origin::Default)));
-            if let Some(value) = value {
-                values.insert(key, value);
+        for layer in layers {
+            for (key, value) in layer {
+                values.entry(key).or_insert(value);
             }
         }
+        values.remove(shadowed);
         Ok(Settings { values })
     }
 
@@ -82,9 +138,14 @@ impl Settings {
             let is_known = matches.try_contains_id(key).is_ok();
             let is_given = is_known && matches.value_source(key) == Some(ValueSource::CommandLine);
             let values = is_given.then(|| matches.get_many::<String>(key)).flatten()?;
-            Some((key, values.map(String::as_str).collect::<Vec<_>>().join(",")))
+            Some((key, values.map(String::as_str).collect::<Vec<_>>().join(separator(key))))
         };
-        DEFAULTS.iter().filter_map(|(key, _)| given(key)).collect()
+        names().filter_map(given).collect()
+    }
+
+    /// Every setting with its value and origin, in the order in which they are documented.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &str, &Origin)> {
+        names().filter_map(|name| self.text(name).map(|(value, origin)| (name, value, origin)))
     }
 
     /// The text of a setting and its origin.
@@ -115,6 +176,16 @@ impl Settings {
     }
 }
 
+/// Settings in variables: `IPC_BENCH_TRIALS` and so on.
+fn environment() -> BTreeMap<&'static str, (String, Origin)> {
+    let read = |name: &'static str| {
+        let variable = format!("IPC_BENCH_{}", name.replace('-', "_").to_ascii_uppercase());
+        let value = env::var(&variable).ok().filter(|value| !value.is_empty())?;
+        Some((name, (value, Origin::Environment(variable))))
+    };
+    names().filter_map(read).collect()
+}
+
 /// A name that is not among `known`.
 pub(crate) fn unknown<'a>(
     what: &str,
@@ -136,7 +207,8 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_over_the_preset_and_the_preset_over_the_default() {
-        let settings = Settings::complete(BTreeMap::from([("size", "1K".to_owned())])).unwrap();
+        let settings =
+            Settings::complete(BTreeMap::from([("size", "1K".to_owned())]), &Config::default()).unwrap();
         assert_eq!(settings.text("size"), Some(("1K", &Origin::CommandLine)));
         assert_eq!(settings.text("trials"), Some(("5", &Origin::Preset("quick"))));
         assert_eq!(settings.text("order"), Some(("interleave", &Origin::Default)));
@@ -144,8 +216,16 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_messages_replaces_the_duration_of_the_preset() {
+        let settings =
+            Settings::complete(BTreeMap::from([("messages", "9".to_owned())]), &Config::default()).unwrap();
+        assert_eq!((settings.text("duration"), settings.text("messages").map(|(n, _)| n)), (None, Some("9")));
+    }
+
+    #[test]
     fn an_unknown_preset_is_refused_with_the_list_and_the_nearest_name() {
-        let failure = Settings::complete(BTreeMap::from([("preset", "quik".to_owned())])).unwrap_err();
+        let failure = Settings::complete(BTreeMap::from([("preset", "quik".to_owned())]), &Config::default())
+            .unwrap_err();
         assert!(
             failure.why.unwrap().contains("quick") && failure.fix.unwrap().contains("did you mean quick")
         );

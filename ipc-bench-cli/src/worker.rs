@@ -201,8 +201,9 @@ fn rtt_outcome(trips: rtt::RoundTrips) -> Outcome {
         messages: trips.measured.messages,
         first_send_ns: Some(trips.measured.start_ns),
         last_recv_ns: Some(trips.measured.end_ns),
-        warmup_messages: trips.warmup.messages,
-        warmup_ns: trips.warmup.end_ns - trips.warmup.start_ns,
+        warmup_steady: trips.warmup.steady,
+        warmup_messages: trips.warmup.span.messages,
+        warmup_ns: trips.warmup.span.end_ns - trips.warmup.span.start_ns,
         first_message_ns: Some(trips.first_message_ns),
         latency: Some(histogram(&trips.latency)),
         ..Outcome::default()
@@ -212,8 +213,9 @@ fn rtt_outcome(trips: rtt::RoundTrips) -> Outcome {
 fn sent_outcome(sent: stream::Sent) -> Outcome {
     Outcome {
         first_send_ns: Some(sent.measured.start_ns),
-        warmup_messages: sent.warmup.messages,
-        warmup_ns: sent.warmup.end_ns - sent.warmup.start_ns,
+        warmup_steady: sent.warmup.steady,
+        warmup_messages: sent.warmup.span.messages,
+        warmup_ns: sent.warmup.span.end_ns - sent.warmup.span.start_ns,
         ..Outcome::default()
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ipc_transports::{RecvError, SendError};
 use serde::{Deserialize, Serialize};
 
-use crate::payload::Flaw;
+use crate::payload::{Flaw, Phase};
 
 pub(crate) use endpoint::{BareEnd, Blocking, Endpoint, now};
 
@@ -77,6 +77,75 @@ impl PhaseEnd {
     }
 }
 
+/// What precedes the measured part, on the same connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Warmup {
+    /// So long.
+    Fixed(Duration),
+    /// Windows of this length until [`AGREEING`] in a row agree, for at most so long.
+    Steady { window: Duration, longest: Duration },
+}
+
+/// Windows that must agree for the state to be called steady.
+const AGREEING: usize = 3;
+
+/// How far the slowest of them may be from the fastest: ±5 %.
+const AGREEMENT: f64 = 1.1;
+
+/// One phase as the client saw it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) messages: u64,
+    /// Before the first send.
+    pub(crate) start_ns: u64,
+    /// After the last receive.
+    pub(crate) end_ns: u64,
+}
+
+/// A warm-up that is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WarmedUp {
+    pub(crate) span: Span,
+    /// Whether the last windows agreed; `None` when nothing was compared.
+    pub(crate) steady: Option<bool>,
+}
+
+/// Runs phases until the warm-up is over. The last one, and only it, is [`Phase::WarmUp`]: it tells the server.
+async fn warm_up(
+    warmup: Warmup,
+    mut phase: impl AsyncFnMut(Phase, Length) -> Result<Span, Broken>,
+) -> Result<WarmedUp, Broken> {
+    let (window, longest) = match warmup {
+        Warmup::Fixed(time) => {
+            return Ok(WarmedUp { span: phase(Phase::WarmUp, Length::Time(time)).await?, steady: None });
+        }
+        Warmup::Steady { window, longest } => (window, longest),
+    };
+    let mut windows: Vec<f64> = Vec::new();
+    let mut whole: Option<Span> = None;
+    loop {
+        let span = phase(Phase::First, Length::Time(window)).await?;
+        let begun = whole.unwrap_or(Span { messages: 0, ..span });
+        whole = Some(Span { messages: begun.messages + span.messages, end_ns: span.end_ns, ..begun });
+        windows.push((span.end_ns - span.start_ns) as f64 / span.messages as f64);
+        let steady = is_steady(&windows);
+        if steady || span.end_ns - begun.start_ns >= longest.as_nanos() as u64 {
+            let last = phase(Phase::WarmUp, Length::Messages(1)).await?;
+            let messages = begun.messages + span.messages + last.messages;
+            let span = Span { messages, start_ns: begun.start_ns, end_ns: last.end_ns };
+            return Ok(WarmedUp { span, steady: Some(steady) });
+        }
+    }
+}
+
+/// Whether the last windows took about the same time per message.
+fn is_steady(windows: &[f64]) -> bool {
+    let Some(last) = windows.len().checked_sub(AGREEING).map(|first| &windows[first..]) else { return false };
+    let (fastest, slowest) =
+        last.iter().fold((f64::MAX, 0.0f64), |(low, high), ns| (low.min(*ns), high.max(*ns)));
+    slowest <= fastest * AGREEMENT
+}
+
 /// One trial's work, the same for both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Work {
@@ -85,7 +154,7 @@ pub(crate) struct Work {
     pub(crate) size: usize,
     /// Of the measured part.
     pub(crate) length: Length,
-    pub(crate) warmup: Duration,
+    pub(crate) warmup: Warmup,
     /// Of the payloads.
     pub(crate) seed: u64,
 }
@@ -146,5 +215,40 @@ impl fmt::Display for Broken {
             Broken::Recv(error) => error.fmt(f),
             Broken::Message(flaw) => flaw.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows of these lengths per message, each of ten messages.
+    fn warmed_up(per_message: &[u64]) -> (WarmedUp, Vec<Phase>) {
+        let (mut times, mut clock, mut phases) = (per_message.iter(), 0, Vec::new());
+        let window = Duration::from_nanos(1);
+        let warmup = Warmup::Steady { window, longest: Duration::from_nanos(2000) };
+        let done = now(warm_up(warmup, async |phase, length| {
+            phases.push(phase);
+            let messages = if matches!(length, Length::Messages(1)) { 1 } else { 10 };
+            let start_ns = clock;
+            clock += messages * times.next().copied().unwrap_or(1);
+            Ok(Span { messages, start_ns, end_ns: clock })
+        }));
+        (done.unwrap(), phases)
+    }
+
+    #[test]
+    fn a_warm_up_ends_when_three_windows_agree() {
+        let (done, phases) = warmed_up(&[90, 30, 11, 10, 10]);
+        assert_eq!(done.steady, Some(true));
+        assert_eq!(done.span.messages, 51);
+        assert_eq!(phases, [[Phase::First; 5].as_slice(), &[Phase::WarmUp]].concat());
+    }
+
+    #[test]
+    fn a_warm_up_that_never_settles_ends_and_says_so() {
+        let (done, _) = warmed_up(&[10, 20, 10, 20, 10, 20, 10, 20, 10, 20, 10, 20, 10, 20, 10, 20]);
+        assert_eq!(done.steady, Some(false));
+        assert!(done.span.end_ns >= 2000);
     }
 }

@@ -10,7 +10,7 @@ use ipc_transports::{
     Connection, Receiver, Sender, Shm, ShmOptions, ShmReceiver, ShmSender, Transport, WaitPolicy,
 };
 
-use super::{Blocking, Length, Mode, Observer, Work, now, rtt, stream};
+use super::{Blocking, Length, Mode, Observer, Warmup, Work, now, rtt, stream};
 use crate::clock::now_ns;
 use crate::payload::{Incoming, Outgoing, Phase};
 use crate::pin;
@@ -27,7 +27,8 @@ impl Observer for Nobody {
 }
 
 fn work(mode: Mode) -> Work {
-    let (length, warmup) = (Length::Time(Duration::from_millis(100)), Duration::from_millis(20));
+    let length = Length::Time(Duration::from_millis(100));
+    let warmup = Warmup::Fixed(Duration::from_millis(20));
     Work { mode, size: 48, length, warmup, seed: 1 }
 }
 

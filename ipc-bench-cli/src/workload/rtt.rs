@@ -2,7 +2,7 @@
 
 use ipc_results::Recorder;
 
-use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Work};
+use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Span, WarmedUp, Work, warm_up};
 use crate::clock::now_ns;
 use crate::payload::{Incoming, Outgoing, Phase};
 
@@ -12,18 +12,8 @@ pub(crate) struct RoundTrips {
     pub(crate) latency: Recorder,
     /// Round trip of the first message of the connection, which is in nothing else.
     pub(crate) first_message_ns: u64,
-    pub(crate) warmup: Span,
+    pub(crate) warmup: WarmedUp,
     pub(crate) measured: Span,
-}
-
-/// One phase as the client saw it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) messages: u64,
-    /// Before the first send.
-    pub(crate) start_ns: u64,
-    /// After the last receive.
-    pub(crate) end_ns: u64,
 }
 
 /// The side that takes the time.
@@ -40,8 +30,10 @@ pub(crate) async fn client<E: Endpoint>(
     let mut latency = Recorder::new();
     let first = client.phase(end, Phase::First, Length::Messages(1), observer, |_| {}).await?;
     // Recorded and forgotten, so that the recorder's memory is warm as well.
-    let warmup = Length::Time(work.warmup);
-    let warmup = client.phase(end, Phase::WarmUp, warmup, observer, |ns| latency.record(ns)).await?;
+    let warmup = warm_up(work.warmup, async |phase, length| {
+        client.phase(end, phase, length, observer, |ns| latency.record(ns)).await
+    });
+    let warmup = warmup.await?;
     latency.clear();
     observer.boundary(false);
     let measured = client.phase(end, Phase::Measured, work.length, observer, |ns| latency.record(ns)).await?;

@@ -1,7 +1,6 @@
 //! Throughput one way: as many messages as the link takes.
 
-use super::rtt::Span;
-use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Work};
+use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Span, WarmedUp, Work, warm_up};
 use crate::clock::now_ns;
 use crate::payload::{Incoming, Marks, Outgoing, Phase};
 
@@ -11,7 +10,7 @@ const STRIDE_BYTES: usize = 64 << 10;
 /// What the sender knows.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    pub(crate) warmup: Span,
+    pub(crate) warmup: WarmedUp,
     /// `start_ns` is taken right before the first measured send.
     pub(crate) measured: Span,
 }
@@ -38,7 +37,8 @@ pub(crate) async fn client<E: Endpoint>(
         buf: Vec::with_capacity(work.size),
     };
     client.phase(end, Phase::First, Length::Messages(1), observer).await?;
-    let warmup = client.phase(end, Phase::WarmUp, Length::Time(work.warmup), observer).await?;
+    let warmup = warm_up(work.warmup, async |phase, length| client.phase(end, phase, length, observer).await);
+    let warmup = warmup.await?;
     observer.boundary(false);
     let measured = client.phase(end, Phase::Measured, work.length, observer).await?;
     observer.boundary(true);

@@ -1,0 +1,93 @@
+//! A plan as a person and as a program read it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::plan::Plan;
+use crate::settings::Origin;
+use crate::workload::Length;
+
+impl Plan {
+    /// The matrix, the time, where each setting came from, and what is skipped.
+    pub(crate) fn to_text(&self) -> String {
+        let possible = self.cells.iter().filter(|cell| cell.impossible.is_none()).count();
+        let mut text = match self.length {
+            Length::Time(time) => {
+                let estimate = self.estimate().map(rough).unwrap_or_default();
+                let most = if self.enough.is_some() { "at most " } else { "" };
+                format!(
+                    "{possible} cells, {most}{} trials each, {most}{} trials of {time:?}, {most}≈ {estimate} with warm-up\n",
+                    self.trials,
+                    self.trial_count()
+                )
+            }
+            Length::Messages(messages) => format!(
+                "{possible} cells, {} trials each, {} trials of {messages} messages\n",
+                self.trials,
+                self.trial_count()
+            ),
+        };
+        if let Some(cut) = &self.cut {
+            text += &format!("cut {cut}\n");
+        }
+        let rows: Vec<_> = self.settings.all().collect();
+        let width = rows.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or(0).min(40);
+        for (name, value, origin) in rows {
+            text += &format!("  {name:<12} {value:<width$}  ← {origin}\n");
+        }
+        text += &format!("  {:<12} {:<width$}  ← {}\n", "cpus", self.cpus(), "resolved from pin");
+        for (reason, ids) in self.skipped() {
+            text += &format!("skipped  {}    {reason}\n", ids.join(", "));
+        }
+        text
+    }
+
+    /// The same for programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let cells = self.cells.iter().map(|cell| {
+            let reason =
+                cell.impossible.as_ref().map(|impossible| format!("{}: {}", impossible.what, impossible.why));
+            json!({ "id": cell.point.to_string(), "skipped": reason })
+        });
+        let setting = |(name, value, origin): (&'static str, &str, &Origin)| {
+            (name.to_owned(), json!({ "value": value, "origin": origin.to_string() }))
+        };
+        json!({
+            "cells": cells.collect::<Vec<_>>(),
+            "trials_per_cell": self.trials,
+            "trials": self.trial_count(),
+            "estimate_ns": self.estimate().map(|time| time.as_nanos() as u64),
+            "settings": self.settings.all().map(setting).collect::<serde_json::Map<_, _>>(),
+            "pin": { "client": self.pins.client, "server": self.pins.server },
+        })
+    }
+
+    fn cpus(&self) -> String {
+        let text = |cpu: Option<u32>| cpu.map_or("any".to_owned(), |cpu| cpu.to_string());
+        format!("client {}, server {}", text(self.pins.client), text(self.pins.server))
+    }
+
+    /// Ids of the cells that cannot be measured, by reason.
+    fn skipped(&self) -> BTreeMap<String, Vec<String>> {
+        let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for cell in &self.cells {
+            if let Some(impossible) = &cell.impossible {
+                skipped
+                    .entry(format!("{} (fix: {})", impossible.why, impossible.fix))
+                    .or_default()
+                    .push(cell.point.to_string());
+            }
+        }
+        skipped
+    }
+}
+
+/// `3 min 05 s`, `42 s`.
+fn rough(time: Duration) -> String {
+    match time.as_secs().max(1) {
+        seconds if seconds < 60 => format!("{seconds} s"),
+        seconds => format!("{} min {:02} s", seconds / 60, seconds % 60),
+    }
+}

@@ -1,0 +1,205 @@
+//! Every option exists, is described, and changes something.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Place, assert_refused, document, stderr, stdout};
+
+#[test]
+fn help_is_what_it_was() {
+    let place = Place::new();
+    insta::assert_snapshot!("help", stdout(&place.run("--help")));
+    insta::assert_snapshot!("help_run", stdout(&place.run("run --help")));
+}
+
+#[test]
+fn a_plan_tells_where_every_setting_came_from() {
+    let place = Place::new();
+    std::fs::write(place.path().join("ipc-bench.toml"), "schema = 1\n[defaults]\ntrials = 9\n").unwrap();
+    let mut command = place.command("plan -t uds,tcp -s 64,17M --pin none -L uds.sndbuf=64K,1M");
+    let output = place.finish(command.env("IPC_BENCH_ORDER", "grouped").spawn().unwrap());
+    insta::assert_snapshot!("plan", stdout(&output).replace(&place.path().display().to_string(), "HERE"));
+}
+
+#[test]
+fn presets_are_what_they_were() {
+    let place = Place::new();
+    let presets = document(&place.run("list presets --json=-"));
+    for preset in presets.as_array().unwrap() {
+        let name = preset["name"].as_str().unwrap();
+        let output = place.run(&format!("plan -p {name} -t uds --pin none"));
+        insta::assert_snapshot!(format!("preset_{name}"), stdout(&output));
+    }
+}
+
+/// Options of `run` that the plan shows, each with a value that is not its default.
+const PLANNED: [(&str, &str); 12] = [
+    ("preset", "--preset latency"),
+    ("transport", "--transport tcp"),
+    ("size", "--size 1K"),
+    ("mode", "--mode stream"),
+    ("duration", "--duration 10ms"),
+    ("messages", "--messages 10"),
+    ("trials", "--trials 3"),
+    ("warmup", "--warmup 1ms"),
+    ("pin", "--pin none"),
+    ("wait", "--wait spin"),
+    ("order", "--order shuffle"),
+    ("buffer", "--buffer uds.sndbuf=64K"),
+];
+
+/// The others, each with the test that shows what it changes.
+const SHOWN: [(&str, &str); 17] = [
+    ("ci", "a_range_of_trials_ends_when_the_interval_is_narrow"),
+    ("time-budget", "a_time_budget_cuts_trials_and_says_so"),
+    ("seed", "round_trips_and_streams_are_measured_between_processes_and_saved"),
+    ("out", "files_go_where_they_are_told_to"),
+    ("label", "a_run_keeps_what_it_is_called"),
+    ("tag", "a_run_keeps_what_it_is_called"),
+    ("dry-run", "a_dry_run_is_a_plan"),
+    ("allow-debug", "a_debug_build_refuses_to_measure"),
+    ("quiet", "files_go_where_they_are_told_to"),
+    ("no-progress", "progress_is_for_terminals_and_can_be_left_out"),
+    ("color", "colours_and_characters_are_as_asked_for"),
+    ("ascii", "colours_and_characters_are_as_asked_for"),
+    ("config", "a_settings_file_can_be_named"),
+    ("json", "files_go_where_they_are_told_to"),
+    ("dir", "what_there_is_can_be_listed"),
+    ("help", "help_is_what_it_was"),
+    ("version", "the_version_is_told"),
+];
+
+#[test]
+fn every_option_changes_something() {
+    let place = Place::new();
+    let base = stdout(&place.run("plan -t uds --json=-")).to_owned();
+    for (name, option) in PLANNED {
+        let transport = if name == "transport" { "" } else { "-t uds" };
+        let output = place.run(&format!("plan {transport} {option} --json=-"));
+        assert_eq!(output.status.code(), Some(0), "{option}: {}", stderr(&output));
+        assert_ne!(base, stdout(&output), "{option} changes nothing");
+    }
+}
+
+#[test]
+fn every_option_is_in_a_table_of_this_test() {
+    let place = Place::new();
+    let help = stdout(&place.run("run --help")).to_owned();
+    let words =
+        help.lines().filter_map(|line| line.split_once("--")).filter(|(before, _)| before.trim().len() <= 3);
+    let told: BTreeSet<&str> = words
+        .map(|(_, rest)| rest.split([' ', '[', ',']).next().unwrap())
+        .filter(|name| !name.is_empty())
+        .collect();
+    let known: BTreeSet<&str> = PLANNED.iter().chain(&SHOWN).map(|(name, _)| *name).collect();
+    let untested: Vec<_> = told.difference(&known).collect();
+    assert!(untested.is_empty(), "no test shows what these change: {untested:?}");
+    let sources = ["options.rs", "run.rs", "errors.rs"].map(|file| {
+        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file))
+            .unwrap()
+    });
+    for (name, test) in SHOWN {
+        assert!(sources.iter().any(|text| text.contains(&format!("fn {test}()"))), "{name}: no test {test}");
+    }
+}
+
+#[test]
+fn a_range_of_trials_ends_when_the_interval_is_narrow() {
+    let place = Place::new();
+    let trials = |ci: &str| {
+        let line = format!("-t uds -s 64 --mode rtt -d 5ms --trials 2..4 --ci {ci} --json=-");
+        let output = place.measure(&line);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        document(&output)["cells"][0]["trials"].as_array().unwrap().len()
+    };
+    assert_eq!(trials("99.99%"), 2, "any two trials are this near");
+    assert_eq!(trials("0.0000001%"), 4, "no two trials are this near");
+    assert_refused(
+        &place.measure("-t uds --trials 5 --ci 5%"),
+        2,
+        ["--ci needs a range", "exactly 5", "MIN..MAX"],
+    );
+    assert_refused(&place.measure("-t uds --trials 5..3"), 2, ["--trials 5..3", "MIN..MAX", "command line"]);
+}
+
+#[test]
+fn a_time_budget_cuts_trials_and_says_so() {
+    let place = Place::new();
+    let output = place.run("plan -t uds -s 64 --trials 50 -d 1s --time-budget 20s --pin none");
+    let text = stdout(&output);
+    assert!(text.contains("cut to fit 20s instead of") && text.contains(" of 50 trials"), "{text}");
+    let output = place.run("plan --time-budget 1s -t uds");
+    assert_refused(&output, 2, ["cells do not fit into 1s", "3 trials of 50ms", "fewer transports"]);
+    assert_refused(
+        &place.run("plan -t uds -n 5 --time-budget 1m"),
+        2,
+        ["cannot be kept", "to be measured", "-d"],
+    );
+}
+
+#[test]
+fn a_run_keeps_what_it_is_called() {
+    let place = Place::new();
+    let output =
+        place.measure("-t uds -s 64 --mode rtt --trials 1 -n 10 --json=- --label mine --tag a=1 --tag b=x=y");
+    let document = document(&output);
+    assert_eq!(document["label"], "mine");
+    assert_eq!(document["tags"], serde_json::json!({ "a": "1", "b": "x=y" }));
+}
+
+#[test]
+fn a_dry_run_is_a_plan() {
+    let place = Place::new();
+    assert_eq!(stdout(&place.run("run -t uds --dry-run")), stdout(&place.run("plan -t uds")));
+    assert!(!place.path().join("results").exists());
+}
+
+#[test]
+fn progress_is_for_terminals_and_can_be_left_out() {
+    let place = Place::new();
+    for flag in ["", "--no-progress"] {
+        let output = place.measure(&format!("-t uds -s 64 --mode rtt --trials 1 -n 10 {flag}"));
+        assert!(!stderr(&output).contains("trial 1/1"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn colours_and_characters_are_as_asked_for() {
+    let place = Place::new();
+    let run = |flags: &str| {
+        let output = place.measure(&format!("-t uds,tcp -s 64 --mode rtt,stream --trials 2 -n 100 {flags}"));
+        format!("{}{}", stdout(&output), stderr(&output))
+    };
+    let plain = run("");
+    assert!(!plain.contains('\u{1b}') && plain.contains('×'), "{plain}");
+    assert!(run("--color always").contains('\u{1b}'));
+    let ascii = run("--ascii");
+    assert!(ascii.is_ascii(), "{ascii}");
+}
+
+#[test]
+fn a_settings_file_can_be_named() {
+    let place = Place::new();
+    std::fs::write(place.path().join("mine.toml"), "schema = 1\n[defaults]\nsize = 48\n").unwrap();
+    let output = place.run("plan -t uds --config mine.toml --json=-");
+    assert_eq!(document(&output)["settings"]["size"]["origin"], "mine.toml:3");
+    let output = place.run("plan -t uds --config nowhere.toml");
+    assert_refused(&output, 2, ["nowhere.toml cannot be read", "No such file", ""].map(|words| words));
+}
+
+#[test]
+fn the_version_is_told() {
+    let place = Place::new();
+    assert_eq!(stdout(&place.run("--version")), concat!("ipc-bench ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn documents_for_other_programs_are_printed() {
+    let place = Place::new();
+    assert_eq!(document(&place.run("schema"))["title"], "Run");
+    assert!(stdout(&place.run("completions bash")).contains("ipc-bench"));
+    assert!(stdout(&place.run("man")).contains(".TH ipc-bench 1"));
+    assert_eq!(place.run("man pages").status.code(), Some(0));
+    assert!(place.path().join("pages/ipc-bench-run.1").is_file());
+}
