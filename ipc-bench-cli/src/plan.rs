@@ -192,9 +192,8 @@ impl Plan {
                 .fix("use -d instead of -n"));
         };
         let fewest = self.enough.map_or(FEWEST_TRIALS, |enough| enough.trials).min(trials);
-        loop {
-            let Some(need) = self.estimate().filter(|need| *need > budget) else { break };
-            let Length::Time(time) = self.length else { break };
+        let too_long = |plan: &Plan| plan.estimate().filter(|need| *need > budget);
+        while let (Some(need), Length::Time(time)) = (too_long(self), self.length) {
             if self.trials > fewest {
                 self.trials -= 1;
             } else if time > SHORTEST_TRIAL {
