@@ -31,6 +31,28 @@ const ROOM: usize = 7;
 /// Most descriptors in one hello.
 pub(crate) const MAX_FDS: usize = 4;
 
+/// How a connection over a socket begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// Both sides say hello.
+    #[default]
+    Hello,
+    /// With the first frame: the peer is a foreign program that knows no hello. Our own settings count for both.
+    Raw,
+}
+
+impl std::str::FromStr for Opening {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "hello" => Ok(Opening::Hello),
+            "raw" => Ok(Opening::Raw),
+            _ => Err("framing is hello or raw"),
+        }
+    }
+}
+
 /// What the other side said.
 #[derive(Debug)]
 pub(crate) struct Greeted {
@@ -123,7 +145,7 @@ pub(crate) fn greet(
 ) -> Result<(Greeted, Agreed), SetupError> {
     const OP: &str = "connect to";
     say(socket.as_fd(), ours, fds).map_err(|error| setup_error(OP, target, error))?;
-    let mut pending = Pending::new(peer);
+    let mut pending = Pending::new(peer, None);
     loop {
         if let Some(greeted) = pending.read(socket.as_fd(), OP, target)? {
             let agreed = greeted.agree(ours, OP, target)?;
@@ -140,6 +162,8 @@ pub(crate) fn greet(
 /// Clients of one listener that have connected but not yet said their whole hello.
 #[derive(Debug, Default)]
 pub(crate) struct Handshakes {
+    /// The hello that clients are taken to have said, which say none themselves ([`Opening::Raw`]).
+    assumed: Option<Hello>,
     pending: Vec<Guest>,
     doorbell: Option<Doorbell>,
 }
@@ -155,6 +179,11 @@ struct Guest {
 }
 
 impl Handshakes {
+    /// For clients that say no hello: each is taken to have said `hello`.
+    pub(crate) fn assuming(hello: Option<Hello>) -> Self {
+        Handshakes { assumed: hello, ..Handshakes::default() }
+    }
+
     /// Waits for the next client with a whole hello. `admit` judges a client as it connects; one that is refused, that
     /// hangs up, sends something else or takes longer than a second is dropped without disturbing the others.
     ///
@@ -174,7 +203,8 @@ impl Handshakes {
                 match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
                     Ok(socket) => {
                         if let Ok(peer) = admit(&socket) {
-                            let (deadline, pending) = (Instant::now() + PATIENCE, Pending::new(peer));
+                            let (deadline, pending) =
+                                (Instant::now() + PATIENCE, Pending::new(peer, self.assumed.as_ref()));
                             self.pending.push(Guest { socket, deadline, pending, watched: false });
                         }
                     }
@@ -282,8 +312,9 @@ struct Pending {
 }
 
 impl Pending {
-    fn new(peer: PeerInfo) -> Self {
-        Pending { bytes: [0; HELLO_LEN], got: 0, fds: Vec::new(), peer }
+    fn new(peer: PeerInfo, assumed: Option<&Hello>) -> Self {
+        let (bytes, got) = assumed.map_or(([0; HELLO_LEN], 0), |hello| (hello.encode(), HELLO_LEN));
+        Pending { bytes, got, fds: Vec::new(), peer }
     }
 
     /// Takes what is there, never a byte beyond the hello. `None`: not whole yet.

@@ -44,6 +44,7 @@ pub use any::{
     AnyConnection, AnyListener, AnyMessage, AnyReceiver, AnySender, SCHEMES, check, connect, listen,
 };
 pub use features::{DENY_VARIABLE, Features, feature_list};
+pub use handshake::Opening;
 pub use inproc::{InProc, InProcListener};
 pub use mqueue::{Mq, MqListener, MqOptions, MqReceiver, MqSender, Order};
 pub use pipe::{Pipe, PipeEnd, PipeListener, PipeOptions, PipeReceiver, PipeSender};

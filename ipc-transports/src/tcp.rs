@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt
 use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features};
-use crate::handshake::{Handshakes, greet, own_hello, say, sleep};
+use crate::handshake::{Handshakes, Opening, greet, own_hello, say, sleep};
 use crate::socket::{Buffers, Socket, halves};
 use crate::stream::{StreamReceiver, StreamSender, attempts};
 use crate::uds::DEFAULT_MAX_MESSAGE;
@@ -63,6 +63,8 @@ pub struct TcpOptions {
     pub wait: Option<WaitPolicy>,
     /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
     pub fingerprint: Option<Fingerprint>,
+    /// `framing=raw` says no hello, for a peer that is no program of ours: frames begin at once. Default `hello`.
+    pub framing: Option<Opening>,
     /// `open=yes` lets a listener bind beyond loopback, where anybody who reaches the port can connect.
     pub open: Option<Open>,
 }
@@ -97,10 +99,22 @@ impl Options for TcpOptions {
             "rcvbuf" => OptionError::fill_bytes(&mut self.rcvbuf, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
             "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
+            "framing" => OptionError::fill(&mut self.framing, key, value),
             "open" => OptionError::fill(&mut self.open, key, value),
             _ => Err(OptionError::unknown(
                 key,
-                &["max_message", "check", "sndbuf", "rcvbuf", "wait", "fingerprint", "open"],
+                &[
+                    "max_message",
+                    "check",
+                    "sndbuf",
+                    "rcvbuf",
+                    "wait",
+                    "fingerprint",
+                    "framing",
+                    "framing",
+                    "framing",
+                    "open",
+                ],
             )),
         }
     }
@@ -112,6 +126,10 @@ impl TcpOptions {
         let flags = if self.check == Some(frame::Check::Crc) { FLAG_CRC } else { 0 };
         let fingerprint = self.fingerprint.map_or(0, Fingerprint::number);
         Hello { fingerprint, ..own_hello(LAYOUT, max_message, 0, flags) }
+    }
+
+    fn opening(&self) -> Opening {
+        self.framing.unwrap_or_default()
     }
 
     /// Buffers before the connection exists: TCP fixes its window scale then (tcp(7)).
@@ -145,7 +163,10 @@ impl Listener for TcpListener {
             let answered = self
                 .options
                 .prepare(&socket)
-                .and_then(|()| say(socket.as_fd(), &ours, &[]))
+                .and_then(|()| match self.options.opening() {
+                    Opening::Hello => say(socket.as_fd(), &ours, &[]),
+                    Opening::Raw => Ok(()),
+                })
                 .map_err(|error| setup_error(OP, &target, error))
                 .and_then(|()| greeted.agree(&ours, OP, &target))
                 .and_then(|agreed| connection(socket, agreed, &self.options, self.features, OP, &target));
@@ -247,7 +268,7 @@ impl Transport for Tcp {
         let bound = rustix::net::getsockname(&socket).and_then(inet_of).map_err(fail)?;
         Ok(TcpListener {
             socket,
-            handshakes: Handshakes::default(),
+            handshakes: Handshakes::assuming((options.opening() == Opening::Raw).then(|| options.hello())),
             address: at.with_target(Target::Inet(bound)),
             options,
             features,
@@ -270,7 +291,11 @@ impl Transport for Tcp {
         if rustix::net::getsockname(&socket).and_then(inet_of) == Ok(inet) {
             return Err(SetupError::new(SetupErrorKind::NotFound, OP, to));
         }
-        let (_, agreed) = greet(&socket, PeerInfo::default(), &options.hello(), &[], wait, &target)?;
+        let ours = options.hello();
+        let agreed = match options.opening() {
+            Opening::Hello => greet(&socket, PeerInfo::default(), &ours, &[], wait, &target)?.1,
+            Opening::Raw => ours.agree(&ours, PROTOCOL).map_err(|kind| SetupError::new(kind, OP, to))?,
+        };
         connection(socket, agreed, &options, features, OP, &target)
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_core::frame::Framing;
-use ipc_core::hello::{Agreed, FLAG_CRC, Hello};
+use ipc_core::hello::{Agreed, FLAG_CRC, Hello, PROTOCOL};
 use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo, Receiver,
     Sender, SetupError, SetupErrorKind, Transport, Wait, WaitPolicy, frame,
@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features};
-use crate::handshake::{Handshakes, greet, own_hello, say};
+use crate::handshake::{Handshakes, Opening, greet, own_hello, say};
 use crate::rendezvous::Rendezvous;
 use crate::seqpacket::{UdsSeqpacketReceiver, UdsSeqpacketSender};
 use crate::socket::{Buffers, Socket, halves};
@@ -130,6 +130,8 @@ pub struct UdsOptions {
     pub wait: Option<WaitPolicy>,
     /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
     pub fingerprint: Option<Fingerprint>,
+    /// `framing=raw` says no hello, for a peer that is no program of ours: frames begin at once. Default `hello`.
+    pub framing: Option<Opening>,
     /// A further user whose processes may connect or be connected to, `allow_uid=`; default our own only.
     pub allow_uid: Option<u32>,
 }
@@ -143,10 +145,11 @@ impl Options for UdsOptions {
             "rcvbuf" => OptionError::fill_bytes(&mut self.rcvbuf, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
             "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
+            "framing" => OptionError::fill(&mut self.framing, key, value),
             "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
             _ => Err(OptionError::unknown(
                 key,
-                &["max_message", "check", "sndbuf", "rcvbuf", "wait", "fingerprint", "allow_uid"],
+                &["max_message", "check", "sndbuf", "rcvbuf", "wait", "fingerprint", "framing", "allow_uid"],
             )),
         }
     }
@@ -162,6 +165,10 @@ impl UdsOptions {
 
     fn apply(&self, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
         Buffers { sndbuf: self.sndbuf, rcvbuf: self.rcvbuf }.apply(socket)
+    }
+
+    fn opening(&self) -> Opening {
+        self.framing.unwrap_or_default()
     }
 
     fn allowed(&self) -> Vec<u32> {
@@ -215,7 +222,9 @@ impl<K: Kind> Listener for UnixListener<K> {
             let fail = |error| setup_error(OP, &target, error);
             let made = self.options.apply(socket.as_fd()).map_err(fail).and_then(|()| {
                 let ours = self.options.hello::<K>(socket.as_fd());
-                say(socket.as_fd(), &ours, &[]).map_err(fail)?;
+                if self.options.opening() == Opening::Hello {
+                    say(socket.as_fd(), &ours, &[]).map_err(fail)?;
+                }
                 let agreed = greeted.agree(&ours, OP, &target)?;
                 self.options.connection::<K>(socket, greeted.peer, agreed, self.features, OP, &target)
             });
@@ -278,9 +287,11 @@ transport!(UdsSeqpacket, "uds-seqpacket");
 fn listen<K: Kind>(at: &Address, options: &UdsOptions) -> Result<UnixListener<K>, SetupError> {
     let features = features("listen on")?;
     let options = options.resolved(at)?;
+    let rendezvous = Rendezvous::bind(at, K::TYPE)?;
+    let assumed = (options.opening() == Opening::Raw).then(|| options.hello::<K>(rendezvous.as_fd()));
     Ok(UnixListener {
-        rendezvous: Rendezvous::bind(at, K::TYPE)?,
-        handshakes: Handshakes::default(),
+        rendezvous,
+        handshakes: Handshakes::assuming(assumed),
         address: at.clone(),
         options,
         features,
@@ -301,7 +312,10 @@ fn connect<K: Kind>(
     let peer = peer::admitted(socket.as_fd(), &options.allowed(), OP, &target)?;
     options.apply(socket.as_fd()).map_err(|error| setup_error(OP, &target, error))?;
     let ours = options.hello::<K>(socket.as_fd());
-    let (_, agreed) = greet(&socket, peer, &ours, &[], wait, &target)?;
+    let agreed = match options.opening() {
+        Opening::Hello => greet(&socket, peer, &ours, &[], wait, &target)?.1,
+        Opening::Raw => ours.agree(&ours, PROTOCOL).map_err(|kind| SetupError::new(kind, OP, to))?,
+    };
     options.connection::<K>(socket, peer, agreed, features, OP, &target)
 }
 
@@ -317,8 +331,7 @@ fn pair<K: Kind>(options: &UdsOptions) -> Result<(Both<K>, Both<K>), SetupError>
     options.apply(one.as_fd()).map_err(fail)?;
     options.apply(other.as_fd()).map_err(fail)?;
     let hello = options.hello::<K>(one.as_fd());
-    let agreed =
-        hello.agree(&hello, ipc_core::hello::PROTOCOL).map_err(|kind| SetupError::new(kind, OP, TARGET))?;
+    let agreed = hello.agree(&hello, PROTOCOL).map_err(|kind| SetupError::new(kind, OP, TARGET))?;
     let half = |socket: OwnedFd| {
         let peer = peer::admitted(socket.as_fd(), &[], OP, TARGET)?;
         options.connection::<K>(socket, peer, agreed, features, OP, TARGET)

@@ -8,7 +8,11 @@ fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows itself");
     let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/readme-…");
     let path = profile.join("examples").join(name);
-    assert!(path.exists(), "{} is missing: build it with cargo build -p ipc-transports --examples", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: build it with cargo build -p ipc-transports --examples",
+        path.display()
+    );
     path
 }
 
