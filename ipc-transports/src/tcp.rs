@@ -103,18 +103,7 @@ impl Options for TcpOptions {
             "open" => OptionError::fill(&mut self.open, key, value),
             _ => Err(OptionError::unknown(
                 key,
-                &[
-                    "max_message",
-                    "check",
-                    "sndbuf",
-                    "rcvbuf",
-                    "wait",
-                    "fingerprint",
-                    "framing",
-                    "framing",
-                    "framing",
-                    "open",
-                ],
+                &["max_message", "check", "sndbuf", "rcvbuf", "wait", "fingerprint", "framing", "open"],
             )),
         }
     }
