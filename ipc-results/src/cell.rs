@@ -190,6 +190,9 @@ pub struct Trial {
     pub achieved_rate: Option<f64>,
     /// The physical limit measured beside this trial.
     pub limit: Option<Limit>,
+    /// The measured part in equal intervals, when they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<Interval>,
     /// Why the trial did not end well. Such a trial is kept and left out of the statistics.
     pub error: Option<String>,
 }
@@ -203,6 +206,43 @@ pub struct Warmup {
     pub elapsed_ns: u64,
     /// Whether the last windows agreed; absent when the length was fixed and nothing was compared.
     pub steady: Option<bool>,
+}
+
+/// One interval of the measured part of a trial.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Interval {
+    /// Its start, in nanoseconds since the start of the measured part.
+    pub start_ns: u64,
+    /// Its length, in nanoseconds.
+    pub elapsed_ns: u64,
+    /// Messages that ended in it.
+    pub messages: u64,
+    /// Median latency of those, in nanoseconds; absent with fewer than 20.
+    pub p50_ns: Option<u64>,
+    /// 99th percentile of those, in nanoseconds; absent with fewer than 1,000.
+    pub p99_ns: Option<u64>,
+    /// Longest latency of those, in nanoseconds.
+    pub max_ns: Option<u64>,
+    /// Time the hypervisor took, in nanoseconds.
+    pub steal_ns: Option<u64>,
+    /// Moves to another CPU.
+    pub migrations: Option<u64>,
+}
+
+impl Interval {
+    /// The interval from `start_ns` on, with the latencies in `recorder`.
+    pub fn new(start_ns: u64, elapsed_ns: u64, recorder: &Recorder) -> Self {
+        Self {
+            start_ns,
+            elapsed_ns,
+            messages: recorder.len(),
+            p50_ns: recorder.percentile_ns(50.0),
+            p99_ns: recorder.percentile_ns(99.0),
+            max_ns: recorder.max_ns(),
+            steal_ns: None,
+            migrations: None,
+        }
+    }
 }
 
 /// The latencies of one trial: a lossless histogram and the two figures people look for first.

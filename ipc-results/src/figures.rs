@@ -1,7 +1,7 @@
 //! The figures of each trial, drawn from its histogram once.
 
 use crate::cell::{Cell, CpuUse, Latency, Trial};
-use crate::recorder::{DecodeError, Recorder};
+use crate::recorder::{DecodeError, Recorder, supports};
 use crate::summary::PERCENTILES;
 
 /// What one trial says about itself, in plain numbers.
@@ -15,6 +15,8 @@ pub struct Figures {
     pub percentiles_ns: [Option<f64>; PERCENTILES.len()],
     /// The same of the service time, in open loop.
     pub service_percentiles_ns: [Option<f64>; PERCENTILES.len()],
+    /// Nanoseconds at each of [`curve_shares`], as far as ten samples lie beyond; empty without latencies.
+    pub curve_ns: Vec<f64>,
     /// Mean latency in nanoseconds.
     pub mean_ns: Option<f64>,
     /// Standard deviation of the latencies in nanoseconds.
@@ -52,6 +54,7 @@ impl Figures {
             flagged: !trial.flags.is_empty(),
             percentiles_ns: percentiles(&latency),
             service_percentiles_ns: percentiles(&service),
+            curve_ns: latency.as_ref().map(curve).unwrap_or_default(),
             mean_ns: latency.as_ref().and_then(Recorder::mean_ns),
             stddev_ns: latency.as_ref().and_then(Recorder::stddev_ns),
             msgs_per_s: trial.throughput.msgs_per_s,
@@ -59,4 +62,20 @@ impl Figures {
             cpu_ns_per_msg: trial.cpu.map(cpu).filter(|ns| ns.is_finite()),
         })
     }
+}
+
+/// Points of a percentile curve: how many per halving of the samples that lie beyond.
+const POINTS_PER_HALVING: i32 = 3;
+
+/// The shares of samples at which [`Figures::curve_ns`] is taken: dense towards 1, up to the last that a trial of 100 s could
+/// support.
+pub fn curve_shares() -> impl Iterator<Item = f64> {
+    (0..33 * POINTS_PER_HALVING)
+        .map(|step| 1.0 - 0.5f64.powf(f64::from(step) / f64::from(POINTS_PER_HALVING)))
+}
+
+fn curve(recorder: &Recorder) -> Vec<f64> {
+    let shares: Vec<f64> =
+        curve_shares().take_while(|share| supports(recorder.len(), share * 100.0)).collect();
+    recorder.at_shares(&shares).into_iter().map(|ns| ns as f64).collect()
 }

@@ -10,7 +10,7 @@ use crate::cell::{Cell, throughput_is_primary};
 use crate::estimate::Estimate;
 use crate::figures::Figures;
 use crate::summary::Summary;
-use crate::units::{rate, time};
+use crate::units::{bytes_rate, rate, time};
 
 /// A figure of each trial that can be compared between runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +36,9 @@ pub enum Metric {
     /// Delivered messages per second.
     #[serde(rename = "msg/s")]
     MsgsPerS,
+    /// Delivered payload bytes per second.
+    #[serde(rename = "bytes/s")]
+    BytesPerS,
     /// Processor time per message, ns.
     #[serde(rename = "cpu/msg")]
     CpuPerMsg,
@@ -43,7 +46,7 @@ pub enum Metric {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::P50,
         Self::P90,
         Self::P95,
@@ -51,6 +54,7 @@ impl Metric {
         Self::P999,
         Self::P9999,
         Self::MsgsPerS,
+        Self::BytesPerS,
         Self::CpuPerMsg,
     ];
 
@@ -69,6 +73,7 @@ impl Metric {
             Self::P999 => "p99.9",
             Self::P9999 => "p99.99",
             Self::MsgsPerS => "msg/s",
+            Self::BytesPerS => "bytes/s",
             Self::CpuPerMsg => "cpu/msg",
         }
     }
@@ -76,7 +81,7 @@ impl Metric {
     /// The group it belongs to in a policy.
     pub fn group(self) -> &'static str {
         match self {
-            Self::MsgsPerS => "@throughput",
+            Self::MsgsPerS | Self::BytesPerS => "@throughput",
             Self::CpuPerMsg => "@cpu",
             _ => "@latency",
         }
@@ -84,13 +89,14 @@ impl Metric {
 
     /// Whether more of it is better.
     pub fn higher_is_better(self) -> bool {
-        self == Self::MsgsPerS
+        matches!(self, Self::MsgsPerS | Self::BytesPerS)
     }
 
     /// Its value in one trial.
     pub fn of(self, figures: &Figures) -> Option<f64> {
         match self {
             Self::MsgsPerS => Some(figures.msgs_per_s).filter(|rate| *rate > 0.0),
+            Self::BytesPerS => Some(figures.bytes_per_s).filter(|rate| *rate > 0.0),
             Self::CpuPerMsg => figures.cpu_ns_per_msg,
             // The percentiles come first and in the order of `summary::PERCENTILES`.
             _ => figures.percentiles_ns[self as usize],
@@ -108,6 +114,7 @@ impl Metric {
             Self::P999 => latency.p999_ns,
             Self::P9999 => latency.p9999_ns,
             Self::MsgsPerS => summary.msgs_per_s,
+            Self::BytesPerS => summary.bytes_per_s,
             Self::CpuPerMsg => summary.cpu_ns_per_msg,
         }
     }
@@ -119,7 +126,11 @@ impl Metric {
 
     /// A value with its unit.
     pub fn format(self, value: f64) -> String {
-        if self == Self::MsgsPerS { rate(value) } else { time(value) }
+        match self {
+            Self::MsgsPerS => rate(value),
+            Self::BytesPerS => bytes_rate(value),
+            _ => time(value),
+        }
     }
 }
 
@@ -163,7 +174,7 @@ mod tests {
             "p42"
                 .parse::<Metric>()
                 .unwrap_err()
-                .ends_with("metrics are p50, p90, p95, p99, p99.9, p99.99, msg/s, cpu/msg")
+                .ends_with("metrics are p50, p90, p95, p99, p99.9, p99.99, msg/s, bytes/s, cpu/msg")
         );
     }
 

@@ -116,6 +116,18 @@ impl Recorder {
             .collect()
     }
 
+    /// The times in nanoseconds that these shares of the samples, rising within `0.0..=1.0`, do not exceed: many percentiles in
+    /// one pass, without the check of [`percentile_ns`](Self::percentile_ns) that the samples support them.
+    pub fn at_shares(&self, shares: &[f64]) -> Vec<u64> {
+        let curve = self.curve();
+        let mut from = 0;
+        let at = |share: &f64| {
+            from += curve[from..].iter().position(|(_, reached)| reached >= share)?;
+            Some(curve[from].0)
+        };
+        shares.iter().map_while(at).collect()
+    }
+
     /// Points of the distribution that are dense in the tail: `ticks` for each halving of what remains beyond, each as
     /// `(ns, share of the samples at or below, samples at or below)`; the last one has the share 1.
     pub fn tail(&self, ticks: u32) -> Vec<(u64, f64, u64)> {
@@ -253,7 +265,7 @@ mod tests {
         let empty = Recorder::new();
         assert_eq!((empty.min_ns(), empty.max_ns(), empty.percentile_ns(50.0)), (None, None, None));
         assert_eq!((empty.mean_ns(), empty.stddev_ns()), (None, None));
-        assert!(empty.curve().is_empty());
+        assert!(empty.curve().is_empty() && empty.at_shares(&[0.5]).is_empty());
     }
 
     #[test]
@@ -299,5 +311,6 @@ mod tests {
     fn the_curve_ends_at_the_whole() {
         let curve = filled([10, 10, 20, 40]).curve();
         assert_eq!(curve, [(10, 0.5), (20, 0.75), (40, 1.0)]);
+        assert_eq!(filled([10, 10, 20, 40]).at_shares(&[0.0, 0.5, 0.51, 0.9, 1.0]), [10, 10, 20, 40, 40]);
     }
 }

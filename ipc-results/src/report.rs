@@ -1,13 +1,19 @@
 //! What the renderers of one run show: every ordering, ratio and verdict, computed once from a [`Run`].
 
+mod answers;
+mod cost;
+mod load;
+mod ranking;
+
+pub use answers::{Answer, Entry};
+pub use cost::Cost;
+pub use load::{LoadCurve, LoadPoint};
+pub use ranking::{Ranked, Ranking, Separation};
+
 use crate::cell::{Cell, CellStatus, throughput_is_primary};
-use crate::estimate::Estimate;
 use crate::figures::Figures;
-use crate::metric::Metric;
 use crate::recorder::DecodeError;
 use crate::run::Run;
-use crate::statistics::{TARGET_COVERAGE, rank_sum};
-use crate::summary::Summary;
 
 /// A run, ordered and judged.
 #[derive(Debug, Clone)]
@@ -16,10 +22,19 @@ pub struct Report<'a> {
     pub run: &'a Run,
     /// The figures of the completed trials of each cell, in the order of the run's cells.
     pub figures: Vec<Vec<Figures>>,
+    /// Labels of the transports and their variants, in the order of the run: a label and its index mean the same in every
+    /// table and chart.
+    pub series: Vec<String>,
     /// One table per workload in closed loop, latencies first, in the order of the run.
     pub tables: Vec<Table<'a>>,
     /// Who is fastest at the smallest size of the first latency table; absent with fewer than two measured rows.
     pub ranking: Option<Ranking<'a>>,
+    /// Which transport for which use.
+    pub answers: Vec<Answer<'a>>,
+    /// Latency against offered load, one per transport and size.
+    pub load: Vec<LoadCurve<'a>>,
+    /// What a message costs, in the order of the run.
+    pub costs: Vec<Cost<'a>>,
 }
 
 /// The cells of one workload: a row per transport and variant, a column per size.
@@ -44,60 +59,10 @@ pub struct Row<'a> {
     pub name: String,
     /// Wait policy.
     pub wait: &'a str,
+    /// Index into [`Report::series`].
+    pub series: usize,
     /// One entry per size of the table; absent where the size was not in the plan.
     pub cells: Vec<Option<&'a Cell>>,
-}
-
-/// The transports at one size, fastest first.
-#[derive(Debug, Clone)]
-pub struct Ranking<'a> {
-    /// Name of the workload.
-    pub mode: &'a str,
-    /// Payload bytes.
-    pub size_bytes: u64,
-    /// Rows measured at that size by rising median.
-    pub ranked: Vec<Ranked<'a>>,
-    /// Pairs `(faster, slower)` of indices into `ranked` that these trials cannot tell apart.
-    pub not_separable: Vec<(usize, usize, Estimate)>,
-}
-
-/// One entry of a [`Ranking`].
-#[derive(Debug, Clone)]
-pub struct Ranked<'a> {
-    /// Name of the row.
-    pub name: String,
-    /// Its cell.
-    pub cell: &'a Cell,
-    /// Median latency.
-    pub p50_ns: Estimate,
-    /// How many times slower than the first entry; absent for the first itself.
-    pub slower_than_first: Option<(Estimate, Separation)>,
-    /// Whether its workers kept their processors busy for the whole round trip instead of sleeping.
-    pub burns_cpu: bool,
-}
-
-/// Whether two cells can be told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Separation {
-    /// The interval of the ratio excludes 1 and covers at least 95 %.
-    Separated,
-    /// The interval includes 1.
-    NotSeparable,
-    /// No interval from this few trials covers 95 %: four on each side do.
-    TooFewTrials,
-}
-
-impl Separation {
-    /// The verdict of an interval of a ratio.
-    pub fn of(ratio: &Estimate) -> Self {
-        if ratio.coverage < TARGET_COVERAGE {
-            Self::TooFewTrials
-        } else if ratio.lo > 1.0 || ratio.hi < 1.0 {
-            Self::Separated
-        } else {
-            Self::NotSeparable
-        }
-    }
 }
 
 impl<'a> Report<'a> {
@@ -113,11 +78,30 @@ impl<'a> Report<'a> {
             }
         }
         modes.sort_by_key(|mode| throughput_is_primary(mode));
-        let tables: Vec<Table<'a>> = modes.into_iter().map(|mode| Table::new(run, mode)).collect();
-        let figures: Vec<Vec<Figures>> = run.cells.iter().map(Figures::of_cell).collect::<Result<_, _>>()?;
-        let mut report = Self { run, figures, tables, ranking: None };
+        let figures = run.cells.iter().map(Figures::of_cell).collect::<Result<Vec<_>, _>>()?;
+        let keys = series_keys(run);
+        let tables = modes.into_iter().map(|mode| Table::new(run, mode, &keys)).collect();
+        let mut report = Self {
+            run,
+            figures,
+            series: labels(&keys),
+            tables,
+            ranking: None,
+            answers: Vec::new(),
+            load: Vec::new(),
+            costs: Vec::new(),
+        };
         report.ranking = Ranking::new(&report);
+        report.answers = answers::answers(&report);
+        report.load = load::curves(&report);
+        report.costs = cost::costs(&report);
         Ok(report)
+    }
+
+    /// The index of the cell's label in [`series`](Self::series).
+    pub fn series_of(&self, cell: &Cell) -> usize {
+        let key = series_key(cell);
+        series_keys(self.run).iter().position(|known| *known == key).unwrap_or_default()
     }
 
     /// The figures of the completed trials of the cell with this id.
@@ -137,7 +121,7 @@ impl<'a> Report<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(run: &'a Run, mode: &'a str) -> Self {
+    fn new(run: &'a Run, mode: &'a str, keys: &[(String, &str)]) -> Self {
         let cells: Vec<&Cell> =
             run.cells.iter().filter(|cell| cell.mode == mode && cell.rate.is_none()).collect();
         let mut sizes: Vec<u64> = cells.iter().map(|cell| cell.size_bytes).collect();
@@ -145,10 +129,11 @@ impl<'a> Table<'a> {
         sizes.dedup();
         let mut rows: Vec<Row<'a>> = Vec::new();
         for cell in &cells {
-            let name = row_name(cell);
-            let known = rows.iter().position(|row| row.name == name && row.wait == cell.wait);
+            let (name, wait) = series_key(cell);
+            let series = keys.iter().position(|key| key.0 == name && key.1 == wait).unwrap_or_default();
+            let known = rows.iter().position(|row| row.series == series);
             let at = known.unwrap_or_else(|| {
-                rows.push(Row { name, wait: &cell.wait, cells: vec![None; sizes.len()] });
+                rows.push(Row { name, wait, series, cells: vec![None; sizes.len()] });
                 rows.len() - 1
             });
             let column = sizes.binary_search(&cell.size_bytes).unwrap_or_default();
@@ -195,57 +180,29 @@ impl Row<'_> {
     }
 }
 
-/// Transport and the dimensions of the id beside size and wait, which have their own columns.
-fn row_name(cell: &Cell) -> String {
-    let dimensions = cell.id.split('/').skip(3).filter(|dimension| !dimension.starts_with("wait="));
-    std::iter::once(cell.transport.as_str()).chain(dimensions).collect::<Vec<_>>().join(" ")
+/// What tells one series from another: the transport with the dimensions of its id beside size and rate, and the wait policy.
+fn series_key(cell: &Cell) -> (String, &str) {
+    let skipped = if cell.rate.is_some() { 4 } else { 3 };
+    let dimensions = cell.id.split('/').skip(skipped).filter(|dimension| !dimension.starts_with("wait="));
+    let name = std::iter::once(cell.transport.as_str()).chain(dimensions).collect::<Vec<_>>().join(" ");
+    (name, &cell.wait)
 }
 
-impl<'a> Ranking<'a> {
-    fn new(report: &Report<'a>) -> Option<Self> {
-        let table = report.tables.iter().find(|table| !table.by_throughput)?;
-        let measured = |row: &Row<'a>| {
-            let cell = row.cells[0]?;
-            let p50_ns = cell.summary.as_ref()?.latency.p50_ns?;
-            let name = named(row, table);
-            let burns_cpu = cell.summary.as_ref().is_some_and(burns_cpu);
-            Some(Ranked { name, cell, p50_ns, slower_than_first: None, burns_cpu })
-        };
-        let mut ranked: Vec<Ranked<'a>> = table.rows.iter().filter_map(measured).collect();
-        ranked.sort_by(|a, b| a.p50_ns.value.total_cmp(&b.p50_ns.value));
-        if ranked.len() < 2 {
-            return None;
+fn series_keys(run: &Run) -> Vec<(String, &str)> {
+    let mut keys = Vec::new();
+    for cell in &run.cells {
+        let key = series_key(cell);
+        if !keys.contains(&key) {
+            keys.push(key);
         }
-        let medians: Vec<Vec<f64>> =
-            ranked.iter().map(|entry| Metric::P50.over(report.figures(&entry.cell.id))).collect();
-        let mut not_separable = Vec::new();
-        for faster in 0..ranked.len() {
-            for slower in faster + 1..ranked.len() {
-                let Some(ratio) = rank_sum::ratio(&medians[faster], &medians[slower]) else { continue };
-                let separation = Separation::of(&ratio);
-                if faster == 0 {
-                    ranked[slower].slower_than_first = Some((ratio, separation));
-                } else if separation == Separation::NotSeparable {
-                    not_separable.push((faster, slower, ratio));
-                }
-            }
-        }
-        Some(Self { mode: table.mode, size_bytes: table.sizes[0], ranked, not_separable })
     }
+    keys
 }
 
-/// The row's name, with the wait policy where the name alone is not unique in the table.
-fn named(row: &Row<'_>, table: &Table<'_>) -> String {
-    let same = table.rows.iter().filter(|other| other.name == row.name).count();
-    if same > 1 { format!("{} {}", row.name, row.wait) } else { row.name.clone() }
-}
-
-/// Two workers that never sleep use twice the time of each round trip; 1.6 leaves room for what the hypervisor takes, and
-/// is well above what a sleeping pair uses.
-fn burns_cpu(summary: &Summary) -> bool {
-    const TWO_BUSY_WORKERS: f64 = 1.6;
-    summary
-        .cpu_ns_per_msg
-        .zip(summary.latency.mean_ns)
-        .is_some_and(|(cpu, mean)| cpu.value > TWO_BUSY_WORKERS * mean.value)
+/// The names, with the wait policy where a name alone stands for several.
+fn labels(keys: &[(String, &str)]) -> Vec<String> {
+    let unique = |name: &str| keys.iter().filter(|key| key.0 == name).count() == 1;
+    keys.iter()
+        .map(|(name, wait)| if unique(name) { name.clone() } else { format!("{name} {wait}") })
+        .collect()
 }

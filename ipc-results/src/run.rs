@@ -15,7 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::cell::{
-    Cell, CellStatus, CpuUse, Latency, Limit, Method, Throughput, Trial, Warmup, throughput_is_primary,
+    Cell, CellStatus, CpuUse, Interval, Latency, Limit, Method, Throughput, Trial, Warmup,
+    throughput_is_primary,
 };
 use crate::environment::Environment;
 use crate::estimate::Estimate;

@@ -3,6 +3,7 @@
 mod compare;
 mod grid;
 mod lines;
+mod load;
 mod ranking;
 mod tables;
 
@@ -37,6 +38,7 @@ pub fn render(report: &Report<'_>, style: &Style) -> String {
     for table in &report.tables {
         tables::table(&mut page, report, table);
     }
+    load::load(&mut page, report);
     if let Some(ranking) = &report.ranking {
         ranking::ranking(&mut page, report, ranking);
     }
@@ -63,17 +65,27 @@ impl Page {
         self.push("\x1b[1m", line);
     }
 
-    fn note(&mut self, line: &str) {
-        self.push("\x1b[2m", line);
+    /// A remark under a table, dim and wrapped.
+    fn note(&mut self, text: &str) {
+        self.fill("\x1b[2m", "  ", 4, text);
+    }
+
+    /// A line to be pasted: never broken.
+    fn command(&mut self, command: &str) {
+        self.push("\x1b[2m", &format!("    {command}"));
     }
 
     /// `text` broken at spaces so that each line, after `indent` spaces, fits the width.
     fn wrapped(&mut self, first: &str, indent: usize, text: &str) {
-        let mut line = format!("{first:indent$}");
+        self.fill("", &format!("{first:indent$}"), indent, text);
+    }
+
+    fn fill(&mut self, escape: &str, first: &str, indent: usize, text: &str) {
+        let mut line = first.to_owned();
         let mut empty = true;
         for word in text.split_whitespace() {
             if !empty && line.chars().count() + 1 + word.chars().count() > self.style.width {
-                self.push("", &line);
+                self.push(escape, &line);
                 line = " ".repeat(indent);
                 empty = true;
             }
@@ -83,7 +95,7 @@ impl Page {
             line.push_str(word);
             empty = false;
         }
-        self.push("", &line);
+        self.push(escape, &line);
     }
 
     fn push(&mut self, escape: &str, line: &str) {

@@ -155,6 +155,12 @@ pub fn rate(per_s: f64) -> String {
     Scale { decimals, unit: scale.unit.trim_end_matches("msg/s").trim_end(), ..scale }.with_unit(per_s)
 }
 
+/// One number of bytes per second with its unit, three significant digits: `18.9 GB/s`.
+pub fn bytes_rate(per_s: f64) -> String {
+    let scale = Scale::bytes([per_s]);
+    Scale { decimals: three_digits(per_s / scale.divisor), ..scale }.with_unit(per_s)
+}
+
 /// Decimals that give a value of at least 1 three significant digits.
 fn three_digits(value: f64) -> usize {
     if value < 10.0 { 2 } else { usize::from(value < 100.0) }
@@ -169,7 +175,7 @@ pub fn ratio(ratio: f64) -> String {
     }
 }
 
-/// A yardstick in words and its value with its unit, which its name ends in: `futex round trip`, `9.10 µs`.
+/// A yardstick in words and its value with its unit, which its name ends in: `pipe round trip 4 KiB`, `9.10 µs`.
 pub fn yardstick(name: &str, value: f64) -> (String, String) {
     let (words, number) = if let Some(words) = name.strip_suffix("_bytes_per_s") {
         (words, Scale::bytes([value]).with_unit(value))
@@ -178,7 +184,12 @@ pub fn yardstick(name: &str, value: f64) -> (String, String) {
     } else {
         (name.strip_suffix("_ns").unwrap_or(name), time(value))
     };
-    (words.replace("cacheline", "cache line").replace("rtt", "round trip").replace('_', " "), number)
+    let word = |word: &str| match word {
+        "cacheline" => "cache line".to_owned(),
+        "rtt" => "round trip".to_owned(),
+        word => word.parse().map_or_else(|_| word.to_owned(), size),
+    };
+    (words.split('_').map(word).collect::<Vec<_>>().join(" "), number)
 }
 
 /// A fraction as a percentage with at most one decimal: `4 %`, `0.6 %`.

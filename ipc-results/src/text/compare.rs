@@ -123,11 +123,11 @@ pub fn gate(gate: &Gate<'_>, repro: impl Fn(&str) -> String, style: &Style) -> S
     for row in &gate.regressed {
         let values = format!("{} → {}", row.metric.format(row.a.value), row.metric.format(row.b.value));
         page.line(&format!("  {} {} {values}  {}", row.cell, row.metric, change_interval(&row.ratio)));
-        page.note(&format!("    {}", repro(&row.cell)));
+        page.command(&repro(&row.cell));
     }
     for cell in &gate.missing {
         page.line(&format!("  {cell} was not measured"));
-        page.note(&format!("    {}", repro(cell)));
+        page.command(&repro(cell));
     }
     page.text
 }

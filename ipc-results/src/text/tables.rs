@@ -38,7 +38,7 @@ pub(super) fn table(page: &mut Page, report: &Report<'_>, table: &Table<'_>) {
         }
     }
     for note in notes(report, table) {
-        page.note(&format!("  {note}"));
+        page.note(&note);
     }
 }
 
