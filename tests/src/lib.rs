@@ -6,6 +6,7 @@
 //! the transport can do beyond the required. The suite is itself tested on a scripted in-memory transport ([`double`])
 //! that can be told to break each sentence.
 
+pub mod adapter;
 pub mod alone;
 pub mod contract;
 pub mod double;

@@ -13,7 +13,7 @@ use ipc_transports::message::Message;
 use ipc_transports::rpc::{CallError, Client, MultiServer, Request};
 use ipc_transports::{
     Armed, InProc, Listener, Mq, Pipe, Pollable, ReadySet, Receiver, RecvError, Sender, SetupErrorKind, Shm,
-    Tcp, Transport, Uds, UdsOptions, UdsReceiver, UdsSender, UdsSeqpacket, Wait, WaitSet,
+    ShmDirect, Tcp, Transport, Uds, UdsOptions, UdsReceiver, UdsSender, UdsSeqpacket, Wait, WaitSet,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -288,6 +288,7 @@ fn a_set_hears_every_mechanism() {
     a_set_hears::<Pipe>("");
     a_set_hears::<Shm>("");
     a_set_hears::<InProc>("");
+    a_set_hears::<ShmDirect>("");
     a_set_hears::<Mq>("depth=4&max_message=1024");
 }
 

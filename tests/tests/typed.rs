@@ -5,7 +5,7 @@ use ipc_tests::place::Place;
 use ipc_tests::watchdog::Watchdog;
 use ipc_transports::typed::{TypedReceiver, TypedRecvError, TypedSendError, TypedSender};
 use ipc_transports::{
-    Fingerprint, Listener, Mq, Options, Pipe, RecvError, SetupErrorKind, Shm, Tcp, Transport, Uds,
+    Fingerprint, Listener, Mq, Options, Pipe, RecvError, SetupErrorKind, Shm, ShmDirect, Tcp, Transport, Uds,
     UdsSeqpacket, Wait,
 };
 use serde::{Deserialize, Serialize};
@@ -120,4 +120,5 @@ fn programs_with_other_message_types_are_refused() {
     fingerprints_keep_apart::<Pipe>();
     fingerprints_keep_apart::<Shm>();
     fingerprints_keep_apart::<Mq>();
+    fingerprints_keep_apart::<ShmDirect>();
 }
