@@ -297,22 +297,31 @@ fn running_out_of_descriptors_is_a_limit<T: Transport>(_: &'static str) {
     panic!("forty descriptors are not enough for one connection");
 }
 
-/// Not a check but something to watch: as many round trips as `IPC_TESTS_ROUNDS` says with the program `peer`, in the
-/// role named `echo`, for a tracer to count.
+/// Rounds of [`ping_pong`], from the environment.
+pub const ROUNDS_VARIABLE: &str = "IPC_TESTS_ROUNDS";
+
+/// Bytes of each message of [`ping_pong`], from the environment.
+pub const BYTES_VARIABLE: &str = "IPC_TESTS_BYTES";
+
+/// Not a check but something to watch: round trips with the program `peer` for a tracer to count.
 fn ping_pong<T: Transport>(peer: &'static str) {
-    let rounds: u64 = std::env::var("IPC_TESTS_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let number = |name: &str| -> usize {
+        let text = std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+        text.parse().unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    let (rounds, len) = (number(ROUNDS_VARIABLE), number(BYTES_VARIABLE));
     let _turn = crate::turn::Turn::of::<T>("");
     let place = Place::new(Some(Path::new(peer)));
     let mut listener =
         T::listen(&place.address::<T>(), &T::Options::default()).unwrap_or_else(|error| panic!("{error}"));
     let echo = place.spawn::<T>("echo", &listener.address().to_string());
     let mut connection = listener.accept(patiently()).unwrap_or_else(|error| panic!("{error}"));
-    let (bytes, mut buf) = (message(1, 4096.min(connection.tx.max_message())), Vec::with_capacity(8192));
+    let (bytes, mut buf) = (message(1, len), Vec::with_capacity(2 * len));
     for _ in 0..rounds {
         connection.tx.send(&bytes).expect("the echo receives");
         connection.rx.recv(&mut buf).expect("the echo answers");
     }
-    check(&buf, 1, bytes.len());
+    check(&buf, 1, len);
     drop(connection);
     echo.finish();
 }

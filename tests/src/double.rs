@@ -168,7 +168,7 @@ const fn is<const F: u8>(flaw: Flaw) -> bool {
     F == flaw as u8
 }
 
-/// Waits on `direction` until `done` says so or `wait` is over; `early` halves the deadline.
+/// Waits on `direction` until `done` says so or `wait` is over; with `early` it does not wait for a deadline at all.
 fn wait_until<'a>(
     direction: &'a Direction,
     wait: Wait,
@@ -177,7 +177,7 @@ fn wait_until<'a>(
 ) -> (MutexGuard<'a, State>, bool) {
     let mut state = direction.lock();
     let left = match wait {
-        Wait::Until(deadline) if early => Some(deadline.saturating_duration_since(Instant::now()) / 2),
+        Wait::Until(_) if early => Some(Duration::ZERO),
         _ => wait.remaining(),
     };
     let end = left.map(|left| Instant::now() + left);

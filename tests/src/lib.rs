@@ -32,10 +32,8 @@ macro_rules! for_each_transport {
         $then!(shm: ipc_transports::Shm, ""; loan peek pollable half_close);
         $then!(shm_that_parks: ipc_transports::Shm, "wait=park"; loan peek pollable half_close);
         $then!(shm_direct: ipc_transports::ShmDirect, ""; peek pollable half_close);
-        $then!(shm_direct_that_spins: ipc_transports::ShmDirect, "wait=spin"; peek pollable half_close);
         $then!(shm_direct_that_parks: ipc_transports::ShmDirect, "wait=park"; peek pollable half_close);
         $then!(mq: ipc_transports::Mq, ""; peek pollable half_close);
-        $then!(mq_that_spins: ipc_transports::Mq, "wait=spin"; peek pollable half_close);
     };
 }
 
@@ -55,8 +53,29 @@ macro_rules! contract {
             $($crate::sentences!($capability, $crate::dialogue_tests, ($transport, $options));)*
             $crate::sentences!(death, $crate::death_tests, ($transport, $options));
             $($crate::death_sentences!($capability, $crate::death_tests, ($transport, $options));)*
-            $crate::sentences!(listening, $crate::place_tests, ($transport));
-            $crate::sentences!(listening_processes, $crate::place_tests, ($transport));
+
+            mod listener {
+                const PEER: Option<&str> = Some(super::PEER);
+
+                $crate::sentences!(listening, $crate::place_tests, ($transport));
+                $crate::sentences!(listening_processes, $crate::place_tests, ($transport));
+            }
+        }
+    };
+}
+
+/// The tests of a transport that does not leave its process.
+#[macro_export]
+macro_rules! contract_in_one_process {
+    ($module:ident: $transport:ty; $($capability:ident)*) => {
+        mod $module {
+            #[test]
+            fn the_line_of_this_transport_names_what_it_can_do() {
+                $crate::run::capabilities::<$transport>(&[$(stringify!($capability)),*]);
+            }
+
+            $crate::sentences!(always, $crate::in_one_tests, ($transport));
+            $($crate::sentences!($capability, $crate::in_one_tests, ($transport));)*
         }
     };
 }
@@ -102,6 +121,38 @@ macro_rules! dialogue_tests {
     )* };
 }
 
+/// One test per sentence, with the two sides in two threads.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! in_one_tests {
+    (($transport:ty) $($group:ident::$sentence:ident)*) => { $(
+        #[test]
+        fn $sentence() {
+            $crate::run::in_one_process::<$transport>(
+                stringify!($sentence), "", $crate::contract::$group::$sentence::<$transport>,
+            );
+        }
+    )* };
+}
+
+/// One test per sentence, with the two sides in two processes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! across_two_tests {
+    (($transport:ty, $options:literal) $($group:ident::$sentence:ident)*) => { $(
+        #[test]
+        fn $sentence() {
+            $crate::run::across_two_processes::<$transport>(
+                PEER,
+                concat!(stringify!($group), "::", stringify!($sentence)),
+                $options,
+                $crate::run::Ends::ByItself,
+                $crate::contract::$group::$sentence::<$transport>,
+            );
+        }
+    )* };
+}
+
 /// One test per sentence, across two processes, of which one is killed.
 #[doc(hidden)]
 #[macro_export]
@@ -128,7 +179,7 @@ macro_rules! place_tests {
         #[test]
         fn $sentence() {
             $crate::run::at_a_place::<$transport>(
-                Some(PEER),
+                PEER,
                 stringify!($sentence),
                 $crate::contract::$group::$sentence::<$transport>,
             );

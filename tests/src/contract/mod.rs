@@ -65,6 +65,19 @@ macro_rules! sentences {
             death::half_a_message_is_never_delivered
         }
     };
+    // Those of the above that wait, across two processes, for the policy that never sleeps.
+    (spinning, $then:path, $arguments:tt) => {
+        $then! { $arguments
+            messages::messages_arrive_in_order
+            messages::both_directions_at_once
+            waiting::a_receive_times_out_not_before_its_deadline
+            waiting::a_send_times_out_not_before_its_deadline
+            waiting::a_message_ends_the_wait_for_it
+            waiting::space_ends_the_wait_for_it
+            ending::close_ends_the_wait_for_a_message
+            ending::close_ends_the_wait_for_space
+        }
+    };
     // Transports that can lend memory to the sender.
     (loan, $then:path, $arguments:tt) => {
         $then! { $arguments

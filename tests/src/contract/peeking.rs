@@ -1,5 +1,7 @@
 //! Receiving without a copy of the caller's: a message is lent where it lies.
 
+use std::time::{Duration, Instant};
+
 use ipc_transports::{PeekReceiver, Receiver, RecvError, Transport, Wait};
 
 use crate::end::{End, Side, check, expect, patiently};
@@ -50,10 +52,12 @@ where
     let answer = end.rx.ready(Wait::Never);
     assert!(matches!(answer, Err(RecvError::Empty)), "{answer:?}");
     assert!(end.rx.take().is_none(), "ready found nothing");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_millis(20);
-    let answer = end.rx.ready(Wait::Until(deadline));
-    assert!(matches!(answer, Err(RecvError::TimedOut)), "{answer:?}");
-    assert!(std::time::Instant::now() >= deadline, "gave up before the deadline");
+    for _ in 0..3 {
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let answer = end.rx.ready(Wait::Until(deadline));
+        assert!(matches!(answer, Err(RecvError::TimedOut)), "{answer:?}");
+        assert!(Instant::now() >= deadline, "gave up before the deadline");
+    }
     end.cue.tell("go");
     check(&end.rx.recv_ref(Wait::Forever).expect("a message comes"), 1, 5);
     let answer = end.rx.ready(Wait::Forever);

@@ -31,12 +31,15 @@ fn sleep_armed(half: &mut impl Pollable) -> bool {
     woken
 }
 
-/// Wake-ups without anything to do that one wait may have: two readers of one signal can race, a busy loop must not.
-const SPURIOUS: usize = 10;
+/// Wake-ups without a whole message that one wait may have: a long one comes in pieces, a busy loop must not be.
+const PIECES: usize = 10;
+
+/// Wake-ups without enough space that one wait may have: every message received frees some, this one may need more.
+const RELEASES: usize = 1000;
 
 /// Receives by event loop.
 fn recv_polled<R: Receiver + Pollable>(rx: &mut R, buf: &mut Vec<u8>) -> Result<usize, RecvError> {
-    for _ in 0..SPURIOUS {
+    for _ in 0..PIECES {
         match rx.try_recv(buf) {
             Err(RecvError::Empty) => assert!(sleep_armed(rx), "the armed receiver was never woken"),
             other => return other,
@@ -47,7 +50,7 @@ fn recv_polled<R: Receiver + Pollable>(rx: &mut R, buf: &mut Vec<u8>) -> Result<
 
 /// Sends by event loop.
 fn send_polled<S: Sender + Pollable>(tx: &mut S, bytes: &[u8]) -> Result<(), SendError> {
-    for _ in 0..SPURIOUS {
+    for _ in 0..RELEASES {
         match tx.send_with(&[IoSlice::new(bytes)], Wait::Never) {
             Err(SendError::Full) => assert!(sleep_armed(tx), "the armed sender was never woken"),
             other => return other,
