@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The crate is told numbers and gives them back with their uncertainty; it knows nothing of the
-//! mechanisms that were measured. A renderer formats what [`Run`](run::Run) or a report model holds and
+//! mechanisms that were measured. A renderer formats what [`Run`] or a report model holds and
 //! computes no statistic itself, so every output of one run shows the same numbers.
 #![forbid(unsafe_code)]
 

@@ -35,13 +35,17 @@ struct Step {
     action: Action,
 }
 
-enum Need {
-    /// A cargo subcommand and the rustup component that brings it.
-    Cargo(&'static str, &'static str),
-    /// A package of this workspace.
-    Package(&'static str),
-    /// A file of this tree.
-    File(&'static str),
+/// A cargo subcommand that a toolchain may come without, and the rustup component that brings it.
+struct Need {
+    subcommand: &'static str,
+    component: &'static str,
+}
+
+impl Need {
+    fn is_met(&self) -> bool {
+        let version = Command::new(cargo()).args([self.subcommand, "--version"]).output();
+        version.is_ok_and(|output| output.status.success())
+    }
 }
 
 enum Action {
@@ -57,7 +61,7 @@ const STEPS: &[Step] = &[
         name: "fmt",
         budget_s: 10,
         what: "the sources are formatted",
-        needs: &[Need::Cargo("fmt", "rustfmt")],
+        needs: &[Need { subcommand: "fmt", component: "rustfmt" }],
         full: false,
         action: Action::Cargo(&["fmt", "--all", "--check", "--", "--color", "never"]),
     },
@@ -73,7 +77,7 @@ const STEPS: &[Step] = &[
         name: "clippy",
         budget_s: 110,
         what: "no warning in any target",
-        needs: &[Need::Cargo("clippy", "clippy")],
+        needs: &[Need { subcommand: "clippy", component: "clippy" }],
         full: false,
         action: Action::Cargo(&[
             "clippy",
@@ -138,7 +142,7 @@ const STEPS: &[Step] = &[
         name: "schema",
         budget_s: 10,
         what: "the JSON schema in schemas/ is the one the code writes",
-        needs: &[Need::File("schemas/run.v1.schema.json")],
+        needs: &[],
         full: false,
         action: Action::Cargo(&["test", "--workspace", "--test", "schema", "--locked"]),
     },
@@ -146,7 +150,7 @@ const STEPS: &[Step] = &[
         name: "bench-build",
         budget_s: 150,
         what: "ipc-bench builds with the profile its numbers come from",
-        needs: &[Need::Package("ipc-bench-cli")],
+        needs: &[],
         full: false,
         action: Action::Cargo(&["build", "--profile", "bench", "--package", "ipc-bench-cli", "--locked"]),
     },
@@ -154,7 +158,7 @@ const STEPS: &[Step] = &[
         name: "readme",
         budget_s: 60,
         what: "the commands of README.md and docs/ run; cargo xtask bench shortened, with --full as written",
-        needs: &[Need::Package("ipc-bench-cli")],
+        needs: &[],
         full: false,
         action: Action::Docs,
     },
@@ -277,7 +281,9 @@ impl Run {
             return Ok(Verdict::Skipped(why));
         }
         for need in step.needs {
-            if let Some(why) = self.missing(need) {
+            if !need.is_met() {
+                let (subcommand, component) = (need.subcommand, need.component);
+                let why = format!("no cargo {subcommand} (rustup component add {component})");
                 return Ok(Verdict::Skipped(why));
             }
         }
@@ -310,20 +316,6 @@ impl Run {
             Ended::Exited(status) => Verdict::Failed(status.to_string()),
             Ended::Killed(why) => Verdict::Failed(why),
         })
-    }
-
-    fn missing(&self, need: &Need) -> Option<String> {
-        match need {
-            Need::Cargo(name, component) => {
-                let present = Command::new(cargo()).args([name, "--version"]).output();
-                let present = present.is_ok_and(|output| output.status.success());
-                (!present).then(|| format!("no cargo {name} (rustup component add {component})"))
-            }
-            Need::Package(name) => {
-                (!workspace::has_package(&self.metadata, name)).then(|| format!("no package {name}"))
-            }
-            Need::File(path) => (!self.root.join(path).exists()).then(|| format!("no file {path}")),
-        }
     }
 
     fn log(&self, name: &str) -> PathBuf {
