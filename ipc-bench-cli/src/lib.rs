@@ -35,6 +35,7 @@ mod plan_text;
 mod presets;
 mod progress;
 mod protocol;
+mod remote;
 mod report;
 mod runner;
 mod scratch;
