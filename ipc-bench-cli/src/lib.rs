@@ -49,7 +49,7 @@ mod yardstick;
 use std::env;
 use std::process::ExitCode;
 
-use ipc_transports::{Mq, Pipe, Shm, Tcp, Transport, Uds, UdsSeqpacket};
+use ipc_transports::{Mq, Pipe, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket};
 
 use mechanism::Mechanism;
 
@@ -67,6 +67,7 @@ impl Default for Bench {
             .with::<Tcp>()
             .with::<Pipe>()
             .with::<Shm>()
+            .with::<ShmDirect>()
             .with::<Mq>()
             .with::<UdsSeqpacket>()
     }

@@ -1,5 +1,7 @@
 //! A server and its clients, started by hand.
 
+#![allow(clippy::unwrap_used, reason = "clippy knows only the tests themselves, not their helpers")]
+
 mod common;
 
 use std::io::{BufRead, BufReader};
