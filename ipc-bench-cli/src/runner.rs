@@ -190,6 +190,7 @@ impl<'a> Runner<'a> {
         if let Some(remote) = &self.plan.remote {
             return self.visit(planned, index, remote);
         }
+        // Before the crew, so that it is dropped after it: a server that lives on could make the directory again.
         let scratch = Scratch::choose()?;
         let name = planned.point.transport.clone();
         let mut crew = Crew::new(self.signals);
@@ -202,7 +203,7 @@ impl<'a> Runner<'a> {
             Link::Transport { name: name.clone(), address }
         };
         let work = self.work(planned, index);
-        let outcomes = self.converse(&mut crew, link, work, Some(scratch))?;
+        let outcomes = self.converse(&mut crew, link, work, Some(&scratch))?;
         crew.dismiss();
         outcomes.check(&work, self.plan)?;
         Ok(outcomes)
@@ -241,14 +242,13 @@ impl<'a> Runner<'a> {
         crew: &mut Crew<'_>,
         link: impl Fn(Role, Option<&str>) -> Link,
         work: Work,
-        scratch: Option<Scratch>,
+        scratch: Option<&Scratch>,
     ) -> Result<Outcomes, Trouble> {
         let pins = self.plan.pins;
         let job = |role: Role, address: Option<&str>| {
             let cpu = if role == Role::Client { pins.client } else { pins.server };
             // Only one side makes and guards it.
-            let scratch =
-                scratch.as_ref().filter(|_| role == Role::Server).map(|scratch| scratch.path().to_owned());
+            let scratch = scratch.filter(|_| role == Role::Server).map(|scratch| scratch.path().to_owned());
             Request::Job(Box::new(Job { role, link: link(role, address), work, cpu, scratch }))
         };
         let roles = crew.roles();
@@ -281,7 +281,9 @@ impl<'a> Runner<'a> {
             }
         }
         // Connected: no name is needed any more, and none is left should this process be killed from here on.
-        drop(scratch);
+        if let Some(scratch) = scratch {
+            scratch.vacate();
+        }
         for role in &roles {
             crew.tell(*role, &Request::Go)?;
         }
