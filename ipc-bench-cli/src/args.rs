@@ -24,6 +24,10 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Show what run would do: the matrix, the time it takes, where each setting came from
     Plan(Box<RunArgs>),
+    /// Serve clients in other terminals, containers or hosts
+    Server(ServerArgs),
+    /// Measure against a server that is there already
+    Client(Box<ClientArgs>),
     /// List what there is: transports, presets, runs
     List {
         /// What to list
@@ -56,6 +60,40 @@ pub(crate) enum Listed {
     Presets,
     /// Runs saved under --dir, oldest first
     Runs,
+}
+
+/// Flags of `server`.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Where to listen: uds:/run/b.sock, tcp:127.0.0.1:7777, shm:NAME; several at once
+    #[arg(required = true)]
+    pub(crate) address: Vec<String>,
+
+    /// CPU to run on
+    #[arg(long, value_name = "CPU")]
+    pub(crate) pin: Option<u32>,
+
+    /// End after one client
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// End when no client came for so long
+    #[arg(long, value_name = "TIME")]
+    pub(crate) idle_timeout: Option<String>,
+}
+
+/// Flags of `client`.
+#[derive(Debug, Args)]
+pub(crate) struct ClientArgs {
+    /// Where the server listens
+    pub(crate) address: String,
+
+    /// How long to look for the server
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) retry: String,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 /// Documents with a schema.

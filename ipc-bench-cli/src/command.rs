@@ -6,24 +6,31 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use ipc_results::text::{Style, machine, yardsticks};
 use ipc_results::units::Charset;
 use ipc_results::{Environment, file, schema};
+use ipc_transports::Address;
 
-use crate::args::{Cli, Command, Document, Global, Listed, RunArgs};
+use crate::args::{Cli, ClientArgs, Command, Document, Global, Listed, RunArgs, ServerArgs};
 use crate::config::Config;
 use crate::error::{Exit, Failure};
+use crate::lists;
 use crate::mechanism::Mechanism;
 use crate::output::{self, Output};
-use crate::plan::{Context, Plan};
+use crate::plan::{Context, Plan, Remote};
 use crate::presets;
 use crate::progress::Progress;
+use crate::remote::Serving;
 use crate::report::{self, Report};
 use crate::runner::Runner;
-use crate::settings::Settings;
+use crate::settings::{Origin, Settings, unknown};
 use crate::signals::Signals;
 use crate::yardstick::Yardstick;
 
@@ -41,7 +48,9 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(args) if args.dry_run => plan(mechanisms, &cli.global, &args, settings),
-        Command::Run(args) => run(mechanisms, &cli.global, &args, settings),
+        Command::Run(args) => run(mechanisms, &cli.global, &args, settings, None),
+        Command::Server(args) => server(mechanisms, &cli.global, &args),
+        Command::Client(args) => client(mechanisms, &cli.global, &args, settings),
         Command::Plan(args) => plan(mechanisms, &cli.global, &args, settings),
         Command::Schema { what } => {
             let schema = match what {
@@ -90,10 +99,11 @@ fn run(
     global: &Global,
     args: &RunArgs,
     given: BTreeMap<&'static str, String>,
+    remote: Option<Remote>,
 ) -> Result<(), Failure> {
     let preset = given.get("preset").map_or(presets::DEFAULT, String::as_str);
     let mut report = Report::begin(if presets::find(preset).is_some() { preset } else { "none" });
-    let done = measure(mechanisms, global, args, given, &mut report);
+    let done = measure(mechanisms, global, args, given, remote, &mut report);
     if let Err(failure) = &done
         && report.document().error.is_none()
     {
@@ -110,6 +120,7 @@ fn measure(
     global: &Global,
     args: &RunArgs,
     given: BTreeMap<&'static str, String>,
+    remote: Option<Remote>,
     report: &mut Report,
 ) -> Result<(), Failure> {
     if cfg!(debug_assertions) && !args.allow_debug {
@@ -118,7 +129,7 @@ fn measure(
             .fix("use `cargo xtask bench`, or --allow-debug (then warning W05)"));
     }
     let environment = Environment::read();
-    let plan = make_plan(mechanisms, global, args, given, &environment)?;
+    let plan = Plan { remote, ..make_plan(mechanisms, global, args, given, &environment)? };
     report.plan(&plan, &environment);
     report.name(args.label.as_deref(), &args.tag);
     let root = output::root(global.dir.as_deref());
@@ -155,6 +166,67 @@ fn measure(
         eprintln!("\nSaved  {}", output.directory.display());
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// Serves clients until a signal comes.
+fn server(mechanisms: &[Mechanism], global: &Global, args: &ServerArgs) -> Result<(), Failure> {
+    let idle = args.idle_timeout.as_deref().map(lists::duration).transpose();
+    let idle = idle.map_err(|error| Failure::usage("--idle-timeout: not understood").why(error))?;
+    let mut doors = Vec::new();
+    for text in &args.address {
+        doors.push(find(mechanisms, text)?);
+    }
+    let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
+    let serving = Arc::new(Serving {
+        cpu: args.pin,
+        once: args.once,
+        idle,
+        quiet: global.quiet,
+        active: AtomicUsize::new(0),
+        last: Mutex::new(Instant::now()),
+    });
+    let open = |(mechanism, address): &(&Mechanism, Address)| (mechanism.listen)(address, &serving, &signals);
+    thread::scope(|scope| {
+        let others: Vec<_> = doors[1..].iter().map(|door| scope.spawn(|| open(door))).collect();
+        let first = open(&doors[0]);
+        let joined = others.into_iter().map(|other| {
+            other.join().unwrap_or_else(|_| Err(Failure::failed("a listening thread panicked")))
+        });
+        joined.fold(first, Result::and)
+    })?;
+    match signals.caught() {
+        Some(signal) => Err(Failure::new(Exit::Interrupted(signal), format!("stopped by signal {signal}"))),
+        None => Ok(()),
+    }
+}
+
+/// A run against a server that is there already.
+fn client(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &ClientArgs,
+    mut given: BTreeMap<&'static str, String>,
+) -> Result<(), Failure> {
+    let (mechanism, address) = find(mechanisms, &args.address)?;
+    if given.contains_key("transport") {
+        return Err(Failure::usage("-t has no place here")
+            .why("the address names the transport")
+            .fix(format!("leave -t out: ipc-bench client {address}")));
+    }
+    given.insert("transport", mechanism.name.to_owned());
+    let patience =
+        lists::duration(&args.retry).map_err(|error| Failure::usage("--retry: not understood").why(error))?;
+    run(mechanisms, global, &args.run, given, Some(Remote { address: address.to_string(), patience }))
+}
+
+/// The transport that an address names.
+fn find<'a>(mechanisms: &'a [Mechanism], text: &str) -> Result<(&'a Mechanism, Address), Failure> {
+    let address: Address = text.parse().map_err(Failure::usage)?;
+    let names = mechanisms.iter().map(|mechanism| mechanism.name);
+    let found = mechanisms.iter().find(|mechanism| mechanism.name == address.scheme());
+    let mechanism =
+        found.ok_or_else(|| unknown("transport", address.scheme(), names, &Origin::CommandLine))?;
+    Ok((mechanism, address))
 }
 
 fn make_plan(

@@ -35,6 +35,7 @@ mod plan_text;
 mod presets;
 mod progress;
 mod protocol;
+mod remote;
 mod report;
 mod runner;
 mod scratch;
@@ -48,7 +49,7 @@ mod yardstick;
 use std::env;
 use std::process::ExitCode;
 
-use ipc_transports::{Mq, Pipe, Shm, Tcp, Transport, Uds, UdsSeqpacket};
+use ipc_transports::{Mq, Pipe, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket};
 
 use mechanism::Mechanism;
 
@@ -66,6 +67,7 @@ impl Default for Bench {
             .with::<Tcp>()
             .with::<Pipe>()
             .with::<Shm>()
+            .with::<ShmDirect>()
             .with::<Mq>()
             .with::<UdsSeqpacket>()
     }

@@ -1,6 +1,10 @@
 //! The transports a program can measure: a type turned into a row of function pointers.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ipc_transports::{
     Address, Capabilities, Connection, Listener, OptionError, Options, Receiver, Sender, SetupError,
@@ -9,6 +13,8 @@ use ipc_transports::{
 
 use crate::error::Failure;
 use crate::protocol::{Job, Outcome, Role};
+use crate::remote::{self, Serving};
+use crate::signals::Signals;
 use crate::worker::Session;
 use crate::workload::Blocking;
 
@@ -22,6 +28,10 @@ pub(crate) struct Mechanism {
     pub(crate) accepts: fn(&str, &str) -> Result<(), OptionError>,
     /// One side of a trial, inside a worker.
     pub(crate) work: fn(&mut Session, &Job, &Address) -> Result<Outcome, Ended>,
+    /// The client's side of a trial with a server that is there already, inside a worker.
+    pub(crate) visit: fn(&mut Session, &Job, &Address, Duration) -> Result<Outcome, Ended>,
+    /// A standalone server.
+    pub(crate) listen: fn(&Address, &Arc<Serving>, &Signals) -> Result<(), Failure>,
 }
 
 impl fmt::Debug for Mechanism {
@@ -37,6 +47,8 @@ impl Mechanism {
             capabilities: T::capabilities,
             accepts: |key, value| T::Options::default().fill(key, value),
             work: work::<T>,
+            visit: visit::<T>,
+            listen: remote::listen::<T>,
         }
     }
 
@@ -64,20 +76,59 @@ fn work<T: Transport>(session: &mut Session, job: &Job, address: &Address) -> Re
     let options = T::Options::default();
     let connection = match job.role {
         Role::Server => {
-            let mut listener = T::listen(address, &options).map_err(|error| setup(T::NAME, &error))?;
+            let mut listener = T::listen(address, &options)
+                .map_err(|error| setup(format!("{}: no connection", T::NAME), &error))?;
             session.listening(listener.address());
             // The listener goes with this block: its names are gone before the first message.
             listener.accept(Wait::Forever)
         }
         Role::Client => T::connect(address, &options, Wait::Forever),
     };
-    let Connection { tx, rx, effective, .. } = connection.map_err(|error| setup(T::NAME, &error))?;
+    let Connection { tx, rx, effective, .. } =
+        connection.map_err(|error| setup(format!("{}: no connection", T::NAME), &error))?;
     if job.work.size > tx.max_message() {
         return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
     }
     session.ready(effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
     let mut end = Blocking { tx, rx };
-    let mut outcome = session.measure(&mut end, job)?;
+    let outcome = session.measure(&mut end, job)?;
+    Ok(Outcome { stats: counters(&end), ..outcome })
+}
+
+fn visit<T: Transport>(
+    session: &mut Session,
+    job: &Job,
+    address: &Address,
+    patience: Duration,
+) -> Result<Outcome, Ended> {
+    let deadline = Instant::now() + patience;
+    let connection = loop {
+        match T::connect(address, &T::Options::default(), Wait::within(HANDSHAKE)) {
+            // Not there yet; look again until it is.
+            Err(error) if matches!(error.kind, SetupErrorKind::NotFound) && Instant::now() < deadline => {
+                thread::park_timeout(RETRY);
+            }
+            done => break done,
+        }
+    };
+    let connection = connection.map_err(|error| setup(format!("cannot connect to {address}"), &error))?;
+    let Connection { tx, rx, effective, .. } = connection;
+    if job.work.size > tx.max_message() {
+        return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
+    }
+    let mut end = Blocking { tx, rx };
+    remote::greet(&mut end, &job.work)?;
+    session.ready(effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
+    let outcome = session.measure(&mut end, job)?;
+    let peer = Some(Box::new(remote::outcome(&mut end)?));
+    Ok(Outcome { stats: counters(&end), peer, ..outcome })
+}
+
+/// How long a server that is there may take for a connection, and the pause before looking for one again.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(100);
+
+fn counters<Tx: Sender, Rx: Receiver>(end: &Blocking<Tx, Rx>) -> BTreeMap<String, u64> {
     let (tx, rx) = (end.tx.stats(), end.rx.stats());
     let counters = [
         ("would_block", tx.would_block + rx.would_block),
@@ -86,8 +137,7 @@ fn work<T: Transport>(session: &mut Session, job: &Job, address: &Address) -> Re
         ("wakes", tx.wakes + rx.wakes),
         ("max_occupancy_bytes", tx.max_occupancy_bytes.max(rx.max_occupancy_bytes)),
     ];
-    outcome.stats = counters.map(|(name, count)| (name.to_owned(), count)).into();
-    Ok(outcome)
+    counters.map(|(name, count)| (name.to_owned(), count)).into()
 }
 
 fn too_long(name: &str, size: usize, max: usize) -> Failure {
@@ -97,14 +147,14 @@ fn too_long(name: &str, size: usize, max: usize) -> Failure {
 }
 
 /// A connection that did not come about, with the fix where we know one.
-fn setup(name: &str, error: &SetupError) -> Failure {
-    let failure = Failure::failed(format!("{name}: no connection")).why(error);
+pub(crate) fn setup(what: String, error: &SetupError) -> Failure {
+    let failure = Failure::failed(what).why(error);
     match &error.kind {
         SetupErrorKind::Limit { name: "RLIMIT_MSGQUEUE", .. } => failure.fix(
             "end the programs of this user that hold message queues, or raise the limit: ulimit -q unlimited (as root)",
         ),
         SetupErrorKind::Limit { name, .. } => failure.fix(format!("raise {name}, or measure without this transport")),
-        SetupErrorKind::NotFound => failure.fix("start the server first, and check that its directory is visible here"),
+        SetupErrorKind::NotFound => failure.fix("is the server running? is its directory visible (mounted) here?"),
         SetupErrorKind::InUse { .. } => failure.fix("end the other listener, or use another address"),
         _ => failure,
     }

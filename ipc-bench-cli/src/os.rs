@@ -34,6 +34,19 @@ pub(crate) fn cpu_use() -> io::Result<CpuUse> {
     })
 }
 
+/// What was used between two readings.
+pub(crate) fn difference(after: CpuUse, before: CpuUse) -> CpuUse {
+    CpuUse {
+        user_ns: after.user_ns.saturating_sub(before.user_ns),
+        sys_ns: after.sys_ns.saturating_sub(before.sys_ns),
+        vcsw: after.vcsw - before.vcsw,
+        ivcsw: after.ivcsw - before.ivcsw,
+        minflt: after.minflt - before.minflt,
+        majflt: after.majflt - before.majflt,
+        migrations: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

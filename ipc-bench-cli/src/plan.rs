@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) order: Order,
     pub(crate) seed: u64,
     pub(crate) topology: Topology,
+    /// The server that is there already, when the plan is a client's.
+    pub(crate) remote: Option<Remote>,
 }
 
 /// When a cell has been measured often enough.
@@ -43,6 +45,14 @@ pub(crate) struct Enough {
     pub(crate) trials: u32,
     /// The larger half of the interval of the median, as a fraction of the median.
     pub(crate) interval: f64,
+}
+
+/// A server that somebody else started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remote {
+    pub(crate) address: String,
+    /// How long to look for it.
+    pub(crate) patience: Duration,
 }
 
 /// One cell and how to measure it.
@@ -176,6 +186,7 @@ impl Plan {
             order,
             seed,
             topology,
+            remote: None,
         };
         if let Some(budget) = budget {
             plan.fit(budget)?;

@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipc_results::run::CpuUse;
 use serde::de::DeserializeOwned;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -81,6 +82,8 @@ impl Role {
 pub(crate) enum Link {
     /// A transport by name: the server listens at the address, the client connects to it.
     Transport { name: String, address: String },
+    /// A transport whose server is there already and is told what to do over the connection.
+    Remote { name: String, address: String, patience: Duration },
     /// An inherited end of a bare loop, in the text form of `ipc_limits::End`.
     Bare { end: String, size: usize },
     /// No link: the cost of one operation of this process alone.
@@ -123,6 +126,8 @@ pub(crate) struct Outcome {
     pub(crate) cpu: Option<CpuUse>,
     /// Counters of this side's halves, over the whole connection.
     pub(crate) stats: BTreeMap<String, u64>,
+    /// What a remote server said of its side.
+    pub(crate) peer: Option<Box<Outcome>>,
     /// Result of [`Link::Alone`], in its unit.
     pub(crate) cost: Option<f64>,
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::crew::{Crew, Trouble};
 use crate::error::{Exit, Failure};
-use crate::plan::{Plan, PlannedCell, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
+use crate::plan::{Plan, PlannedCell, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
 use crate::protocol::{Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role};
 use crate::scratch::Scratch;
 use crate::signals::Signals;
@@ -187,6 +187,10 @@ impl<'a> Runner<'a> {
     }
 
     fn measure_cell(&self, planned: &PlannedCell, index: u32) -> Result<Outcomes, Trouble> {
+        if let Some(remote) = &self.plan.remote {
+            return self.visit(planned, index, remote);
+        }
+        // Before the crew, so that it is dropped after it: a server that lives on could make the directory again.
         let scratch = Scratch::choose()?;
         let name = planned.point.transport.clone();
         let mut crew = Crew::new(self.signals);
@@ -198,16 +202,37 @@ impl<'a> Runner<'a> {
             let address = address.map_or_else(|| own.clone(), |given| with_options(given, planned));
             Link::Transport { name: name.clone(), address }
         };
-        let work = Work {
+        let work = self.work(planned, index);
+        let outcomes = self.converse(&mut crew, link, work, Some(&scratch))?;
+        crew.dismiss();
+        outcomes.check(&work, self.plan)?;
+        Ok(outcomes)
+    }
+
+    fn work(&self, planned: &PlannedCell, index: u32) -> Work {
+        Work {
             mode: planned.point.mode,
             size: planned.point.size,
             length: self.plan.length,
             warmup: self.plan.warmup,
             seed: self.plan.seed.wrapping_add(u64::from(index)),
+        }
+    }
+
+    /// A trial with a server that is there already.
+    fn visit(&self, planned: &PlannedCell, index: u32, remote: &Remote) -> Result<Outcomes, Trouble> {
+        let mut crew = Crew::new(self.signals);
+        crew.start(Role::Client, &planned.point.to_string(), None)?;
+        let link = |_: Role, _: Option<&str>| Link::Remote {
+            name: planned.point.transport.clone(),
+            address: with_options(&remote.address, planned),
+            patience: remote.patience,
         };
-        let outcomes = self.converse(&mut crew, link, work, Some(scratch))?;
+        let work = self.work(planned, index);
+        let mut outcomes = self.converse(&mut crew, link, work, None)?;
         crew.dismiss();
-        outcomes.check(&work, self.plan)?;
+        outcomes.server = outcomes.client.peer.take().map(|peer| *peer).unwrap_or_default();
+        outcomes.check_count(&work)?;
         Ok(outcomes)
     }
 
@@ -217,14 +242,13 @@ impl<'a> Runner<'a> {
         crew: &mut Crew<'_>,
         link: impl Fn(Role, Option<&str>) -> Link,
         work: Work,
-        scratch: Option<Scratch>,
+        scratch: Option<&Scratch>,
     ) -> Result<Outcomes, Trouble> {
         let pins = self.plan.pins;
         let job = |role: Role, address: Option<&str>| {
             let cpu = if role == Role::Client { pins.client } else { pins.server };
             // Only one side makes and guards it.
-            let scratch =
-                scratch.as_ref().filter(|_| role == Role::Server).map(|scratch| scratch.path().to_owned());
+            let scratch = scratch.filter(|_| role == Role::Server).map(|scratch| scratch.path().to_owned());
             Request::Job(Box::new(Job { role, link: link(role, address), work, cpu, scratch }))
         };
         let roles = crew.roles();
@@ -250,14 +274,16 @@ impl<'a> Runner<'a> {
         }
         let mut outcomes = Outcomes::default();
         for _ in &roles {
-            match crew.next(SETUP_PATIENCE)? {
+            match crew.next(self.patience())? {
                 (Role::Client, Reply::Ready(ready)) => outcomes.client_ready = ready,
                 (Role::Server, Reply::Ready(ready)) => outcomes.server_ready = ready,
                 (role, reply) => return Err(out_of_turn(role, &reply)),
             }
         }
         // Connected: no name is needed any more, and none is left should this process be killed from here on.
-        drop(scratch);
+        if let Some(scratch) = scratch {
+            scratch.vacate();
+        }
         for role in &roles {
             crew.tell(*role, &Request::Go)?;
         }
@@ -276,6 +302,11 @@ impl<'a> Runner<'a> {
             }
         }
         Ok(outcomes)
+    }
+
+    /// How long a connection may take.
+    fn patience(&self) -> Duration {
+        SETUP_PATIENCE + self.plan.remote.as_ref().map_or(Duration::ZERO, |remote| remote.patience)
     }
 
     fn cpus_in_use(&self) -> Vec<u32> {
@@ -304,8 +335,8 @@ impl Outcomes {
         self.client.messages.max(self.server.messages)
     }
 
-    /// Whether what was measured is what was asked for.
-    fn check(&self, work: &Work, plan: &Plan) -> Result<(), Trouble> {
+    /// Whether as many messages arrived as were asked for.
+    fn check_count(&self, work: &Work) -> Result<(), Trouble> {
         if let Length::Messages(asked) = work.length
             && asked != self.messages()
         {
@@ -313,6 +344,12 @@ impl Outcomes {
                 std::io::Error::other(format!("{} messages delivered of {asked}", self.messages())).into()
             );
         }
+        Ok(())
+    }
+
+    /// Whether what was measured is what was asked for.
+    fn check(&self, work: &Work, plan: &Plan) -> Result<(), Trouble> {
+        self.check_count(work)?;
         let pins = [(plan.pins.client, &self.client_ready), (plan.pins.server, &self.server_ready)];
         for (cpu, ready) in pins {
             if cpu.is_some_and(|cpu| ready.cpus != [cpu]) {
@@ -418,8 +455,13 @@ fn address(planned: &PlannedCell, directory: &Path) -> String {
 }
 
 fn with_options(address: &str, planned: &PlannedCell) -> String {
-    let bare = address.split('?').next().unwrap_or(address);
-    let query: Vec<String> = planned.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let (bare, given) = address.split_once('?').unwrap_or((address, ""));
+    // What the address says itself wins: it may be a server's, and that knows.
+    let has = |key: &str| given.split('&').any(|option| option.split('=').next() == Some(key));
+    let ours =
+        planned.options.iter().filter(|(key, _)| !has(key)).map(|(key, value)| format!("{key}={value}"));
+    let query: Vec<String> =
+        given.split('&').filter(|option| !option.is_empty()).map(str::to_owned).chain(ours).collect();
     if query.is_empty() { bare.to_owned() } else { format!("{bare}?{}", query.join("&")) }
 }
 

@@ -32,6 +32,11 @@ impl Scratch {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Removes it already now.
+    pub(crate) fn vacate(&self) {
+        remove(&self.path);
+    }
 }
 
 impl Drop for Scratch {

@@ -134,10 +134,11 @@ impl Settings {
     /// The settings that `matches` has from the command line, by name.
     pub(crate) fn given(matches: &ArgMatches) -> BTreeMap<&'static str, String> {
         let given = |key: &'static str| {
-            // A command that is not about measuring has none of them.
-            let is_known = matches.try_contains_id(key).is_ok();
-            let is_given = is_known && matches.value_source(key) == Some(ValueSource::CommandLine);
-            let values = is_given.then(|| matches.get_many::<String>(key)).flatten()?;
+            // A command that is not about measuring has none of them, or another of the same name.
+            let values = matches.try_get_many::<String>(key).ok().flatten()?;
+            if matches.value_source(key) != Some(ValueSource::CommandLine) {
+                return None;
+            }
             Some((key, values.map(String::as_str).collect::<Vec<_>>().join(separator(key))))
         };
         names().filter_map(given).collect()

@@ -23,7 +23,7 @@ use crate::protocol::{
     self, Alone, Complaint, Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role,
 };
 use crate::scratch;
-use crate::workload::{BareEnd, Broken, Endpoint, Mode, Observer, now, rtt, stream};
+use crate::workload::{BareEnd, Broken, Endpoint, Mode, Observer, Work, now, rtt, stream};
 
 /// Name of the hidden subcommand that runs a worker.
 pub(crate) const COMMAND: &str = "__worker";
@@ -66,12 +66,12 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
     }
     match &job.link {
         Link::Transport { name, address } => {
-            let mechanism = mechanisms
-                .iter()
-                .find(|mechanism| mechanism.name == name)
-                .ok_or_else(|| Failure::failed(format!("this program has no transport {name}")))?;
-            let address: Address = address.parse().map_err(Failure::failed)?;
+            let (mechanism, address) = find(mechanisms, name, address)?;
             (mechanism.work)(session, job, &address)
+        }
+        Link::Remote { name, address, patience } => {
+            let (mechanism, address) = find(mechanisms, name, address)?;
+            (mechanism.visit)(session, job, &address, *patience)
         }
         Link::Bare { end, size } => {
             let link = End::inherited(end).and_then(End::open).map_err(bare_failure)?;
@@ -84,6 +84,18 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
             Ok(Outcome { cost: Some(measure_alone(*alone)), ..Outcome::default() })
         }
     }
+}
+
+fn find<'a>(
+    mechanisms: &'a [Mechanism],
+    name: &str,
+    address: &str,
+) -> Result<(&'a Mechanism, Address), Failure> {
+    let mechanism = mechanisms
+        .iter()
+        .find(|mechanism| mechanism.name == name)
+        .ok_or_else(|| Failure::failed(format!("this program has no transport {name}")))?;
+    Ok((mechanism, address.parse().map_err(Failure::failed)?))
 }
 
 fn bare_failure(error: io::Error) -> Failure {
@@ -185,14 +197,25 @@ impl Session {
         let mut watch = Watch { out: &mut self.out, before: None, during: None };
         let measured = match (job.role, work.mode) {
             (Role::Client, Mode::Rtt) => now(rtt::client(end, work, &mut watch)).map(rtt_outcome),
-            (Role::Server, Mode::Rtt) => now(rtt::server(end, work, &mut watch)).map(|()| Outcome::default()),
             (Role::Client, Mode::Stream) => now(stream::client(end, work, &mut watch)).map(sent_outcome),
-            (Role::Server, Mode::Stream) => now(stream::server(end, work, &mut watch)).map(delivered_outcome),
+            (Role::Server, _) => serve(end, work, &mut watch),
         };
         let during = watch.during;
         measured
             .map(|outcome| Outcome { cpu: during, ..outcome })
             .map_err(|broken| broken_trial(job.role, &broken))
+    }
+}
+
+/// The server's side of any workload.
+pub(crate) fn serve<E: Endpoint>(
+    end: &mut E,
+    work: &Work,
+    observer: &mut impl Observer,
+) -> Result<Outcome, Broken> {
+    match work.mode {
+        Mode::Rtt => now(rtt::server(end, work, observer)).map(|()| Outcome::default()),
+        Mode::Stream => now(stream::server(end, work, observer)).map(delivered_outcome),
     }
 }
 
@@ -213,6 +236,8 @@ fn rtt_outcome(trips: rtt::RoundTrips) -> Outcome {
 fn sent_outcome(sent: stream::Sent) -> Outcome {
     Outcome {
         first_send_ns: Some(sent.measured.start_ns),
+        // The answer to the last message; what the receiver says is better where both read the same clock.
+        last_recv_ns: Some(sent.measured.end_ns),
         warmup_steady: sent.warmup.steady,
         warmup_messages: sent.warmup.span.messages,
         warmup_ns: sent.warmup.span.end_ns - sent.warmup.span.start_ns,
@@ -228,7 +253,7 @@ fn histogram(recorder: &Recorder) -> Histogram {
     Histogram { bytes: recorder.to_bytes(), saturated: recorder.saturated() }
 }
 
-fn broken_trial(role: Role, broken: &Broken) -> Ended {
+pub(crate) fn broken_trial(role: Role, broken: &Broken) -> Ended {
     let what = match broken {
         Broken::Message(flaw) => format!("the {} got a wrong message: {flaw}", role.name()),
         other => format!("the {} lost its connection: {other}", role.name()),
@@ -252,22 +277,10 @@ impl Observer for Watch<'_> {
     fn boundary(&mut self, over: bool) {
         let now = os::cpu_use().ok();
         if over {
-            self.during = now.zip(self.before).map(|(after, before)| difference(after, before));
+            self.during = now.zip(self.before).map(|(after, before)| os::difference(after, before));
         } else {
             self.before = now;
         }
-    }
-}
-
-fn difference(after: CpuUse, before: CpuUse) -> CpuUse {
-    CpuUse {
-        user_ns: after.user_ns.saturating_sub(before.user_ns),
-        sys_ns: after.sys_ns.saturating_sub(before.sys_ns),
-        vcsw: after.vcsw - before.vcsw,
-        ivcsw: after.ivcsw - before.ivcsw,
-        minflt: after.minflt - before.minflt,
-        majflt: after.majflt - before.majflt,
-        migrations: None,
     }
 }
 

@@ -1,0 +1,226 @@
+//! A server in another terminal, container or host: what the two sides say to each other over the connection itself.
+//!
+//! ```text
+//! client                              server
+//!   |  Greeting: version, clock, work -> |
+//!   |  <-------- Welcome, or the reason  |
+//!   |  <-------- the workload ---------> |
+//!   |  <----------- Outcome of the server|
+//! ```
+//! Each is one message: nine bytes of magic, the protocol as a little-endian `u32`, then postcard.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc_results::run::CpuUse;
+use ipc_transports::{Address, Connection, Listener, Receiver, Sender, SetupErrorKind, Transport, Wait};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+use crate::mechanism::setup;
+use crate::protocol::{Outcome, PROTOCOL, Role};
+use crate::signals::Signals;
+use crate::worker::{broken_trial, serve};
+use crate::workload::{Blocking, Observer, Work};
+use crate::{os, pin};
+
+const MAGIC: &[u8; 9] = b"ipc-bench";
+
+/// How long the other side may take to say what is due.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often an accepting server looks up.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// What the client opens with.
+#[derive(Debug, Serialize, Deserialize)]
+struct Greeting {
+    version: String,
+    clock: Clock,
+    work: Work,
+}
+
+/// What the server answers.
+#[derive(Debug, Serialize, Deserialize)]
+struct Welcome {
+    version: String,
+    clock: Clock,
+}
+
+/// What decides whether two processes read the same `CLOCK_MONOTONIC`.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Clock {
+    boot_id: Option<String>,
+    /// Inode of the time namespace, whose offsets shift the clock.
+    namespace: Option<u64>,
+}
+
+impl Clock {
+    fn own() -> Clock {
+        Clock {
+            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").ok(),
+            namespace: fs::metadata("/proc/self/ns/time").ok().map(|metadata| metadata.ino()),
+        }
+    }
+
+    fn is_shared_with(&self, other: &Clock) -> bool {
+        self.boot_id.is_some() && self == other
+    }
+}
+
+/// Tells the server what is to be done. Returns whether both read the same clock.
+pub(crate) fn greet<Tx: Sender, Rx: Receiver>(
+    end: &mut Blocking<Tx, Rx>,
+    work: &Work,
+) -> Result<bool, Failure> {
+    let greeting = Greeting { version: env!("CARGO_PKG_VERSION").into(), clock: Clock::own(), work: *work };
+    say(end, &greeting)?;
+    let welcome: Welcome = hear(end)?;
+    Ok(welcome.clock.is_shared_with(&greeting.clock))
+}
+
+/// What the server measured.
+pub(crate) fn outcome<Tx: Sender, Rx: Receiver>(end: &mut Blocking<Tx, Rx>) -> Result<Outcome, Failure> {
+    hear(end)
+}
+
+fn say<Tx: Sender, Rx: Receiver>(
+    end: &mut Blocking<Tx, Rx>,
+    message: &impl Serialize,
+) -> Result<(), Failure> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&PROTOCOL.to_le_bytes());
+    bytes.extend(postcard::to_stdvec(message).map_err(Failure::failed)?);
+    end.tx
+        .send_timeout(&bytes, PATIENCE)
+        .map_err(|error| Failure::failed("the peer cannot be told").why(error))
+}
+
+fn hear<T: DeserializeOwned, Tx: Sender, Rx: Receiver>(end: &mut Blocking<Tx, Rx>) -> Result<T, Failure> {
+    let mut bytes = Vec::new();
+    end.rx
+        .recv_timeout(&mut bytes, PATIENCE)
+        .map_err(|error| Failure::failed("the peer says nothing").why(error))?;
+    let body = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk());
+    let Some((protocol, body)) = body else {
+        return Err(Failure::failed("the peer is not an ipc-bench").fix("check the address"));
+    };
+    match u32::from_le_bytes(*protocol) {
+        PROTOCOL => postcard::from_bytes(body)
+            .map_err(|error| Failure::failed("the peer is not understood").why(error)),
+        other => Err(Failure::failed("the two sides are of different versions")
+            .why(format!("the peer speaks protocol {other}, this side {PROTOCOL}"))
+            .fix(if other < PROTOCOL { "upgrade the peer" } else { "upgrade this side" })),
+    }
+}
+
+/// What a standalone server was asked for.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) cpu: Option<u32>,
+    /// End after the first client.
+    pub(crate) once: bool,
+    /// End when nobody came for so long.
+    pub(crate) idle: Option<Duration>,
+    pub(crate) quiet: bool,
+    /// Clients being served, and when the last one came or went.
+    pub(crate) active: AtomicUsize,
+    pub(crate) last: Mutex<Instant>,
+}
+
+impl Serving {
+    fn touch(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn is_over(&self, served: bool) -> bool {
+        let busy = self.active.load(Ordering::SeqCst) > 0;
+        let quiet_for = self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        !busy && (self.once && served || self.idle.is_some_and(|idle| quiet_for >= idle))
+    }
+}
+
+/// Listens at `address` and serves every client on a thread of its own, until a signal comes or `serving` is over.
+pub(crate) fn listen<T: Transport>(
+    address: &Address,
+    serving: &Arc<Serving>,
+    signals: &Signals,
+) -> Result<(), Failure> {
+    let mut listener = T::listen(address, &T::Options::default())
+        .map_err(|error| setup(format!("cannot listen at {address}"), &error))?;
+    if !serving.quiet {
+        eprintln!("listening at {}", listener.address());
+    }
+    let mut served = false;
+    while signals.caught().is_none() && !serving.is_over(served) {
+        if serving.once && served {
+            thread::park_timeout(SLICE);
+            continue;
+        }
+        match listener.accept(Wait::within(SLICE)) {
+            Ok(connection) => {
+                served = true;
+                serving.active.fetch_add(1, Ordering::SeqCst);
+                serving.touch();
+                let guest = Arc::clone(serving);
+                let spawned = thread::Builder::new().name("client".into()).spawn(move || {
+                    let done = attend::<T>(connection, &guest);
+                    guest.touch();
+                    guest.active.fetch_sub(1, Ordering::SeqCst);
+                    match done {
+                        Ok(work) if !guest.quiet => eprintln!("served {} of {} bytes", work.mode, work.size),
+                        Ok(_) => {}
+                        Err(failure) => eprintln!("{failure}"),
+                    }
+                });
+                spawned.map_err(|error| Failure::failed("no thread for a client").why(error))?;
+            }
+            Err(error) if matches!(error.kind, SetupErrorKind::TimedOut) => {}
+            Err(error) => return Err(setup(format!("cannot accept at {address}"), &error)),
+        }
+    }
+    Ok(())
+}
+
+/// One client.
+fn attend<T: Transport>(connection: Connection<T::Tx, T::Rx>, serving: &Serving) -> Result<Work, Failure> {
+    if let Some(cpu) = serving.cpu {
+        pin::pin_this_thread(cpu)
+            .map_err(|error| Failure::failed(format!("cannot run on cpu {cpu}")).why(error))?;
+    }
+    let mut end = Blocking { tx: connection.tx, rx: connection.rx };
+    let greeting: Greeting = hear(&mut end)?;
+    let own = Welcome { version: env!("CARGO_PKG_VERSION").into(), clock: Clock::own() };
+    say(&mut end, &own)?;
+    let mut usage = Usage { before: None, during: None };
+    let outcome = serve(&mut end, &greeting.work, &mut usage)
+        .map_err(|broken| broken_trial(Role::Server, &broken).failure)?;
+    // Without a common clock a stamp of ours would be taken for one of theirs.
+    let last_recv_ns = outcome.last_recv_ns.filter(|_| own.clock.is_shared_with(&greeting.clock));
+    say(&mut end, &Outcome { cpu: usage.during, last_recv_ns, ..outcome })?;
+    Ok(greeting.work)
+}
+
+/// Resources of this process during the measured part.
+struct Usage {
+    before: Option<CpuUse>,
+    during: Option<CpuUse>,
+}
+
+impl Observer for Usage {
+    fn progress(&mut self, _: u64) {}
+
+    fn boundary(&mut self, over: bool) {
+        let now = os::cpu_use().ok();
+        if over {
+            self.during = now.zip(self.before).map(|(after, before)| os::difference(after, before));
+        } else {
+            self.before = now;
+        }
+    }
+}

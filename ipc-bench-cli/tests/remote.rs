@@ -1,0 +1,131 @@
+//! A server and its clients, started by hand.
+
+#![allow(clippy::unwrap_used, reason = "clippy knows only the tests themselves, not their helpers")]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+
+use common::{Place, assert_refused, document, kill, stderr, stdout};
+use rustix::process::Signal;
+
+/// Starts a server and waits until it listens; the address it says it has.
+fn server(place: &Place, line: &str) -> (Child, String) {
+    let mut child = place.command(&format!("server {line}")).spawn().unwrap();
+    let mut said = String::new();
+    // One byte at a time, so that what follows the line stays in the pipe.
+    let pipe = child.stderr.as_mut().unwrap();
+    BufReader::with_capacity(1, pipe).read_line(&mut said).unwrap();
+    let address = said.trim().strip_prefix("listening at ").unwrap_or_else(|| panic!("{said}")).to_owned();
+    (child, address)
+}
+
+fn client(address: &str, flags: &str) -> String {
+    format!("client {address} --allow-debug --warmup 1ms -s 64 --trials 2 -n 50 --json=- {flags}")
+}
+
+#[test]
+fn a_server_started_by_hand_serves_one_client_after_another() {
+    let place = Place::new();
+    for target in ["uds:one", "shm:one", "tcp:127.0.0.1:0"] {
+        let (child, address) = server(&place, target);
+        for mode in ["rtt", "stream", "rtt,stream"] {
+            let output = place.command(&client(&address, &format!("--mode {mode}"))).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{target}: {}", stderr(&output));
+            for cell in document(&output)["cells"].as_array().unwrap() {
+                assert_eq!(cell["status"], "ok");
+                assert_eq!(cell["trials"][1]["messages"], 50);
+                // Both halves are in the file.
+                assert!(cell["trials"][1]["cpu"]["user_ns"].is_number(), "{cell}");
+            }
+        }
+        kill(child.id(), Signal::INT);
+        let output = place.finish(child);
+        assert_eq!(output.status.code(), Some(130));
+        assert!(stderr(&output).contains("stopped by signal 2"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_second_listener_is_refused_with_the_process_that_has_the_address() {
+    let place = Place::new();
+    let (first, address) = server(&place, "uds:busy");
+    let second = place.command(&format!("server {address}")).output().unwrap();
+    assert_refused(
+        &second,
+        1,
+        ["cannot listen at uds:busy", &format!("in use by pid {}", first.id()), "another address"],
+    );
+    kill(first.id(), Signal::TERM);
+    assert_eq!(place.finish(first).status.code(), Some(143));
+}
+
+#[test]
+fn nobody_listening_is_told_with_a_hint() {
+    let place = Place::new();
+    let output = place.run(&client("uds:nobody", "--retry 0s --mode rtt"));
+    assert_refused(
+        &output,
+        1,
+        ["cannot connect to uds:nobody", "nobody is listening", "is the server running?"],
+    );
+    assert_eq!(document(&output)["status"], "failed");
+}
+
+#[test]
+fn a_client_finds_a_server_that_comes_later() {
+    let place = Place::new();
+    let early = place.command(&client("uds:late", "--retry 1m --mode rtt")).spawn().unwrap();
+    place.worker("client", "uds/rtt/64");
+    let (late, _) = server(&place, "uds:late");
+    let output = early.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    kill(late.id(), Signal::INT);
+    assert_eq!(place.finish(late).status.code(), Some(130));
+}
+
+#[test]
+fn a_server_can_end_after_one_client_or_when_nobody_comes() {
+    let place = Place::new();
+    let (once, address) = server(&place, "uds:once --once --pin 0");
+    let line = format!("client {address} --allow-debug --warmup 1ms -s 64 --mode rtt --trials 1 -n 50");
+    let output = place.command(&line).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(place.finish(once).status.code(), Some(0));
+    let (idle, _) = server(&place, "uds:idle tcp:127.0.0.1:0 --idle-timeout 50ms");
+    assert_eq!(place.finish(idle).status.code(), Some(0));
+}
+
+#[test]
+fn a_killed_server_is_told_by_its_client() {
+    let place = Place::new();
+    let (victim, address) = server(&place, "uds:victim");
+    let line = format!("client {address} --allow-debug --warmup 1ms -s 64 --mode rtt --trials 1 -d 1h");
+    let child = place.command(&line).spawn().unwrap();
+    place.worker("client", "uds/rtt/64");
+    let mut victim = victim;
+    // Once it has a thread for the client, the client is connected.
+    common::wait_for("the server to have a client", || {
+        (std::fs::read_dir(format!("/proc/{}/task", victim.id())).unwrap().count() > 1).then_some(())
+    });
+    kill(victim.id(), Signal::KILL);
+    victim.wait().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("uds/rtt/64: "), "{text}");
+    assert_eq!(stdout(&output).matches("error:").count(), 1, "{}", stdout(&output));
+}
+
+#[test]
+fn an_address_names_the_transport() {
+    let place = Place::new();
+    assert_refused(
+        &place.run("client uds:x -t tcp"),
+        2,
+        ["-t has no place here", "address names", "leave -t out"],
+    );
+    assert_refused(&place.run("client udz:x"), 2, ["unknown transport \"udz\"", "uds", "did you mean uds"]);
+    assert_eq!(place.run("server uds").status.code(), Some(2));
+}
