@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ipc_core::frame::{Check, Framing, GOODBYE};
@@ -15,6 +15,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags
 use crate::errno::setup_error;
 use crate::features::Features;
 use crate::handshake::sleep;
+use crate::passing::Passing;
 use crate::peer;
 use crate::stream::{Link, Mode, Shared};
 
@@ -27,6 +28,8 @@ const EXIT_GRACE: Duration = Duration::from_millis(10);
 pub struct Socket {
     fd: OwnedFd,
     pidfd: Option<Arc<OwnedFd>>,
+    /// Set once descriptors are passed over this half.
+    passing: OnceLock<Passing>,
 }
 
 /// Socket buffers asked for, in bytes; `None` leaves the kernel's default.
@@ -80,8 +83,8 @@ pub(crate) fn halves(
     let pidfd = peer::pidfd(socket.as_fd(), &peer, features).map(Arc::new);
     let second = rustix::io::fcntl_dupfd_cloexec(&socket, 0).map_err(fail)?;
     Ok(Halves {
-        write: Socket { fd: socket, pidfd: pidfd.clone() },
-        read: Socket { fd: second, pidfd },
+        write: Socket { fd: socket, pidfd: pidfd.clone(), passing: OnceLock::new() },
+        read: Socket { fd: second, pidfd, passing: OnceLock::new() },
         shared: Arc::new(Shared::default()),
         framing: Framing {
             max_message: agreed.max_message as usize,
@@ -98,6 +101,9 @@ impl Link for Socket {
             Mode::Block => SendFlags::NOSIGNAL,
             Mode::Try => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
         };
+        if let Some(passing) = self.passing.get() {
+            return passing.write(&self.fd, parts, flags);
+        }
         match parts {
             [one] => rustix::net::send(&self.fd, one, flags),
             _ => rustix::net::sendmsg(&self.fd, parts, &mut SendAncillaryBuffer::default(), flags),
@@ -110,6 +116,9 @@ impl Link for Socket {
             Mode::Block => RecvFlags::empty(),
             Mode::Try => RecvFlags::DONTWAIT,
         };
+        if let Some(passing) = self.passing.get() {
+            return passing.read(&self.fd, parts, flags);
+        }
         match parts {
             [one] => rustix::net::recv(&self.fd, &mut one[..], flags).map(|(read, _)| read),
             // Descriptors nobody asked for find no control buffer: the kernel closes them (unix(7), MSG_CTRUNC).
@@ -159,6 +168,11 @@ impl Link for Socket {
 }
 
 impl Socket {
+    /// What passes descriptors over this half, from now on.
+    pub(crate) fn passing(&self) -> &Passing {
+        self.passing.get_or_init(Passing::default)
+    }
+
     /// Whether the unread input ends with a goodbye. The receiving half has not come to it yet, so the answer is read
     /// by peeking: a payload that ends in four 0xFF bytes and is the peer's last word before it died looks the same.
     fn goodbye_is_waiting(&self) -> bool {

@@ -77,6 +77,15 @@ impl<L: Link> StreamReceiver<L> {
         }
     }
 
+    pub(crate) fn link(&self) -> &L {
+        &self.link
+    }
+
+    /// Bytes read from the link that are not yet part of a received message.
+    pub(crate) fn unparsed(&self) -> usize {
+        self.end - self.start
+    }
+
     fn usable(&self) -> Result<(), RecvError> {
         if self.owner.is_forked() {
             return Err(RecvError::Forked);

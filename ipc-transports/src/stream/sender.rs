@@ -56,6 +56,10 @@ impl<L: Link> StreamSender<L> {
         }
     }
 
+    pub(crate) fn link(&self) -> &L {
+        &self.link
+    }
+
     fn usable(&self) -> Result<(), SendError> {
         if self.owner.is_forked() {
             return Err(SendError::Forked);
