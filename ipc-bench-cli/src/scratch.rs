@@ -53,12 +53,13 @@ pub(crate) fn make(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-/// Removes the directory, also while somebody still puts names into it.
+/// Removes the directory, also while somebody still puts names into it or takes them out.
 pub(crate) fn remove(path: &Path) {
     for _ in 0..100 {
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            _ => return,
+        // What vanishes under its hands is an error to `remove_dir_all`, and no reason for us to stop.
+        let gone = fs::remove_dir_all(path).is_ok() || fs::symlink_metadata(path).is_err();
+        if gone {
+            return;
         }
     }
 }

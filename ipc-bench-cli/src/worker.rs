@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -58,7 +58,7 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
         })?;
     }
     if let Some(path) = &job.scratch {
-        scratch::make(path).map_err(|error| {
+        session.make_scratch(path).map_err(|error| {
             Failure::failed(format!("the directory {} cannot be made", path.display()))
                 .why(error)
                 .fix("let XDG_RUNTIME_DIR or TMPDIR name a directory of yours")
@@ -145,12 +145,19 @@ impl Session {
 
     fn job(&mut self) -> Job {
         match self.request() {
-            Request::Job(job) => {
-                *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = job.scratch.clone();
-                *job
-            }
+            Request::Job(job) => *job,
             Request::Go => self.confused("Go before Job"),
         }
+    }
+
+    /// Makes the trial's directory, of which the lifeline knows from then on.
+    fn make_scratch(&self, path: &Path) -> io::Result<()> {
+        // Held while it is made: a lifeline that has begun to end the process keeps the lock for ever, and one that
+        // begins later finds the directory.
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        scratch::make(path)?;
+        *scratch = Some(path.to_owned());
+        Ok(())
     }
 
     /// Waits for the runner's permission to send the first message.
@@ -309,9 +316,11 @@ impl Lifeline {
 
     /// Ends the process, whatever its main thread is doing.
     fn end(&self, code: i32) -> ! {
-        if let Some(scratch) = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            scratch::remove(&scratch);
+        let scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = scratch.as_deref() {
+            scratch::remove(path);
         }
+        // With the lock held, so that the main thread makes nothing any more.
         std::process::exit(code)
     }
 }
