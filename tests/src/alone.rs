@@ -297,10 +297,10 @@ fn running_out_of_descriptors_is_a_limit<T: Transport>(_: &'static str) {
     panic!("forty descriptors are not enough for one connection");
 }
 
-/// Rounds of [`ping_pong`], from the environment.
+/// Rounds of `ping_pong`, from the environment.
 pub const ROUNDS_VARIABLE: &str = "IPC_TESTS_ROUNDS";
 
-/// Bytes of each message of [`ping_pong`], from the environment.
+/// Bytes of each message of `ping_pong`, from the environment.
 pub const BYTES_VARIABLE: &str = "IPC_TESTS_BYTES";
 
 /// Not a check but something to watch: round trips with the program `peer` for a tracer to count.

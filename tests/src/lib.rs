@@ -1,6 +1,6 @@
 //! The contract of a transport, as tests.
 //!
-//! A *sentence* ([`contract`]) is one generic function that plays both sides of a dialogue. It runs with the two sides in
+//! A *sentence* ([`mod@contract`]) is one generic function that plays both sides of a dialogue. It runs with the two sides in
 //! two threads and with the two sides in two processes; the second process is the program `peer`, which finds the
 //! sentence by its name. Every transport gets all of them by its one line in [`for_each_transport`], which also says what
 //! the transport can do beyond the required. The suite is itself tested on a scripted in-memory transport ([`double`])

@@ -49,8 +49,8 @@ impl Need {
 }
 
 enum Action {
-    /// Arguments of cargo.
-    Cargo(&'static [&'static str]),
+    /// Arguments of cargo, for one call after the other.
+    Cargo(&'static [&'static [&'static str]]),
     Tidy,
     /// The commands of the README and the docs.
     Docs,
@@ -63,7 +63,7 @@ const STEPS: &[Step] = &[
         what: "the sources are formatted",
         needs: &[Need { subcommand: "fmt", component: "rustfmt" }],
         full: false,
-        action: Action::Cargo(&["fmt", "--all", "--check", "--", "--color", "never"]),
+        action: Action::Cargo(&[&["fmt", "--all", "--check", "--", "--color", "never"]]),
     },
     Step {
         name: "tidy",
@@ -79,7 +79,7 @@ const STEPS: &[Step] = &[
         what: "no warning in any target",
         needs: &[Need { subcommand: "clippy", component: "clippy" }],
         full: false,
-        action: Action::Cargo(&[
+        action: Action::Cargo(&[&[
             "clippy",
             "--workspace",
             "--all-targets",
@@ -87,7 +87,7 @@ const STEPS: &[Step] = &[
             "--",
             "-D",
             "warnings",
-        ]),
+        ]]),
     },
     Step {
         name: "build",
@@ -95,7 +95,7 @@ const STEPS: &[Step] = &[
         what: "everything builds from the lock file",
         needs: &[],
         full: false,
-        action: Action::Cargo(&["build", "--workspace", "--all-targets", "--locked"]),
+        action: Action::Cargo(&[&["build", "--workspace", "--all-targets", "--locked"]]),
     },
     Step {
         name: "tests",
@@ -103,7 +103,11 @@ const STEPS: &[Step] = &[
         what: "unit, contract and two-process tests",
         needs: &[],
         full: false,
-        action: Action::Cargo(&["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"]),
+        action: Action::Cargo(&[
+            // Tests run the examples, and `--tests` alone does not build those.
+            &["build", "--workspace", "--examples", "--locked"],
+            &["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast"],
+        ]),
     },
     Step {
         name: "ignored",
@@ -111,7 +115,7 @@ const STEPS: &[Step] = &[
         what: "the tests that are too slow for every day",
         needs: &[],
         full: true,
-        action: Action::Cargo(&[
+        action: Action::Cargo(&[&[
             "test",
             "--workspace",
             "--lib",
@@ -120,7 +124,7 @@ const STEPS: &[Step] = &[
             "--locked",
             "--",
             "--ignored",
-        ]),
+        ]]),
     },
     Step {
         name: "doctests",
@@ -128,7 +132,7 @@ const STEPS: &[Step] = &[
         what: "the examples in the documentation compile and run",
         needs: &[],
         full: false,
-        action: Action::Cargo(&["test", "--workspace", "--doc", "--locked"]),
+        action: Action::Cargo(&[&["test", "--workspace", "--doc", "--locked"]]),
     },
     Step {
         name: "docs",
@@ -136,7 +140,7 @@ const STEPS: &[Step] = &[
         what: "the documentation builds without a warning",
         needs: &[],
         full: false,
-        action: Action::Cargo(&["doc", "--workspace", "--no-deps", "--locked"]),
+        action: Action::Cargo(&[&["doc", "--workspace", "--no-deps", "--locked"]]),
     },
     Step {
         name: "schema",
@@ -144,7 +148,7 @@ const STEPS: &[Step] = &[
         what: "the JSON schema in schemas/ is the one the code writes",
         needs: &[],
         full: false,
-        action: Action::Cargo(&["test", "--workspace", "--test", "schema", "--locked"]),
+        action: Action::Cargo(&[&["test", "--workspace", "--test", "schema", "--locked"]]),
     },
     Step {
         name: "bench-build",
@@ -152,7 +156,7 @@ const STEPS: &[Step] = &[
         what: "ipc-bench builds with the profile its numbers come from",
         needs: &[],
         full: false,
-        action: Action::Cargo(&["build", "--profile", "bench", "--package", "ipc-bench-cli", "--locked"]),
+        action: Action::Cargo(&[&["build", "--profile", "bench", "--package", "ipc-bench-cli", "--locked"]]),
     },
     Step {
         name: "readme",
@@ -291,7 +295,7 @@ impl Run {
         // The log of an earlier run would be taken for this one's.
         std::fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
         match step.action {
-            Action::Cargo(args) => self.cargo(args, &log),
+            Action::Cargo(calls) => self.cargo(calls, &log),
             Action::Tidy => {
                 let report = tidy::check(&self.root)?;
                 std::fs::write(&log, report.to_string())?;
@@ -304,31 +308,33 @@ impl Run {
         }
     }
 
-    /// Runs cargo into a log.
-    fn cargo(&self, args: &[&str], log: &Path) -> Result<Verdict> {
-        let mut command = Command::new(cargo());
-        command.args(args).current_dir(&self.root).env("RUSTDOCFLAGS", "-D warnings");
-        Ok(match self.supervisor.run(&mut command, log)? {
-            Ended::Exited(status) if status.success() => {
-                let tests = tests_passed(&read(log)).map(|count| format!(", {count} tests passed"));
-                Verdict::Passed(tests.unwrap_or_default())
+    /// Runs cargo into a log, until the first call that fails.
+    fn cargo(&self, calls: &[&[&str]], log: &Path) -> Result<Verdict> {
+        for args in calls {
+            let mut command = Command::new(cargo());
+            command.args(*args).current_dir(&self.root).env("RUSTDOCFLAGS", "-D warnings");
+            match self.supervisor.run(&mut command, log)? {
+                Ended::Exited(status) if status.success() => {}
+                Ended::Exited(status) => return Ok(Verdict::Failed(status.to_string())),
+                Ended::Killed(why) => return Ok(Verdict::Failed(why)),
             }
-            Ended::Exited(status) => Verdict::Failed(status.to_string()),
-            Ended::Killed(why) => Verdict::Failed(why),
-        })
+        }
+        let tests = tests_passed(&read(log)).map(|count| format!(", {count} tests passed"));
+        Ok(Verdict::Passed(tests.unwrap_or_default()))
     }
 
     fn log(&self, name: &str) -> PathBuf {
         self.logs.join(format!("{name}.log"))
     }
 
-    /// The end of a failed step's log, and before it the failed tests, which may stand far above the end.
+    /// The end of a failed step's log without the tests that passed, and before it the names of the failed ones, which
+    /// may stand far above the end.
     fn print_tail(&self, step: &Step) {
         let log = self.log(step.name);
         let text = read(&log);
-        let lines: Vec<_> = text.lines().collect();
+        let lines: Vec<_> = text.lines().filter(|line| !line.ends_with(" ... ok")).collect();
         let (above, tail) = lines.split_at(lines.len().saturating_sub(TAIL));
-        let failed_test = |line: &&&str| line.starts_with("test ") && line.ends_with("FAILED");
+        let failed_test = |line: &&&str| line.starts_with("test ") && line.ends_with(" ... FAILED");
         for line in above.iter().filter(failed_test).chain(tail) {
             println!("    {}", line.chars().take(WIDTH).collect::<String>());
         }

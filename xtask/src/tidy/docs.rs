@@ -4,7 +4,7 @@
 //! program (`ipc-bench-cli/**/*help*.snap`), so nothing has to be built to check a page.
 
 use super::absence::functions;
-use super::tree::Tree;
+use super::tree::{Tree, has_word};
 use crate::console;
 use crate::{COMMANDS, ci};
 use anyhow::Result;
@@ -113,6 +113,13 @@ impl<'a> Tests<'a> {
                 modules.extend(made.map(|(name, _)| name.trim()));
             }
         }
+        // An example that a test runs shows as much as the test, which a macro may name after it.
+        let run = tree.rust().filter(|file| file.path.file_name().is_some_and(|name| name == "examples.rs"));
+        let run: Vec<_> = run.map(|file| file.code.as_str()).collect();
+        let examples =
+            tree.rust().filter(|file| file.path.parent().is_some_and(|parent| parent.ends_with("examples")));
+        let examples = examples.filter_map(|file| file.path.file_stem()?.to_str());
+        names.extend(examples.filter(|name| run.iter().any(|code| has_word(code, name))));
         Tests { functions: names, modules }
     }
 
@@ -276,7 +283,11 @@ mod tests {
     fn problems(rule: fn(&Tree) -> Result<Vec<String>>, path: &str, text: &str) -> Vec<String> {
         let test = ("tests/src/contract.rs", "pub fn order_is_kept() {}\ninstantiate!(uds: ipc::Uds, \"\");");
         let unit = ("a/src/lib.rs", "fn product() {}\n#[cfg(test)]\nmod tests {\n    fn it_works() {}\n}");
-        rule(&Tree::made_up(&[HELP, test, unit, (path, text)])).expect("a readable tree")
+        let run = ("tests/tests/examples.rs", "examples! { shown says \"done\"; }");
+        let examples =
+            [("tests/examples/shown.rs", "fn main() {}"), ("tests/examples/not_shown.rs", "fn main() {}")];
+        let made_up = [HELP, test, unit, run, examples[0], examples[1], (path, text)];
+        rule(&Tree::made_up(&made_up)).expect("a readable tree")
     }
 
     fn row(status: &str) -> Vec<String> {
@@ -288,7 +299,7 @@ mod tests {
     fn a_feature_that_is_shown_or_explained_passes() {
         assert_eq!(row("yes: `order_is_kept`, `a::tests::it_works`, `uds::order_is_kept`"), [""; 0]);
         assert_eq!(row("yes: `ipc-bench run --trials 3`, `cargo xtask bench -- list`"), [""; 0]);
-        assert_eq!(row("yes: `cargo xtask ci --only tidy`"), [""; 0]);
+        assert_eq!(row("yes: `cargo xtask ci --only tidy`, `shown`"), [""; 0]);
         assert_eq!(row("not built: nobody wrote it yet"), [""; 0]);
     }
 
@@ -302,6 +313,7 @@ mod tests {
             "not built:",
             "yes: `no_such_test`",
             "yes: `product`",
+            "yes: `not_shown`",
             "yes: `tcp::order_is_kept`",
             "yes: `ipc-bench fly`",
             "yes: `ipc-bench run --wings`",
