@@ -27,6 +27,7 @@ use crate::output::{self, Output};
 use crate::plan::{Context, Plan, Remote};
 use crate::presets;
 use crate::progress::Progress;
+use crate::reading;
 use crate::remote::Serving;
 use crate::report::{self, Report};
 use crate::runner::Runner;
@@ -51,6 +52,10 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Command::Run(args) => run(mechanisms, &cli.global, &args, settings, None),
         Command::Server(args) => server(mechanisms, &cli.global, &args),
         Command::Client(args) => client(mechanisms, &cli.global, &args, settings),
+        Command::Report(args) => reading::report(&cli.global, &args),
+        Command::Compare(args) => reading::compare(&cli.global, &args),
+        Command::Gate(args) => reading::gate(&cli.global, &args),
+        Command::Baseline(args) => reading::baseline(&cli.global, &args),
         Command::Plan(args) => plan(mechanisms, &cli.global, &args, settings),
         Command::Schema { what } => {
             let schema = match what {
@@ -347,7 +352,7 @@ fn list(mechanisms: &[Mechanism], global: &Global, what: Listed) -> Result<(), F
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     file::write_atomic(path, text.as_bytes())
         .map_err(|error| Failure::usage(format!("{} cannot be written", path.display())).why(error.why))
 }
@@ -359,7 +364,7 @@ fn print_document(report: &Report) -> Result<(), Failure> {
 }
 
 /// Prints to stdout; a reader that has gone away is no failure of ours.
-fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::failed("stdout cannot be written").why(error))

@@ -14,6 +14,10 @@ pub(crate) enum Exit {
     Failed,
     /// 2: usage, configuration or planning error; nothing was measured.
     Usage,
+    /// 3: a regression.
+    Regressed,
+    /// 4: inconclusive or missing, where that was to fail.
+    Undecided,
     /// 5: this environment is refused.
     Refused,
     /// 128 + n: interrupted by signal n; what was measured is saved.
@@ -26,6 +30,8 @@ impl Exit {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
+            Exit::Regressed => 3,
+            Exit::Undecided => 4,
             Exit::Refused => 5,
             // Signal numbers are below 65, so the sum fits.
             Exit::Interrupted(signal) => 128 + signal as u8,

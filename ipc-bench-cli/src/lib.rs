@@ -35,6 +35,7 @@ mod plan_text;
 mod presets;
 mod progress;
 mod protocol;
+mod reading;
 mod remote;
 mod report;
 mod runner;

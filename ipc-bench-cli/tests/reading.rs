@@ -1,0 +1,51 @@
+//! Commands that read saved runs.
+
+mod common;
+
+use common::{Place, assert_refused, document, stderr, stdout};
+
+#[test]
+fn saved_runs_are_rendered_compared_and_gated_without_measuring() {
+    let place = Place::new();
+    for _ in 0..2 {
+        let output = place.measure("-t uds -s 64 --trials 2 -n 200 --quiet");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    for (format, words) in [
+        ("text", "Round trip"),
+        ("md", "uds"),
+        ("csv", "uds/rtt/64"),
+        ("csv --summary", "uds/rtt/64"),
+        ("junit", "<testsuite"),
+        ("hlog", "StartTimestamp"),
+        ("bmf", "latency"),
+    ] {
+        let output = place.run(&format!("report last --format {format}"));
+        assert_eq!(output.status.code(), Some(0), "{format}: {}", stderr(&output));
+        assert!(stdout(&output).contains(words), "{format}: {}", stdout(&output));
+    }
+    assert_eq!(document(&place.run("report last~1 --format json"))["schema"], "ipc-bench/run");
+    place.run("report --format md --output here.md");
+    assert!(place.path().join("here.md").is_file());
+
+    assert_eq!(place.run("baseline save main last~1").status.code(), Some(0));
+    assert_eq!(stdout(&place.run("baseline list")), "main\n");
+    let output = place.run("compare main last --all");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("uds/rtt/64"));
+    assert_eq!(document(&place.run("compare main last --json=-"))["schema"], "ipc-bench/compare");
+    // Two trials cannot show a regression, and the gate says so instead of passing silently.
+    let output = place.run("gate --baseline main");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("--trials"), "{}", stdout(&output));
+    assert_eq!(place.run("gate --baseline main --fail-on inconclusive").status.code(), Some(4));
+    assert_refused(
+        &place.run("gate --baseline main --limit p50"),
+        2,
+        ["--limit: not understood", "no limit", "p50=5%"],
+    );
+    assert_eq!(place.run("baseline rm main").status.code(), Some(0));
+    assert_refused(&place.run("report main"), 2, ["\"main\" is no run", "no baseline", "list runs"]);
+    assert_refused(&place.run("report last~9"), 2, ["no run last~9", "has 2 runs", "list runs"]);
+    assert_refused(&place.run("baseline save last"), 2, ["no name", "file's name", "letters"]);
+}
