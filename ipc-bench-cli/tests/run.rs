@@ -28,8 +28,10 @@ fn round_trips_and_streams_are_measured_between_processes_and_saved() {
             assert!((rate / told - 1.0).abs() < 1e-4, "{rate} {told}");
         }
         let is_rtt = cell["mode"] == "rtt";
-        assert_eq!(cell["summary"]["p50_ns"]["value"].is_number(), is_rtt);
-        assert_eq!(cell["summary"]["limit"]["ratio"].is_number(), is_rtt, "{}", cell["summary"]);
+        // A starved machine may not get to the 20 messages in every trial that a median needs.
+        let supported = is_rtt && trials.iter().all(|trial| trial["messages"].as_u64() >= Some(20));
+        assert_eq!(cell["summary"]["p50_ns"]["value"].is_number(), supported);
+        assert_eq!(cell["summary"]["limit"]["ratio"].is_number(), supported, "{}", cell["summary"]);
         assert!(cell["summary"]["msgs_per_s"]["value"].as_f64().unwrap() > 0.0);
     }
     assert_eq!(document["cells"][0]["summary"]["limit"]["name"], "unix_rtt_ns");

@@ -180,7 +180,8 @@ impl Socket {
         let mut bytes = vec![0; unread as usize];
         let peeked = loop {
             match rustix::net::recv(&self.fd, &mut bytes[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                Err(Errno::INTR) => {}
+                // A reset is told once, and by a datagram socket before what lies in its queue (net/core/datagram.c).
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Ok((peeked, _)) => break peeked,
                 Err(_) => break 0,
             }
