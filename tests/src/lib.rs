@@ -14,6 +14,7 @@ pub mod end;
 pub mod fork;
 pub mod peer;
 pub mod place;
+pub mod queue;
 pub mod run;
 pub mod table;
 pub mod traces;

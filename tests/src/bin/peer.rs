@@ -1,8 +1,10 @@
 //! The other process of a test: `peer SCHEME ROLE ADDRESS`. ROLE is the name of a sentence, whose far side it plays on a
-//! connection to ADDRESS, or one of `listen` (tell the address, serve one client as an echo), `echo-client` and `echo`
-//! (connect, and answer until the end).
+//! connection to ADDRESS, or one of `listen` (tell the address, serve one client as an echo), `echo-client`, `echo`
+//! (connect, and answer until the end), `flood` and `sink` (send or receive until killed).
 
-use ipc_tests::end::{Cue, End, Side, expect, patiently, send};
+use std::io::IoSlice;
+
+use ipc_tests::end::{Cue, End, Side, expect, message, patiently, send};
 use ipc_tests::table::{Sentence, find};
 use ipc_tests::watchdog::Watchdog;
 use ipc_transports::{Address, Listener, Options, Receiver, Sender, Transport};
@@ -33,6 +35,8 @@ fn play<T: Transport>(table: &[Sentence<T>], role: &str, address: &Address) {
     match role {
         "listen" => serve_one::<T>(address, cue),
         "echo-client" => call_the_echo::<T>(address),
+        "flood" => flood::<T>(address),
+        "sink" => sink::<T>(address),
         "echo" => echo::<T>(address),
         name => {
             let sentence = find(table, name).unwrap_or_else(|| panic!("no sentence is called {name}"));
@@ -70,4 +74,22 @@ fn echo<T: Transport>(address: &Address) {
     while connection.rx.recv(&mut buf).is_ok() {
         connection.tx.send(&buf).expect("the caller receives");
     }
+}
+
+/// Messages of the greatest length, alike but for the number in front: a sender that does nothing but copy.
+fn flood<T: Transport>(address: &Address) {
+    let connection = T::connect(address, &T::Options::default(), patiently());
+    let mut tx = connection.unwrap_or_else(|error| panic!("{error}")).tx;
+    let mut bytes = message(0, tx.max_message());
+    for number in 0u64.. {
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        tx.send_with(&[IoSlice::new(&bytes)], patiently()).expect("the other side receives");
+    }
+}
+
+fn sink<T: Transport>(address: &Address) {
+    let connection = T::connect(address, &T::Options::default(), patiently());
+    let mut rx = connection.unwrap_or_else(|error| panic!("{error}")).rx;
+    let mut buf = Vec::new();
+    while rx.recv_with(&mut buf, patiently()).is_ok() {}
 }
