@@ -116,6 +116,9 @@ const WITHOUT_A_DOUBLE: [&str; 2] =
 /// How many trials run at a time: most of them wait.
 const AT_A_TIME: usize = 16;
 
+/// How often a broken double may have luck.
+const ATTEMPTS: usize = 5;
+
 #[test]
 fn every_sentence_fails_on_the_double_that_breaks_it() {
     let queue = Mutex::new(trials());
@@ -130,7 +133,9 @@ fn every_sentence_fails_on_the_double_that_breaks_it() {
                 let title = format!("{} on a double that {:?}", trial.sentence, trial.flaw);
                 let _ = passed.send((title, None));
                 let title = format!("{} on a double that {:?}", trial.sentence, trial.flaw);
-                let _ = passed.send((title, Some((trial.fails)())));
+                // What is to be shown is that the test can fail. Some flaws need the two threads to meet in a certain way.
+                let failed = (0..ATTEMPTS).any(|_| (trial.fails)());
+                let _ = passed.send((title, Some(failed)));
             }
         });
     }

@@ -1,7 +1,7 @@
 //! A scripted transport in memory: it keeps the contract, or breaks exactly one sentence of it on request. A test that
 //! passes on the broken one is no test.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,79 +9,24 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use ipc_transports::{
-    Address, Armed, Capabilities, Connection, Interest, Listener, Loan, LoanSender, OptionError, Options,
-    Pair, PeekReceiver, PeerInfo, Pollable, Receiver, RecvError, SendError, Sender, SetupError,
-    SetupErrorKind, Stats, Transport, Wait,
+    Address, Armed, Capabilities, Connection, Interest, Loan, LoanSender, OptionError, Options, Pair,
+    PeekReceiver, PeerInfo, Pollable, Receiver, RecvError, SendError, Sender, SetupError, SetupErrorKind,
+    Stats, Transport, Wait,
 };
 use rustix::event::EventfdFlags;
+
+mod door;
+mod flaw;
+
+pub use door::Door;
+use door::{Knock, doors};
+pub use flaw::Flaw;
 
 /// Messages one direction holds.
 const DEPTH: usize = 16;
 
 /// Longest message in bytes.
 const MAX: usize = 1 << 17;
-
-/// One way to break the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "each is named by what it does wrong")]
-pub enum Flaw {
-    None,
-    SwapsTwoMessages,
-    MergesSmallMessages,
-    DropsEmptyMessages,
-    CutsLongMessages,
-    TooLongWaitsForSpace,
-    TooLongTakesWhatFits,
-    UsesFirstPartsOnly,
-    BatchLosesItsLast,
-    BatchFailsForItsWorst,
-    RecvEachIgnoresItsLimit,
-    AppendsToTheBuffer,
-    OneDirectionAtATime,
-    FlipsABit,
-    EmptyIsTimedOut,
-    FullTakesTheMessage,
-    ReceiveGivesUpEarly,
-    SendGivesUpEarly,
-    PastDeadlineDoesNothing,
-    LosesEveryHundredth,
-    LosesWhatWaitedForSpace,
-    CloseDropsWhatIsUnread,
-    CloseIsDeath,
-    CloseIsNotSticky,
-    SenderNeverSeesTheClose,
-    SenderSeesDeath,
-    UnreadMakesItADeath,
-    HalfClosesBoth,
-    DroppedReceiverUnnoticed,
-    DroppedLoanPublishes,
-    DroppedLoanLeaks,
-    CommitLenPublishesAll,
-    LoanIsUnlimited,
-    FullLinkLends,
-    LoanForgetsItsBytes,
-    LentMessageIsStale,
-    ReadyConsumes,
-    ReadyNeverEmpty,
-    ArmNeverLooks,
-    NeverRings,
-    NeverRingsSpace,
-    NeverRingsClose,
-    NeverRingsSenderClose,
-    AlwaysRings,
-    OneDescriptor,
-    MaximumsDiffer,
-    ServesOneClient,
-    WaitsForAListener,
-    SecondListenerReplaces,
-    AcceptNeverTimesOut,
-    ConnectNeverWaits,
-    ListenerTakesConnectionsAlong,
-    TakesAnyOption,
-    ForgetsTheMaximum,
-    ClientsShareALink,
-}
 
 /// What one direction holds. The sender's and the receiver's half both have it.
 #[derive(Debug, Default)]
@@ -587,84 +532,6 @@ fn connect_directions<const F: u8>(max: usize) -> (Made<F>, Made<F>) {
     };
     let other = if is::<F>(Flaw::MaximumsDiffer) { max / 2 } else { max };
     (end(&there, &back, max), end(&back, &there, other))
-}
-
-/// A client asking to be let in: its end of the connection, the listener's, and whether it was accepted.
-struct Knock {
-    max: usize,
-    reply: mpsc::Sender<Box<dyn std::any::Any + Send>>,
-}
-
-static DOORS: Mutex<Option<HashMap<String, mpsc::Sender<Knock>>>> = Mutex::new(None);
-
-fn doors<R>(f: impl FnOnce(&mut HashMap<String, mpsc::Sender<Knock>>) -> R) -> R {
-    f(DOORS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
-}
-
-/// Listener.
-#[derive(Debug)]
-pub struct Door<const F: u8> {
-    address: Address,
-    knocks: mpsc::Receiver<Knock>,
-    max: usize,
-    accepted: Vec<Arc<Direction>>,
-}
-
-impl std::fmt::Debug for Knock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Knock")
-    }
-}
-
-impl<const F: u8> Listener for Door<F> {
-    type Tx = Tx<F>;
-    type Rx = Rx<F>;
-
-    fn accept(&mut self, wait: Wait) -> Result<Made<F>, SetupError> {
-        let timed_out = || SetupError::new(SetupErrorKind::TimedOut, "accept on", &self.address);
-        if is::<F>(Flaw::ServesOneClient) && !self.accepted.is_empty() {
-            return Err(timed_out());
-        }
-        loop {
-            let left = wait.remaining().unwrap_or(Duration::from_secs(3600));
-            let left = if is::<F>(Flaw::AcceptNeverTimesOut) { Duration::ZERO } else { left };
-            let knock = match self.knocks.recv_timeout(left) {
-                Ok(knock) => knock,
-                Err(_) if is::<F>(Flaw::AcceptNeverTimesOut) => {
-                    return Err(SetupError::new(SetupErrorKind::Io, "accept on", &self.address));
-                }
-                Err(_) => return Err(timed_out()),
-            };
-            let max = if is::<F>(Flaw::ForgetsTheMaximum) { self.max } else { self.max.min(knock.max) };
-            let (ours, mut theirs) = connect_directions::<F>(max);
-            if is::<F>(Flaw::ClientsShareALink)
-                && let Some(first) = self.accepted.first()
-            {
-                theirs.rx.way = Arc::clone(first);
-            }
-            self.accepted.push(Arc::clone(&ours.tx.way));
-            // A client that has given up by now is not a connection.
-            if knock.reply.send(Box::new(theirs)).is_ok() {
-                return Ok(ours);
-            }
-        }
-    }
-
-    fn address(&self) -> &Address {
-        &self.address
-    }
-}
-
-impl<const F: u8> Drop for Door<F> {
-    fn drop(&mut self) {
-        doors(|doors| doors.remove(&self.address.to_string()));
-        if is::<F>(Flaw::ListenerTakesConnectionsAlong) {
-            for way in &self.accepted {
-                way.lock().receiver_gone = true;
-                way.changed.notify_all();
-            }
-        }
-    }
 }
 
 impl<const F: u8> Double<F> {
