@@ -304,6 +304,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "LIST")]
     mode: Vec<String>,
 
+    /// How the calls wait: sync (in the call), async (in a reactor driven by the caller) [default: sync]
+    #[arg(long, value_name = "LIST")]
+    io: Vec<String>,
+
     /// Length of the measured part of a trial [default: 200ms]
     #[arg(short, long, value_name = "TIME", conflicts_with = "messages")]
     duration: Option<String>,

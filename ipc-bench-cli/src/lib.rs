@@ -43,6 +43,7 @@ mod scratch;
 mod settings;
 mod signals;
 mod steal;
+mod ways;
 mod worker;
 mod workload;
 mod yardstick;
@@ -50,9 +51,10 @@ mod yardstick;
 use std::env;
 use std::process::ExitCode;
 
-use ipc_transports::{Mq, Pipe, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket};
+use ipc_transports::{Mq, Pipe, Pollable, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket};
 
 use mechanism::Mechanism;
+use ways::{Blocks, Polls};
 
 /// The program: a list of transports it can measure.
 #[derive(Debug)]
@@ -64,13 +66,13 @@ pub struct Bench {
 impl Default for Bench {
     fn default() -> Bench {
         Bench { mechanisms: Vec::new() }
-            .with::<Uds>()
-            .with::<Tcp>()
-            .with::<Pipe>()
-            .with::<Shm>()
-            .with::<ShmDirect>()
-            .with::<Mq>()
-            .with::<UdsSeqpacket>()
+            .with_pollable::<Uds>()
+            .with_pollable::<Tcp>()
+            .with_pollable::<Pipe>()
+            .with_pollable::<Shm>()
+            .with_pollable::<ShmDirect>()
+            .with_pollable::<Mq>()
+            .with_pollable::<UdsSeqpacket>()
     }
 }
 
@@ -79,9 +81,23 @@ impl Bench {
     ///
     /// The program listens at `NAME:/path/of/a/socket`, in a directory that is there for one trial only.
     #[must_use]
-    pub fn with<T: Transport>(mut self) -> Bench {
-        self.mechanisms.retain(|mechanism| mechanism.name != T::NAME);
-        self.mechanisms.push(Mechanism::of::<T>());
+    pub fn with<T: Transport>(self) -> Bench {
+        self.and(Mechanism::of::<T, Blocks>())
+    }
+
+    /// Adds a transport that `--io async` can measure as well; otherwise as [`with`](Bench::with).
+    #[must_use]
+    pub fn with_pollable<T: Transport>(self) -> Bench
+    where
+        T::Tx: Pollable,
+        T::Rx: Pollable,
+    {
+        self.and(Mechanism::of::<T, Polls>())
+    }
+
+    fn and(mut self, mechanism: Mechanism) -> Bench {
+        self.mechanisms.retain(|known| known.name != mechanism.name);
+        self.mechanisms.push(mechanism);
         self
     }
 

@@ -15,8 +15,9 @@ use crate::error::Failure;
 use crate::protocol::{Job, Outcome, Role};
 use crate::remote::{self, Serving};
 use crate::signals::Signals;
+use crate::ways::{Halves, Ways};
 use crate::worker::Session;
-use crate::workload::Blocking;
+use crate::workload::{Blocking, Io};
 
 /// One transport.
 #[derive(Clone, Copy)]
@@ -24,6 +25,8 @@ pub(crate) struct Mechanism {
     pub(crate) name: &'static str,
     /// What it can do on this machine.
     pub(crate) capabilities: fn() -> Capabilities,
+    /// How its connections can be waited on.
+    pub(crate) ways: &'static [Io],
     /// Whether it has an option of this name that takes this value.
     pub(crate) accepts: fn(&str, &str) -> Result<(), OptionError>,
     /// One side of a trial, inside a worker.
@@ -41,14 +44,15 @@ impl fmt::Debug for Mechanism {
 }
 
 impl Mechanism {
-    pub(crate) fn of<T: Transport>() -> Mechanism {
+    pub(crate) fn of<T: Transport, W: Ways<T>>() -> Mechanism {
         Mechanism {
             name: T::NAME,
             capabilities: T::capabilities,
+            ways: W::ALL,
             accepts: |key, value| T::Options::default().fill(key, value),
-            work: work::<T>,
-            visit: visit::<T>,
-            listen: remote::listen::<T>,
+            work: work::<T, W>,
+            visit: visit::<T, W>,
+            listen: remote::listen::<T, W>,
         }
     }
 
@@ -72,7 +76,11 @@ impl From<Failure> for Ended {
     }
 }
 
-fn work<T: Transport>(session: &mut Session, job: &Job, address: &Address) -> Result<Outcome, Ended> {
+fn work<T: Transport, W: Ways<T>>(
+    session: &mut Session,
+    job: &Job,
+    address: &Address,
+) -> Result<Outcome, Ended> {
     let options = T::Options::default();
     let connection = match job.role {
         Role::Server => {
@@ -90,12 +98,11 @@ fn work<T: Transport>(session: &mut Session, job: &Job, address: &Address) -> Re
         return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
     }
     session.ready(effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
-    let mut end = Blocking { tx, rx };
-    let outcome = session.measure(&mut end, job)?;
-    Ok(Outcome { stats: counters(&end), ..outcome })
+    let (end, outcome) = session.measure::<T, W>(Blocking { tx, rx }, job)?;
+    Ok(Outcome { stats: counters::<T>(&end), ..outcome })
 }
 
-fn visit<T: Transport>(
+fn visit<T: Transport, W: Ways<T>>(
     session: &mut Session,
     job: &Job,
     address: &Address,
@@ -119,16 +126,16 @@ fn visit<T: Transport>(
     let mut end = Blocking { tx, rx };
     remote::greet(&mut end, &job.work)?;
     session.ready(effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
-    let outcome = session.measure(&mut end, job)?;
+    let (mut end, outcome) = session.measure::<T, W>(end, job)?;
     let peer = Some(Box::new(remote::outcome(&mut end)?));
-    Ok(Outcome { stats: counters(&end), peer, ..outcome })
+    Ok(Outcome { stats: counters::<T>(&end), peer, ..outcome })
 }
 
 /// How long a server that is there may take for a connection, and the pause before looking for one again.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 
-fn counters<Tx: Sender, Rx: Receiver>(end: &Blocking<Tx, Rx>) -> BTreeMap<String, u64> {
+fn counters<T: Transport>(end: &Halves<T>) -> BTreeMap<String, u64> {
     let (tx, rx) = (end.tx.stats(), end.rx.stats());
     let counters = [
         ("would_block", tx.would_block + rx.would_block),

@@ -12,7 +12,7 @@ use crate::mechanism::Mechanism;
 use crate::order::Order;
 use crate::pin::{Pin, Pins, Topology};
 use crate::settings::{Origin, Settings, unknown};
-use crate::workload::{Length, Mode, Warmup};
+use crate::workload::{Io, Length, Mode, Warmup};
 use crate::yardstick::Yardstick;
 
 /// What a run will do.
@@ -59,8 +59,10 @@ pub(crate) struct Remote {
 #[derive(Debug)]
 pub(crate) struct PlannedCell {
     pub(crate) point: Point,
-    /// In force, whether it is a dimension of the cell or not; empty when the transport has no such option.
+    /// In force, whether it is a dimension of the cell or not; empty when the transport has no such option or its calls
+    /// do not wait.
     pub(crate) wait: String,
+    pub(crate) io: Io,
     /// Options of its address.
     pub(crate) options: BTreeMap<String, String>,
     /// Index of the limit it is held against.
@@ -118,6 +120,7 @@ impl Plan {
         let transports = transports(&settings, context.mechanisms)?;
         let sizes = settings.parse("size", lists::sizes)?.unwrap_or_default();
         let modes = settings.parse("mode", modes)?.unwrap_or_default();
+        let ios = settings.parse("io", ios)?.unwrap_or_default();
         let waits = settings.parse("wait", waits)?.unwrap_or_default();
         let (fewest, trials) = settings.parse("trials", trials)?.unwrap_or((1, 1));
         let enough = enough(&settings, fewest, trials)?;
@@ -147,9 +150,9 @@ impl Plan {
         for mode in &modes {
             for size in &sizes {
                 for transport in &transports {
-                    for wait in waits_of(transport, &waits) {
+                    for (io, wait) in ways_of(transport, &ios, &waits) {
                         for params in combinations(&params, transport.name) {
-                            cells.push(plan_cell(transport, *mode, *size, &wait, &params, alone));
+                            cells.push(plan_cell(transport, *mode, *size, (io, &wait), &params, alone));
                         }
                     }
                 }
@@ -160,8 +163,9 @@ impl Plan {
         }
         let mut yardsticks: Vec<Yardstick> = Yardstick::standard();
         yardsticks.retain(|yardstick| !(alone && yardstick.spins()));
-        for cell in cells.iter_mut().filter(|cell| cell.impossible.is_none() && cell.point.mode == Mode::Rtt)
-        {
+        // The limits wait in their calls; held against one of them, awaiting would be taken for the transport.
+        let has_limit = |cell: &&mut PlannedCell| cell.point.mode == Mode::Rtt && cell.io == Io::Sync;
+        for cell in cells.iter_mut().filter(|cell| cell.impossible.is_none()).filter(has_limit) {
             let behind = Yardstick::behind(&cell.point.transport, &cell.wait, cell.point.size);
             cell.limit = behind.filter(|yardstick| !(alone && yardstick.spins())).map(|yardstick| {
                 yardsticks.iter().position(|known| *known == yardstick).unwrap_or_else(|| {
@@ -299,6 +303,14 @@ fn modes(text: &str) -> Result<Vec<Mode>, String> {
         })
     };
     unique(text, mode)
+}
+
+fn ios(text: &str) -> Result<Vec<Io>, String> {
+    let io = |name: &str| {
+        let found = Io::ALL.into_iter().find(|io| io.name() == name.trim());
+        found.ok_or_else(|| format!("{name:?} is not a way to wait; there are sync, async"))
+    };
+    unique(text, io)
 }
 
 /// Waiting policies; empty means each transport's own default.
@@ -447,17 +459,28 @@ fn waits_of(mechanism: &Mechanism, asked: &[String]) -> Vec<String> {
     waits
 }
 
+/// Each way to wait with its policies. An awaited call never waits, so it has none.
+fn ways_of(mechanism: &Mechanism, ios: &[Io], waits: &[String]) -> Vec<(Io, String)> {
+    let ways = ios.iter().map(|io| match io {
+        Io::Sync => waits_of(mechanism, waits).into_iter().map(|wait| (Io::Sync, wait)).collect(),
+        Io::Async => vec![(Io::Async, String::new())],
+    });
+    ways.collect::<Vec<Vec<_>>>().concat()
+}
+
 fn plan_cell(
     mechanism: &Mechanism,
     mode: Mode,
     size: usize,
-    wait: &str,
+    (io, wait): (Io, &str),
     params: &BTreeMap<String, String>,
     alone: bool,
 ) -> PlannedCell {
     let mut dimensions = BTreeMap::new();
     let mut options = BTreeMap::new();
-    if wait != default_wait(mechanism) {
+    if io == Io::Async {
+        dimensions.insert("io".to_owned(), io.name().to_owned());
+    } else if wait != default_wait(mechanism) {
         dimensions.insert("wait".to_owned(), wait.to_owned());
     }
     if !wait.is_empty() {
@@ -473,8 +496,16 @@ fn plan_cell(
         options.insert(key.clone(), value.clone());
     }
     let point = Point { transport: mechanism.name.to_owned(), mode, size, dimensions };
-    let impossible = impossible(mechanism, size, wait, params, alone);
-    PlannedCell { point, wait: wait.to_owned(), options, limit: None, impossible }
+    let impossible = cannot_await(mechanism, io).or_else(|| impossible(mechanism, size, wait, params, alone));
+    PlannedCell { point, wait: wait.to_owned(), io, options, limit: None, impossible }
+}
+
+fn cannot_await(mechanism: &Mechanism, io: Io) -> Option<Impossible> {
+    (!mechanism.ways.contains(&io)).then(|| Impossible {
+        what: format!("{} cannot be awaited", mechanism.name),
+        why: "it was added without a descriptor that says when it is ready".into(),
+        fix: "make its halves Pollable and add it using with_pollable, or use --io sync".into(),
+    })
 }
 
 fn impossible(

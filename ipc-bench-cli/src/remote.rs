@@ -25,7 +25,8 @@ use crate::error::Failure;
 use crate::mechanism::setup;
 use crate::protocol::{Outcome, PROTOCOL, Role};
 use crate::signals::Signals;
-use crate::worker::{broken_trial, serve};
+use crate::ways::Ways;
+use crate::worker::{Serve, broken_trial};
 use crate::workload::{Blocking, Observer, Work};
 use crate::{os, pin};
 
@@ -146,7 +147,7 @@ impl Serving {
 }
 
 /// Listens at `address` and serves every client on a thread of its own, until a signal comes or `serving` is over.
-pub(crate) fn listen<T: Transport>(
+pub(crate) fn listen<T: Transport, W: Ways<T>>(
     address: &Address,
     serving: &Arc<Serving>,
     signals: &Signals,
@@ -169,7 +170,7 @@ pub(crate) fn listen<T: Transport>(
                 serving.touch();
                 let guest = Arc::clone(serving);
                 let spawned = thread::Builder::new().name("client".into()).spawn(move || {
-                    let done = attend::<T>(connection, &guest);
+                    let done = attend::<T, W>(connection, &guest);
                     guest.touch();
                     guest.active.fetch_sub(1, Ordering::SeqCst);
                     match done {
@@ -188,7 +189,10 @@ pub(crate) fn listen<T: Transport>(
 }
 
 /// One client.
-fn attend<T: Transport>(connection: Connection<T::Tx, T::Rx>, serving: &Serving) -> Result<Work, Failure> {
+fn attend<T: Transport, W: Ways<T>>(
+    connection: Connection<T::Tx, T::Rx>,
+    serving: &Serving,
+) -> Result<Work, Failure> {
     if let Some(cpu) = serving.cpu {
         pin::pin_this_thread(cpu)
             .map_err(|error| Failure::failed(format!("cannot run on cpu {cpu}")).why(error))?;
@@ -198,8 +202,9 @@ fn attend<T: Transport>(connection: Connection<T::Tx, T::Rx>, serving: &Serving)
     let own = Welcome { version: env!("CARGO_PKG_VERSION").into(), clock: Clock::own() };
     say(&mut end, &own)?;
     let mut usage = Usage { before: None, during: None };
-    let outcome = serve(&mut end, &greeting.work, &mut usage)
-        .map_err(|broken| broken_trial(Role::Server, &broken).failure)?;
+    let serve = Serve { work: &greeting.work, observer: &mut usage };
+    let (mut end, served) = W::perform(greeting.work.io, end, serve)?;
+    let outcome = served.map_err(|broken| broken_trial(Role::Server, &broken).failure)?;
     // Without a common clock a stamp of ours would be taken for one of theirs.
     let last_recv_ns = outcome.last_recv_ns.filter(|_| own.clock.is_shared_with(&greeting.clock));
     say(&mut end, &Outcome { cpu: usage.during, last_recv_ns, ..outcome })?;

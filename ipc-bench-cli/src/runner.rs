@@ -19,7 +19,7 @@ use crate::protocol::{Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Req
 use crate::scratch::Scratch;
 use crate::signals::Signals;
 use crate::steal;
-use crate::workload::{Length, Mode, Work};
+use crate::workload::{Io, Length, Mode, Work};
 use crate::yardstick::Yardstick;
 
 /// How long a worker may take to start, to listen or to connect.
@@ -212,6 +212,7 @@ impl<'a> Runner<'a> {
     fn work(&self, planned: &PlannedCell, index: u32) -> Work {
         Work {
             mode: planned.point.mode,
+            io: planned.io,
             size: planned.point.size,
             length: self.plan.length,
             warmup: self.plan.warmup,
@@ -317,8 +318,14 @@ impl<'a> Runner<'a> {
 }
 
 /// The work of a yardstick, but for its size.
-const STANDARD_WORK: Work =
-    Work { mode: Mode::Rtt, size: 8, length: YARDSTICK_LENGTH, warmup: YARDSTICK_WARMUP, seed: 0 };
+const STANDARD_WORK: Work = Work {
+    mode: Mode::Rtt,
+    io: Io::Sync,
+    size: 8,
+    length: YARDSTICK_LENGTH,
+    warmup: YARDSTICK_WARMUP,
+    seed: 0,
+};
 
 /// What both sides said.
 #[derive(Debug, Default)]
@@ -430,6 +437,7 @@ fn empty_cell(planned: &PlannedCell) -> Cell {
     let point = &planned.point;
     let mut cell = Cell::new(point.to_string(), &point.transport, point.mode.name(), point.size as u64);
     cell.wait.clone_from(&planned.wait);
+    cell.io = planned.io.name().to_owned();
     for (key, value) in planned.options.iter().filter(|(key, _)| *key != "wait") {
         let value = value.parse::<u64>().map_or_else(|_| Value::from(value.clone()), Value::from);
         cell.params.insert(format!("{}.{key}", point.transport), value);

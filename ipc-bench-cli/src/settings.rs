@@ -41,11 +41,12 @@ impl fmt::Display for Origin {
 }
 
 /// Settings that decide what is measured, each with its default; the names are those of the flags.
-const DEFAULTS: [(&str, Option<&str>); 14] = [
+const DEFAULTS: [(&str, Option<&str>); 15] = [
     ("preset", Some(presets::DEFAULT)),
     ("transport", Some("all")),
     ("size", Some("64,4K,64K")),
     ("mode", Some("rtt,stream")),
+    ("io", Some("sync")),
     ("duration", Some("200ms")),
     ("messages", None),
     ("trials", Some("7")),

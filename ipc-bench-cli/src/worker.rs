@@ -11,7 +11,7 @@ use std::thread;
 use ipc_limits::{Bare, Driver, End, cost};
 use ipc_results::Recorder;
 use ipc_results::run::CpuUse;
-use ipc_transports::Address;
+use ipc_transports::{Address, Transport};
 use rustix::process::Signal;
 
 use crate::clock::now_ns;
@@ -23,7 +23,10 @@ use crate::protocol::{
     self, Alone, Complaint, Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role,
 };
 use crate::scratch;
-use crate::workload::{BareEnd, Broken, Endpoint, Mode, Observer, Work, now, rtt, stream};
+use crate::ways::{Halves, Ways};
+use crate::workload::{
+    BareEnd, Broken, Endpoint, Executor, InPlace, Mode, Observer, Task, Work, rtt, stream,
+};
 
 /// Name of the hidden subcommand that runs a worker.
 pub(crate) const COMMAND: &str = "__worker";
@@ -113,7 +116,8 @@ impl Driver for BareTrial<'_> {
     type Output = Result<Outcome, Ended>;
 
     fn drive<B: Bare>(self, link: B) -> Self::Output {
-        self.session.measure(&mut BareEnd { link, size: self.size }, self.job)
+        let mut end = BareEnd { link, size: self.size };
+        self.session.begin(self.job).over(&mut end, &mut InPlace)
     }
 }
 
@@ -197,15 +201,41 @@ impl Session {
         self.reply(&Reply::Ready(Ready { cpus, effective }));
     }
 
-    /// This side of the workload over `end`.
-    pub(crate) fn measure<E: Endpoint>(&mut self, end: &mut E, job: &Job) -> Result<Outcome, Ended> {
+    /// This side of the workload over a connection, which is given back.
+    pub(crate) fn measure<T: Transport, W: Ways<T>>(
+        &mut self,
+        halves: Halves<T>,
+        job: &Job,
+    ) -> Result<(Halves<T>, Outcome), Ended> {
+        let (halves, outcome) = W::perform(job.work.io, halves, self.begin(job))?;
+        Ok((halves, outcome?))
+    }
+
+    /// Waits for the permission to begin.
+    fn begin<'a>(&'a mut self, job: &'a Job) -> Side<'a> {
         self.go();
+        Side { job, watch: Watch { out: &mut self.out, before: None, during: None } }
+    }
+}
+
+/// One side of a workload.
+struct Side<'a> {
+    job: &'a Job,
+    watch: Watch<'a>,
+}
+
+impl Task for Side<'_> {
+    type Output = Result<Outcome, Ended>;
+
+    fn over<E: Endpoint>(self, end: &mut E, executor: &mut impl Executor) -> Self::Output {
+        let Side { job, mut watch } = self;
         let work = &job.work;
-        let mut watch = Watch { out: &mut self.out, before: None, during: None };
         let measured = match (job.role, work.mode) {
-            (Role::Client, Mode::Rtt) => now(rtt::client(end, work, &mut watch)).map(rtt_outcome),
-            (Role::Client, Mode::Stream) => now(stream::client(end, work, &mut watch)).map(sent_outcome),
-            (Role::Server, _) => serve(end, work, &mut watch),
+            (Role::Client, Mode::Rtt) => executor.run(rtt::client(end, work, &mut watch)).map(rtt_outcome),
+            (Role::Client, Mode::Stream) => {
+                executor.run(stream::client(end, work, &mut watch)).map(sent_outcome)
+            }
+            (Role::Server, _) => Serve { work, observer: &mut watch }.over(end, executor),
         };
         let during = watch.during;
         measured
@@ -215,14 +245,20 @@ impl Session {
 }
 
 /// The server's side of any workload.
-pub(crate) fn serve<E: Endpoint>(
-    end: &mut E,
-    work: &Work,
-    observer: &mut impl Observer,
-) -> Result<Outcome, Broken> {
-    match work.mode {
-        Mode::Rtt => now(rtt::server(end, work, observer)).map(|()| Outcome::default()),
-        Mode::Stream => now(stream::server(end, work, observer)).map(delivered_outcome),
+pub(crate) struct Serve<'a, O> {
+    pub(crate) work: &'a Work,
+    pub(crate) observer: &'a mut O,
+}
+
+impl<O: Observer> Task for Serve<'_, O> {
+    type Output = Result<Outcome, Broken>;
+
+    fn over<E: Endpoint>(self, end: &mut E, executor: &mut impl Executor) -> Self::Output {
+        let Serve { work, observer } = self;
+        match work.mode {
+            Mode::Rtt => executor.run(rtt::server(end, work, observer)).map(|()| Outcome::default()),
+            Mode::Stream => executor.run(stream::server(end, work, observer)).map(delivered_outcome),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The measuring loops: one per workload, generic over what carries the messages.
 //!
 //! A loop is an `async fn` over an [`Endpoint`]. A blocking endpoint never suspends, so [`now`] runs the loop as if the
-//! `await`s were not there; an asynchronous one will run the same source in a runtime.
+//! `await`s were not there; one that is awaited runs the same source on a reactor.
 
 pub(crate) mod endpoint;
 #[cfg(test)]
@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::payload::{Flaw, Phase};
 
-pub(crate) use endpoint::{BareEnd, Blocking, Endpoint, now};
+#[cfg(test)]
+pub(crate) use endpoint::now;
+pub(crate) use endpoint::{Awaited, BareEnd, Blocking, Endpoint, Executor, InPlace, Task};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,6 +44,26 @@ impl Mode {
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// How the calls of a loop wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) enum Io {
+    /// In the call.
+    Sync,
+    /// In a reactor that the measuring thread drives itself.
+    Async,
+}
+
+impl Io {
+    pub(crate) const ALL: [Io; 2] = [Io::Sync, Io::Async];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Io::Sync => "sync",
+            Io::Async => "async",
+        }
     }
 }
 
@@ -150,6 +172,7 @@ fn is_steady(windows: &[f64]) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) mode: Mode,
+    pub(crate) io: Io,
     /// Bytes per message.
     pub(crate) size: usize,
     /// Of the measured part.

@@ -34,11 +34,12 @@ fn presets_are_what_they_were() {
 }
 
 /// Options of `run` that the plan shows, each with a value that is not its default.
-const PLANNED: [(&str, &str); 12] = [
+const PLANNED: [(&str, &str); 13] = [
     ("preset", "--preset latency"),
     ("transport", "--transport tcp"),
     ("size", "--size 1K"),
     ("mode", "--mode stream"),
+    ("io", "--io async"),
     ("duration", "--duration 10ms"),
     ("messages", "--messages 10"),
     ("trials", "--trials 3"),

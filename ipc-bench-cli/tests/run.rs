@@ -44,6 +44,28 @@ fn round_trips_and_streams_are_measured_between_processes_and_saved() {
 }
 
 #[test]
+fn awaited_calls_are_measured_by_the_same_loops_beside_the_waiting_ones() {
+    let place = Place::new();
+    let output = place.measure(
+        "-t uds,tcp,pipe,shm,shm-direct,mq,uds-seqpacket -s 64 --io sync,async --trials 1 -n 500 --json=-",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    let cells = document["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 28);
+    for pair in cells.chunks(2) {
+        let [sync, awaited] = pair else { panic!("{pair:?}") };
+        assert_eq!(format!("{}/io=async", sync["id"].as_str().unwrap()), awaited["id"].as_str().unwrap());
+        assert_eq!((sync["io"].as_str(), awaited["io"].as_str()), (Some("sync"), Some("async")));
+        for cell in pair {
+            assert_eq!(cell["status"], "ok", "{}", cell["id"]);
+            assert_eq!(cell["trials"][0]["messages"], 500, "{}", cell["id"]);
+            assert!(cell["trials"][0]["cpu"]["user_ns"].is_number());
+        }
+    }
+}
+
+#[test]
 fn exactly_the_messages_asked_for_are_delivered() {
     let place = Place::new();
     for flag in ["-n", "--messages", "-i"] {

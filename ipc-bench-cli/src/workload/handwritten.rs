@@ -10,7 +10,7 @@ use ipc_transports::{
     Connection, Receiver, Sender, Shm, ShmOptions, ShmReceiver, ShmSender, Transport, WaitPolicy,
 };
 
-use super::{Blocking, Length, Mode, Observer, Warmup, Work, now, rtt, stream};
+use super::{Blocking, Io, Length, Mode, Observer, Warmup, Work, now, rtt, stream};
 use crate::clock::now_ns;
 use crate::payload::{Incoming, Outgoing, Phase};
 use crate::pin;
@@ -29,7 +29,7 @@ impl Observer for Nobody {
 fn work(mode: Mode) -> Work {
     let length = Length::Time(Duration::from_millis(100));
     let warmup = Warmup::Fixed(Duration::from_millis(20));
-    Work { mode, size: 48, length, warmup, seed: 1 }
+    Work { mode, io: Io::Sync, size: 48, length, warmup, seed: 1 }
 }
 
 /// Runs both sides on two CPUs and returns what the client measured.

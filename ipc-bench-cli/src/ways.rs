@@ -1,0 +1,63 @@
+//! The ways in which a program can wait on a transport's connection: in the call, or on a reactor.
+
+use ipc_async::Reactor;
+use ipc_transports::{Connection, PeerInfo, Pollable, Transport};
+
+use crate::error::Failure;
+use crate::workload::{Awaited, Blocking, InPlace, Io, Task};
+
+/// Both halves of a transport's connection.
+pub(crate) type Halves<T> = Blocking<<T as Transport>::Tx, <T as Transport>::Rx>;
+
+/// What is known of the halves of `T` beside that they block.
+pub(crate) trait Ways<T: Transport> {
+    /// In the order of [`Io::ALL`].
+    const ALL: &'static [Io];
+
+    /// Does `task` over the connection and gives it back.
+    ///
+    /// # Errors
+    /// It cannot be used this way.
+    fn perform<K: Task>(io: Io, halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure>;
+}
+
+/// Halves that block and may be unable to do anything else.
+#[derive(Debug)]
+pub(crate) struct Blocks;
+
+impl<T: Transport> Ways<T> for Blocks {
+    const ALL: &'static [Io] = &[Io::Sync];
+
+    fn perform<K: Task>(io: Io, mut halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure> {
+        if io == Io::Async {
+            return Err(Failure::failed(format!("{} cannot be awaited", T::NAME)));
+        }
+        let output = task.over(&mut halves, &mut InPlace);
+        Ok((halves, output))
+    }
+}
+
+/// Halves with a descriptor that says when they are ready.
+#[derive(Debug)]
+pub(crate) struct Polls;
+
+impl<T: Transport> Ways<T> for Polls
+where
+    T::Tx: Pollable,
+    T::Rx: Pollable,
+{
+    const ALL: &'static [Io] = &Io::ALL;
+
+    fn perform<K: Task>(io: Io, halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure> {
+        if io == Io::Sync {
+            return <Blocks as Ways<T>>::perform(io, halves, task);
+        }
+        let mut reactor =
+            Reactor::new().map_err(|error| Failure::failed("no reactor can be made").why(error))?;
+        let connection = Connection::new(halves.tx, halves.rx, PeerInfo::default(), Vec::new());
+        let Connection { tx, rx, .. } = reactor.handle().attach(connection);
+        let mut end = Awaited { tx, rx };
+        let output = task.over(&mut end, &mut reactor);
+        Ok((Blocking { tx: end.tx.into_inner(), rx: end.rx.into_inner() }, output))
+    }
+}
