@@ -27,6 +27,8 @@ pub struct Figures {
     pub bytes_per_s: f64,
     /// Processor time per message.
     pub cpu_ns_per_msg: Option<f64>,
+    /// Processors kept busy by all workers together: processor time over elapsed time.
+    pub cores: Option<f64>,
 }
 
 impl Figures {
@@ -48,7 +50,7 @@ impl Figures {
         let percentiles = |recorder: &Option<Recorder>| {
             PERCENTILES.map(|percent| recorder.as_ref()?.percentile_ns(percent).map(|ns| ns as f64))
         };
-        let cpu = |cpu: CpuUse| (cpu.user_ns + cpu.sys_ns) as f64 / trial.messages as f64;
+        let per = |of: f64| move |cpu: CpuUse| (cpu.user_ns + cpu.sys_ns) as f64 / of;
         Ok(Self {
             index: trial.index,
             flagged: !trial.flags.is_empty(),
@@ -59,7 +61,8 @@ impl Figures {
             stddev_ns: latency.as_ref().and_then(Recorder::stddev_ns),
             msgs_per_s: trial.throughput.msgs_per_s,
             bytes_per_s: trial.throughput.bytes_per_s,
-            cpu_ns_per_msg: trial.cpu.map(cpu).filter(|ns| ns.is_finite()),
+            cpu_ns_per_msg: trial.cpu.map(per(trial.messages as f64)).filter(|ns| ns.is_finite()),
+            cores: trial.cpu.map(per(trial.elapsed_ns as f64)).filter(|cores| cores.is_finite()),
         })
     }
 }

@@ -18,6 +18,7 @@ pub mod estimate;
 pub mod export;
 pub mod figures;
 pub mod file;
+pub mod html;
 pub mod metric;
 pub mod policy;
 pub mod recorder;

@@ -2,11 +2,13 @@
 
 mod answers;
 mod cost;
+mod gains;
 mod load;
 mod ranking;
 
 pub use answers::{Answer, Entry};
 pub use cost::Cost;
+pub use gains::Gain;
 pub use load::{LoadCurve, LoadPoint};
 pub use ranking::{Ranked, Ranking, Separation};
 
@@ -35,6 +37,8 @@ pub struct Report<'a> {
     pub load: Vec<LoadCurve<'a>>,
     /// What a message costs, in the order of the run.
     pub costs: Vec<Cost<'a>>,
+    /// What single settings change: asynchronous calls, batches, zero copy, buffers.
+    pub gains: Vec<Gain<'a>>,
 }
 
 /// The cells of one workload: a row per transport and variant, a column per size.
@@ -90,11 +94,13 @@ impl<'a> Report<'a> {
             answers: Vec::new(),
             load: Vec::new(),
             costs: Vec::new(),
+            gains: Vec::new(),
         };
         report.ranking = Ranking::new(&report);
         report.answers = answers::answers(&report);
         report.load = load::curves(&report);
         report.costs = cost::costs(&report);
+        report.gains = gains::gains(&report);
         Ok(report)
     }
 

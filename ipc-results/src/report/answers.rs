@@ -44,8 +44,7 @@ pub(super) fn answers<'a>(report: &Report<'a>) -> Vec<Answer<'a>> {
     if let Some(table) = report.tables.iter().find(|table| !table.by_throughput) {
         let smallest: Vec<_> =
             table.rows.iter().filter_map(|row| Some((row.series, row.cells[0]?))).collect();
-        let sleeping =
-            smallest.iter().copied().filter(|(_, cell)| !cell.summary.as_ref().is_some_and(burns_cpu));
+        let sleeping = smallest.iter().copied().filter(|(_, cell)| !burns_cpu(report.figures(&cell.id)));
         let workload = if table.mode == "rtt" { "round trip" } else { table.mode };
         let size = size(table.sizes[0]);
         let median = format!("median {workload}, {size}");

@@ -1,6 +1,6 @@
 //! What a message costs the machine.
 
-use crate::cell::{Cell, CpuUse, Trial};
+use crate::cell::{Cell, CpuUse, Trial, throughput_is_primary};
 use crate::estimate::Estimate;
 use crate::statistics::median;
 
@@ -17,12 +17,14 @@ pub struct Cost<'a> {
     /// Processor time, in nanoseconds.
     pub cpu_ns: Estimate,
     /// Share of it inside the kernel, in `0.0..=1.0`.
-    pub system: Option<Estimate>,
+    pub kernel: Estimate,
     /// Voluntary context switches: sleeps.
     pub voluntary: Estimate,
     /// Involuntary context switches: interruptions.
     pub involuntary: Estimate,
-    /// Whether both sides kept a processor busy all the time.
+    /// Processors kept busy by all workers together.
+    pub cores: Estimate,
+    /// Whether a workload that could sleep kept two processors busy.
     pub burns_cpu: bool,
 }
 
@@ -41,9 +43,10 @@ fn cost<'a>(report: &Report<'a>, cell: &'a Cell) -> Option<Cost<'a>> {
         series: report.series_of(cell),
         cell,
         cpu_ns: summary.cpu_ns_per_msg?,
-        system: over(&|cpu, _| cpu.sys_ns as f64 / (cpu.user_ns + cpu.sys_ns) as f64),
+        kernel: over(&|cpu, _| cpu.sys_ns as f64 / ((cpu.user_ns + cpu.sys_ns) as f64).max(1.0))?,
         voluntary: over(&|cpu, trial| cpu.vcsw as f64 / trial.messages as f64)?,
         involuntary: over(&|cpu, trial| cpu.ivcsw as f64 / trial.messages as f64)?,
-        burns_cpu: burns_cpu(summary),
+        cores: over(&|cpu, trial| (cpu.user_ns + cpu.sys_ns) as f64 / trial.elapsed_ns as f64)?,
+        burns_cpu: burns_cpu(report.figures(&cell.id)) && !throughput_is_primary(&cell.mode),
     })
 }

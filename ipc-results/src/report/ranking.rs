@@ -2,9 +2,9 @@
 
 use crate::cell::Cell;
 use crate::estimate::Estimate;
+use crate::figures::Figures;
 use crate::metric::Metric;
-use crate::statistics::{TARGET_COVERAGE, rank_sum};
-use crate::summary::Summary;
+use crate::statistics::{TARGET_COVERAGE, median, rank_sum};
 
 use super::{Report, Row};
 
@@ -67,7 +67,7 @@ impl<'a> Ranking<'a> {
             let cell = row.cells[0]?;
             let p50_ns = cell.summary.as_ref()?.latency.p50_ns?;
             let name = report.series[row.series].clone();
-            let burns_cpu = cell.summary.as_ref().is_some_and(burns_cpu);
+            let burns_cpu = burns_cpu(report.figures(&cell.id));
             Some(Ranked { name, cell, p50_ns, slower_than_first: None, burns_cpu })
         };
         let mut ranked: Vec<Ranked<'a>> = table.rows.iter().filter_map(measured).collect();
@@ -93,12 +93,10 @@ impl<'a> Ranking<'a> {
     }
 }
 
-/// Two workers that never sleep use twice the time of each round trip; 1.6 leaves room for what the hypervisor takes, and
-/// is well above what a sleeping pair uses.
-pub(super) fn burns_cpu(summary: &Summary) -> bool {
+/// Two workers that never sleep keep two processors busy; 1.6 leaves room for what the hypervisor takes, and is well above
+/// what a pair that sleeps in turn keeps busy.
+pub(super) fn burns_cpu(figures: &[Figures]) -> bool {
     const TWO_BUSY_WORKERS: f64 = 1.6;
-    summary
-        .cpu_ns_per_msg
-        .zip(summary.latency.mean_ns)
-        .is_some_and(|(cpu, mean)| cpu.value > TWO_BUSY_WORKERS * mean.value)
+    let cores: Option<Vec<f64>> = figures.iter().map(|trial| trial.cores).collect();
+    cores.and_then(|cores| median(&cores)).is_some_and(|cores| cores.value > TWO_BUSY_WORKERS)
 }

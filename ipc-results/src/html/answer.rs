@@ -1,0 +1,190 @@
+//! The answer first: three sentences, then a ranking for each use.
+
+use std::fmt::Write;
+
+use crate::estimate::Estimate;
+use crate::export::escape;
+use crate::report::{Answer, Entry, Report, Separation};
+use crate::run::RunStatus;
+use crate::units::{percent, ratio, size, yardstick};
+
+use super::page::{Page, named};
+
+pub(super) fn answer(page: &mut Page, report: &Report<'_>) {
+    let run = report.run;
+    let day = run.started.replace('T', " ").replace('Z', " UTC");
+    let machine = crate::text::machine(&run.environment, crate::units::Charset::Unicode);
+    page.push(&format!(
+        "<header><p class=\"over\">ipc-bench · {} · {}</p><h1>{}</h1><p class=\"sentences\">{}</p>\
+         <p class=\"meta\">{}{}</p></header>\n",
+        escape(&run.run_id),
+        escape(&day),
+        headline(report),
+        sentences(report),
+        if run.label.is_empty() { String::new() } else { format!("<b>{}</b> · ", escape(&run.label)) },
+        escape(&machine),
+    ));
+    if report.answers.is_empty() {
+        return;
+    }
+    let lead = "Every answer is computed from the cells of this run that it names: medians over trials, with the interval \
+                each median is known within. The position on the scale is logarithmic.";
+    page.section("answer", "Which one for you", lead);
+    page.push("<div class=\"cards\">");
+    for answer in &report.answers {
+        page.push(&card(report, answer));
+    }
+    page.push("</div>");
+    page.end_section();
+}
+
+/// The finding as a heading.
+fn headline(report: &Report<'_>) -> String {
+    match report.run.status {
+        RunStatus::Failed => return "This run failed".to_owned(),
+        RunStatus::Partial if report.answers.is_empty() => return "This run was interrupted".to_owned(),
+        _ => {}
+    }
+    let Some((answer, first)) =
+        report.answers.first().and_then(|answer| Some((answer, answer.entries.first()?)))
+    else {
+        return "What this run measured".to_owned();
+    };
+    let value = answer.metric.format(first.estimate.value);
+    let size = size(first.cell.size_bytes);
+    let what = match (first.cell.mode.as_str(), answer.metric.higher_is_better()) {
+        ("rtt", _) => format!("{value} for {size} there and back"),
+        (_, false) => format!("{value} for {size}"),
+        (_, true) => format!("{value} with messages of {size}"),
+    };
+    let names = tied(report, answer);
+    let verb = if names.len() > 1 { "are" } else { "is" };
+    format!("{} {verb} fastest: {}", escape(&join(&names)), escape(&what))
+}
+
+/// The first entry and those that cannot be told from it.
+fn tied<'r>(report: &'r Report<'_>, answer: &Answer<'_>) -> Vec<&'r str> {
+    let with_first = |entry: &&Entry<'_>| match entry.behind {
+        None => true,
+        Some((_, separation)) => separation == Separation::NotSeparable,
+    };
+    answer.entries.iter().filter(with_first).map(|entry| report.series[entry.series].as_str()).collect()
+}
+
+fn join(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// What else a reader in a hurry must know.
+fn sentences(report: &Report<'_>) -> String {
+    let mut sentences = Vec::new();
+    let first = report.answers.first().and_then(|answer| answer.entries.first());
+    if let Some(limit) = first.and_then(|entry| entry.cell.summary.as_ref()?.limit.as_ref()) {
+        let (name, _) = yardstick(&limit.name, 1.0);
+        sentences.push(format!(
+            "That is {}× the physical limit of this machine ({}–{}), the {name} measured in the same run.",
+            ratio(limit.ratio),
+            ratio(limit.lo),
+            ratio(limit.hi)
+        ));
+    }
+    for answer in report.answers.iter().skip(1).take(2) {
+        let Some(best) = answer.entries.first() else { continue };
+        let names = join(&tied(report, answer));
+        let value = answer.metric.format(best.estimate.value);
+        let several = tied(report, answer).len() > 1;
+        sentences.push(match answer.question {
+            "Lowest latency without burning a core" => format!(
+                "Without burning a core {names} {} at {value}{}.",
+                if several { "lead" } else { "leads" },
+                if several { " and cannot be told apart" } else { "" }
+            ),
+            _ => format!(
+                "{names} {} the most data: {value} in messages of {}.",
+                if several { "move" } else { "moves" },
+                size(best.cell.size_bytes)
+            ),
+        });
+    }
+    escape(&sentences.join(" "))
+}
+
+fn card(report: &Report<'_>, answer: &Answer<'_>) -> String {
+    let mut card = format!(
+        "<article><h3>{}</h3><p class=\"measure\">{}</p>",
+        escape(answer.question),
+        escape(&answer.measure)
+    );
+    let Some(first) = answer.entries.first() else {
+        return card + "<p>No cell of this run answers that.</p></article>";
+    };
+    let winners: Vec<String> = answer
+        .entries
+        .iter()
+        .filter(|entry| !matches!(entry.behind, Some((_, Separation::Separated | Separation::TooFewTrials))))
+        .map(|entry| named(report, entry.series))
+        .collect();
+    // Writing to a string cannot fail, here and below.
+    let _ = write!(
+        card,
+        "<p class=\"winner\">{} <b>{}</b></p>",
+        winners.join(" "),
+        escape(&answer.metric.format(first.estimate.value))
+    );
+    let (lo, hi) = answer.entries.iter().fold((f64::INFINITY, 0.0f64), |(lo, hi), entry| {
+        (lo.min(entry.estimate.lo), hi.max(entry.estimate.hi))
+    });
+    card += "<ol class=\"ranking\">";
+    for entry in &answer.entries {
+        let Estimate { value, .. } = entry.estimate;
+        let error =
+            entry.estimate.relative_error().map(|error| format!("±{}", percent(error))).unwrap_or_default();
+        let _ = write!(
+            card,
+            "<li class=\"n{}\" title=\"{}\">{}{}<span class=\"value\">{} <small>{error}</small></span>\
+             <span class=\"behind\">{}</span></li>",
+            entry.series,
+            escape(&entry.cell.id),
+            named(report, entry.series),
+            dot(entry, lo, hi),
+            escape(&answer.metric.format(value)),
+            behind(entry),
+        );
+    }
+    card + "</ol></article>"
+}
+
+/// The median and its interval on a logarithmic scale from `lo` to `hi`.
+fn dot(entry: &Entry<'_>, lo: f64, hi: f64) -> String {
+    let at = |value: f64| if hi > lo { 4.0 + 92.0 * (value / lo).ln() / (hi / lo).ln() } else { 50.0 };
+    let Estimate { value, lo: from, hi: to, .. } = entry.estimate;
+    format!(
+        "<span class=\"scale s{}\" aria-hidden=\"true\"><i style=\"left:{:.1}%;width:{:.1}%\"></i>\
+         <b style=\"left:{:.1}%\"></b></span>",
+        entry.series % super::plot::SERIES,
+        at(from),
+        at(to) - at(from),
+        at(value)
+    )
+}
+
+/// How far behind the first, and whether that is certain.
+fn behind(entry: &Entry<'_>) -> String {
+    match &entry.behind {
+        None => String::new(),
+        Some((times, separation)) => {
+            let range = format!("{}–{}", ratio(times.lo), ratio(times.hi));
+            match separation {
+                Separation::Separated => format!("<span title=\"{range}\">{}×</span>", ratio(times.value)),
+                Separation::NotSeparable => format!("<span title=\"{range}\">not separable</span>"),
+                Separation::TooFewTrials => {
+                    format!("<span title=\"{range}; four trials can tell\">{}× ?</span>", ratio(times.value))
+                }
+            }
+        }
+    }
+}
