@@ -1,5 +1,7 @@
 //! The command line.
 
+mod reading;
+
 use std::env;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipc_results::text::Style;
 use ipc_results::units::Charset;
+
+pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs};
 
 /// Measures message transports between real processes on your own machine.
 #[derive(Debug, Parser)]
@@ -103,101 +107,6 @@ pub(crate) struct ClientArgs {
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
-}
-
-/// Flags of `report`. A run is a path, a directory, a baseline's name, `last` or `last~1`.
-#[derive(Debug, Args)]
-pub(crate) struct ReportArgs {
-    /// The run: a path, a directory, a baseline, last, last~1
-    #[arg(default_value = "last")]
-    pub(crate) run: String,
-
-    /// How to render it
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) format: Format,
-
-    /// With csv: one row per cell instead of one per trial
-    #[arg(long)]
-    pub(crate) summary: bool,
-
-    /// File to write to [default: stdout]
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-/// What a run can be rendered as.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Format {
-    /// Tables for the terminal
-    Text,
-    /// Markdown for comments and summaries, at most 60 KB
-    Md,
-    /// One row per trial
-    Csv,
-    /// The document itself
-    Json,
-    /// Test cases
-    Junit,
-    /// HdrHistogram's log
-    Hlog,
-    /// Bencher metric format
-    Bmf,
-}
-
-/// Flags of `compare`.
-#[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
-    /// Two or more runs, the first is the reference
-    #[arg(required = true, num_args = 2.., value_name = "RUN")]
-    pub(crate) run: Vec<String>,
-
-    /// Show unchanged figures too
-    #[arg(long)]
-    pub(crate) all: bool,
-
-    /// Compare across machines, without verdicts
-    #[arg(long)]
-    pub(crate) allow_different_host: bool,
-}
-
-/// Flags of `gate`.
-#[derive(Debug, Args)]
-pub(crate) struct GateArgs {
-    /// The run to judge
-    #[arg(default_value = "last")]
-    pub(crate) run: String,
-
-    /// What it is compared with
-    #[arg(long, value_name = "RUN")]
-    pub(crate) baseline: String,
-
-    /// Limits: p50=5%|50ns,p99=10%,@throughput=5%
-    #[arg(long, value_name = "LIST")]
-    pub(crate) limit: Option<String>,
-
-    /// What fails: regressed, inconclusive, missing [default: regressed]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub(crate) fail_on: Vec<String>,
-}
-
-/// What `baseline` can do.
-#[derive(Debug, Subcommand)]
-pub(crate) enum BaselineArgs {
-    /// Keep a run under a name
-    Save {
-        /// The name
-        name: String,
-        /// The run
-        #[arg(default_value = "last")]
-        run: String,
-    },
-    /// Names of all baselines
-    List,
-    /// Forget a baseline
-    Rm {
-        /// The name
-        name: String,
-    },
 }
 
 /// Documents with a schema.
@@ -363,6 +272,10 @@ pub(crate) struct RunArgs {
     /// Fact to keep with the run, repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) tag: Vec<(String, String)>,
+
+    /// Write no report.html
+    #[arg(long)]
+    pub(crate) no_html: bool,
 
     /// Show the plan and measure nothing
     #[arg(long)]

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
-use ipc_results::text::{Style, machine, yardsticks};
+use ipc_results::text::{machine, yardsticks};
 use ipc_results::units::Charset;
 use ipc_results::{Environment, file, schema};
 use ipc_transports::Address;
@@ -163,7 +163,7 @@ fn measure(
     }
     let place = output.directory.join("run.json").display().to_string();
     let failure = report.end(measured, &place);
-    output.save(report.document(), &report::text(report.document(), &Style::default()))?;
+    output.save(report.document(), !args.no_html)?;
     if talk {
         print(&report::text(report.document(), &global.style()))?;
     }

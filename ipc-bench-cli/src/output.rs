@@ -6,10 +6,12 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use ipc_results::Run;
 use ipc_results::file::{write_atomic, write_run};
+use ipc_results::report::Report;
+use ipc_results::{Run, export};
 
 use crate::error::Failure;
+use crate::reading::page;
 
 /// The places one run writes to, found writable before anything is measured.
 #[derive(Debug)]
@@ -57,15 +59,22 @@ impl Output {
         Ok(Output { directory, json: json.map(Path::to_owned), latest })
     }
 
-    /// Writes the run's files; each is replaced in one step.
+    /// Writes the run's files; each is replaced in one step. The page is left out where `html` says so.
     ///
     /// # Errors
     /// A file cannot be written; those written before it are whole.
-    pub(crate) fn save(&self, run: &Run, summary: &str) -> Result<(), Failure> {
+    pub(crate) fn save(&self, run: &Run, html: bool) -> Result<(), Failure> {
         let full =
             |error: ipc_results::file::FileError| Failure::failed("the results cannot be saved").why(error);
         write_run(&self.directory.join("run.json"), run).map_err(full)?;
-        write_atomic(&self.directory.join("summary.txt"), summary.as_bytes()).map_err(full)?;
+        // Our own histograms decode.
+        if let Ok(report) = Report::new(run) {
+            let summary = export::markdown_of_run(&report);
+            write_atomic(&self.directory.join("summary.md"), summary.as_bytes()).map_err(full)?;
+            if html {
+                write_atomic(&self.directory.join("report.html"), page(&report).as_bytes()).map_err(full)?;
+            }
+        }
         if let Some(json) = &self.json {
             write_run(json, run).map_err(full)?;
         }

@@ -51,10 +51,11 @@ const PLANNED: [(&str, &str); 13] = [
 ];
 
 /// The others, each with the test that shows what it changes.
-const SHOWN: [(&str, &str); 17] = [
+const SHOWN: [(&str, &str); 18] = [
     ("ci", "a_range_of_trials_ends_when_the_interval_is_narrow"),
     ("time-budget", "a_time_budget_cuts_trials_and_says_so"),
     ("seed", "round_trips_and_streams_are_measured_between_processes_and_saved"),
+    ("no-html", "files_go_where_they_are_told_to"),
     ("out", "files_go_where_they_are_told_to"),
     ("label", "a_run_keeps_what_it_is_called"),
     ("tag", "a_run_keeps_what_it_is_called"),

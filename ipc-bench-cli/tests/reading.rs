@@ -14,6 +14,7 @@ fn saved_runs_are_rendered_compared_and_gated_without_measuring() {
     for (format, words) in [
         ("text", "Round trip"),
         ("md", "uds"),
+        ("html", "<!doctype html>"),
         ("csv", "uds/rtt/64"),
         ("csv --summary", "uds/rtt/64"),
         ("junit", "<testsuite"),
@@ -27,6 +28,16 @@ fn saved_runs_are_rendered_compared_and_gated_without_measuring() {
     assert_eq!(document(&place.run("report last~1 --format json"))["schema"], "ipc-bench/run");
     place.run("report --format md --output here.md");
     assert!(place.path().join("here.md").is_file());
+    place.run("report --format gha --output points");
+    for ending in ["smaller", "bigger"] {
+        assert!(place.path().join(format!("points.{ending}.json")).is_file());
+    }
+    place.run("report --format hgrm --output curves");
+    assert!(place.path().join("curves/uds_rtt_64.hgrm").is_file());
+    assert_refused(&place.run("report --format hgrm"), 2, ["more than one file", "only one", "--output"]);
+    // A page carries its run, so it can stand where a run can.
+    place.run("report last --format html --output page.html");
+    assert_eq!(document(&place.run("report page.html --format json"))["schema"], "ipc-bench/run");
 
     assert_eq!(place.run("baseline save main last~1").status.code(), Some(0));
     assert_eq!(stdout(&place.run("baseline list")), "main\n");
@@ -34,6 +45,12 @@ fn saved_runs_are_rendered_compared_and_gated_without_measuring() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("uds/rtt/64"));
     assert_eq!(document(&place.run("compare main last --json=-"))["schema"], "ipc-bench/compare");
+    let output = place.run("compare main page.html --html both.html --md both.md");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for name in ["both.html", "both.md"] {
+        assert!(std::fs::read_to_string(place.path().join(name)).unwrap().contains("uds/rtt/64"));
+    }
+    assert_refused(&place.run("compare main last main --html x.html"), 2, ["--html", "", "two"]);
     // Two trials cannot show a regression, and the gate says so instead of passing silently.
     let output = place.run("gate --baseline main");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

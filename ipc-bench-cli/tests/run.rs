@@ -97,8 +97,11 @@ fn files_go_where_they_are_told_to() {
     assert_eq!((stdout(&output), stderr(&output)), ("", ""));
     let read = |name: &str| std::fs::read(place.path().join(name)).unwrap();
     assert_eq!(read("here/run.json"), read("copy.json"));
-    assert!(!read("here/summary.txt").is_empty());
+    assert!(!read("here/summary.md").is_empty());
+    assert!(read("here/report.html").starts_with(b"<!doctype html>"));
     assert!(!place.path().join("results").exists());
+    place.measure("-t uds -s 64 --mode rtt --trials 1 -n 100 --out bare --no-html");
+    assert!(place.path().join("bare/summary.md").exists() && !place.path().join("bare/report.html").exists());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Deserialize;
 
+use crate::html;
 use crate::run::{Run, SCHEMA, SCHEMA_VERSION};
 
 /// Largest run file that [`read_run`] accepts, in bytes. A run of 200 trials is about 1 MiB.
@@ -77,7 +78,7 @@ pub fn to_json(run: &Run) -> Result<String, serde_json::Error> {
     Ok(json)
 }
 
-/// Reads a run file of any version 1.
+/// Reads a run file of any version 1, or the report of a run, which carries it.
 ///
 /// # Errors
 /// [`FileError`] when it cannot be read, is larger than [`MAX_FILE_BYTES`], is no JSON, is another kind of document, or is
@@ -90,7 +91,11 @@ pub fn read_run(path: &Path) -> Result<Run, FileError> {
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(fail(&format_args!("it is longer than {} MiB", MAX_FILE_BYTES >> 20)));
     }
-    from_json(&text).map_err(|error| fail(&error))
+    let run = match html::embedded_run(&text) {
+        Some(run) => run,
+        None => from_json(&text),
+    };
+    run.map_err(|error| fail(&error))
 }
 
 /// The run in a JSON document; the error is a sentence with the line.

@@ -5,7 +5,8 @@ const make = (name, properties) => Object.assign(document.createElement(name), p
 
 // A key of the legend switches its series.
 for (const key of all(".key")) {
-  const button = make("button", { className: "key", innerHTML: key.innerHTML, type: "button", title: "show or hide" });
+  const button = make("button", { className: "key", type: "button", title: "show or hide" });
+  button.append(...key.childNodes);
   button.setAttribute("aria-pressed", "true");
   button.onclick = () => {
     const hidden = document.body.classList.toggle("hide-" + key.dataset.series);

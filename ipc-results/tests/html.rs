@@ -1,0 +1,113 @@
+//! The pages of an invented run and of a comparison.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
+
+mod common;
+
+use common::{invented, slow_down};
+use ipc_results::compare::{Comparison, Session};
+use ipc_results::policy::Policy;
+use ipc_results::report::Report;
+use ipc_results::{Run, html};
+
+fn page(run: &Run) -> String {
+    let repro = |cell: &ipc_results::Cell| format!("measure <{}>", cell.id);
+    html::run(&Report::new(run).unwrap(), &html::Options { repro: &repro })
+}
+
+fn compared() -> String {
+    let (a, mut b) = (invented(), invented());
+    slow_down(&mut b, "shm/rtt/64", 1.3);
+    let named = (("main", &a), ("last", &b));
+    let comparison = Comparison::new(named.0, named.1, &Policy::default(), Session::Apart, false).unwrap();
+    html::comparison(&comparison, &Report::new(&a).unwrap(), &Report::new(&b).unwrap())
+}
+
+/// The invented run with every cell repeated under other sizes until there are `cells`.
+fn large(cells: usize) -> Run {
+    let mut run = invented();
+    let originals: Vec<_> = run.cells.iter().filter(|cell| cell.rate.is_none()).cloned().collect();
+    for round in 1.. {
+        for cell in &originals {
+            if run.cells.len() >= cells {
+                return run;
+            }
+            let mut more = cell.clone();
+            more.size_bytes += round;
+            more.id = format!("{}/{}/{}", more.transport, more.mode, more.size_bytes);
+            run.cells.push(more);
+        }
+    }
+    run
+}
+
+/// What the browser shows: the page without its script, its data and the frame around them.
+fn body(page: &str) -> &str {
+    let (_, body) = page.split_once("<body>").unwrap();
+    body.split_once("<script").unwrap().0
+}
+
+#[test]
+fn nothing_in_a_page_leaves_it() {
+    for page in [page(&invented()), compared()] {
+        let foreign = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!foreign.contains("http://") && !foreign.contains("https://"));
+        assert!(!page.contains(" src="), "an image or a script from elsewhere");
+        assert!(!page.contains("@import") && !page.contains("url("));
+        assert!(page.contains(
+            "content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\""
+        ));
+    }
+}
+
+#[test]
+fn every_table_is_in_the_markup_and_none_is_made_by_the_script() {
+    for page in [page(&invented()), compared()] {
+        let (body, script) = (body(&page), page.rsplit_once("<script>").unwrap().1);
+        assert!(body.matches("<table").count() >= 2);
+        assert_eq!(body.matches("<table").count(), body.matches("</table>").count());
+        assert!(!script.contains("createElement(\"table\")") && !script.contains("innerHTML"));
+        assert!(script.len() < 15 << 10, "{} bytes of script", script.len());
+    }
+    let run = invented();
+    let page = page(&run);
+    for cell in &run.cells {
+        assert!(body(&page).contains(&format!("<code>{}</code>", cell.id)), "{} is in no table", cell.id);
+    }
+}
+
+#[test]
+fn a_page_of_sixty_cells_is_smaller_than_a_megabyte() {
+    let run = large(60);
+    assert_eq!(run.cells.len(), 60);
+    let bytes = page(&run).len();
+    assert!(bytes < 1 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn a_page_carries_its_run_and_a_run_cannot_break_the_page() {
+    let mut run = invented();
+    run.label = "</script><b>\"'&".into();
+    run.cells[0].reason = Some("<i>".into());
+    let page = page(&run);
+    assert_eq!(html::embedded_run(&page).unwrap().unwrap(), run);
+    assert!(!body(&page).contains("</script><b>") && !body(&page).contains("measure <"));
+    assert!(html::embedded_run("<html></html>").is_none());
+}
+
+#[test]
+fn sections_without_data_are_absent() {
+    let mut run = invented();
+    let all = page(&run);
+    run.cells.retain(|cell| cell.mode == "rtt");
+    let few = page(&run);
+    for id in ["load", "scaling"] {
+        let section = format!("<section id=\"{id}\">");
+        assert!(all.contains(&section), "{id} is missing");
+    }
+    assert!(!few.contains("<section id=\"load\">"));
+    run.cells.clear();
+    let none = page(&run);
+    for id in ["answer", "heat", "percentiles", "trials", "scaling", "load", "timeline", "cost"] {
+        assert!(!none.contains(&format!("<section id=\"{id}\">")), "{id} is blank");
+    }
+}
