@@ -26,6 +26,9 @@ pub const FLAG_CRC: u32 = 1;
 /// Flag: this side's sleepers order their announcement themselves with `membarrier`, so the peer's wakers need no fence.
 pub const FLAG_SLEEPER_PAYS: u32 = 1 << 1;
 
+/// Flag: this side proves that it has a secret, right after the hellos, and wants the same of the peer (tcp).
+pub const FLAG_TOKEN: u32 = 1 << 2;
+
 /// What one side says about itself before the first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {

@@ -17,6 +17,7 @@ use rustix::net::{
 
 use crate::doorbell::Doorbell;
 use crate::errno::setup_error;
+use crate::token::{Challenge, Gate, Owed};
 
 /// A client that has not said its hello after this long is dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,6 +61,8 @@ pub(crate) struct Greeted {
     protocol: u32,
     pub(crate) fds: Vec<OwnedFd>,
     pub(crate) peer: PeerInfo,
+    /// At a listener that asks for a token: our hello, which the client has, and our proof, which it has not.
+    pub(crate) owed: Option<Owed>,
 }
 
 impl Greeted {
@@ -164,6 +167,8 @@ pub(crate) fn greet(
 pub(crate) struct Handshakes {
     /// The hello that clients are taken to have said, which say none themselves ([`Opening::Raw`]).
     assumed: Option<Hello>,
+    /// What clients must show beyond their hello.
+    gate: Option<Gate>,
     pending: Vec<Guest>,
     doorbell: Option<Doorbell>,
 }
@@ -174,6 +179,8 @@ struct Guest {
     socket: OwnedFd,
     deadline: Instant,
     pending: Pending,
+    /// Set between its hello and its proof.
+    challenge: Option<Challenge>,
     /// The doorbell rings for it.
     watched: bool,
 }
@@ -184,7 +191,12 @@ impl Handshakes {
         Handshakes { assumed: hello, ..Handshakes::default() }
     }
 
-    /// Waits for the next client with a whole hello. `admit` judges a client as it connects; one that is refused, that
+    /// For clients that show at `gate` that they have its token.
+    pub(crate) fn behind(gate: Gate) -> Self {
+        Handshakes { gate: Some(gate), ..Handshakes::default() }
+    }
+
+    /// Waits for the next client with a whole hello, and proof where one is asked for. `admit` judges a client as it connects; one that is refused, that
     /// hangs up, sends something else or takes longer than a second is dropped without disturbing the others.
     ///
     /// # Errors
@@ -205,7 +217,13 @@ impl Handshakes {
                         if let Ok(peer) = admit(&socket) {
                             let (deadline, pending) =
                                 (Instant::now() + PATIENCE, Pending::new(peer, self.assumed.as_ref()));
-                            self.pending.push(Guest { socket, deadline, pending, watched: false });
+                            self.pending.push(Guest {
+                                socket,
+                                deadline,
+                                pending,
+                                challenge: None,
+                                watched: false,
+                            });
                         }
                     }
                     Err(Errno::AGAIN) => break,
@@ -219,15 +237,16 @@ impl Handshakes {
                 make_sure_of_room(listener).map_err(|error| setup_error(OP, target, error))?;
             }
             for at in (0..self.pending.len()).rev() {
-                let Guest { socket, deadline, pending, .. } = &mut self.pending[at];
-                match pending.read(socket.as_fd(), OP, target) {
+                let guest = &mut self.pending[at];
+                let deadline = guest.deadline;
+                match guest.read(self.gate.as_ref(), OP, target) {
                     Ok(Some(greeted)) => {
                         let socket = self.dismiss(at);
                         if !has_hung_up(&socket) {
                             return Ok((socket, greeted));
                         }
                     }
-                    Ok(None) if Instant::now() < *deadline => {}
+                    Ok(None) if Instant::now() < deadline => {}
                     _ => drop(self.dismiss(at)),
                 }
             }
@@ -283,6 +302,28 @@ impl Handshakes {
         }
         doorbell.ring_after(left)?;
         Ok(doorbell.look())
+    }
+}
+
+impl Guest {
+    /// Takes what is there; the client, once it has said all it must.
+    fn read(
+        &mut self,
+        gate: Option<&Gate>,
+        op: &'static str,
+        target: &str,
+    ) -> Result<Option<Greeted>, SetupError> {
+        let socket = self.socket.as_fd();
+        let fail = |error| setup_error(op, target, error);
+        let Some(gate) = gate else { return self.pending.read(socket, op, target) };
+        if self.challenge.is_none() {
+            let Some(greeted) = self.pending.read(socket, op, target)? else { return Ok(None) };
+            self.challenge = Some(gate.challenge(socket, greeted).map_err(fail)?);
+        }
+        match &mut self.challenge {
+            Some(challenge) => gate.judge(socket, challenge).map_err(fail),
+            None => Ok(None),
+        }
     }
 }
 
@@ -368,7 +409,7 @@ impl Pending {
         match Hello::decode(&self.bytes) {
             Ok((hello, protocol)) => {
                 let fds = std::mem::take(&mut self.fds);
-                Ok(Some(Greeted { hello, protocol, fds, peer: self.peer }))
+                Ok(Some(Greeted { hello, protocol, fds, peer: self.peer, owed: None }))
             }
             Err(_) => {
                 refuse(SetupErrorKind::Io, "the peer is some other program: its first bytes are no hello")

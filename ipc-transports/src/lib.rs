@@ -37,6 +37,7 @@ mod slot;
 mod socket;
 mod stream;
 mod tcp;
+mod token;
 mod uds;
 mod wait_set;
 mod waiting;

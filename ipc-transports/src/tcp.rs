@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
-use ipc_core::hello::{Agreed, FLAG_CRC, Hello, PROTOCOL};
+use ipc_core::hello::{Agreed, FLAG_CRC, FLAG_TOKEN, Hello, PROTOCOL};
 use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
     SetupError, SetupErrorKind, Target, Transport, Wait, WaitPolicy, frame,
@@ -18,6 +19,7 @@ use crate::features::{Features, features};
 use crate::handshake::{Handshakes, Opening, greet, own_hello, say, sleep};
 use crate::socket::{Buffers, Socket, halves};
 use crate::stream::{StreamReceiver, StreamSender, attempts};
+use crate::token::{self, Gate, Token};
 use crate::uds::DEFAULT_MAX_MESSAGE;
 
 const LAYOUT: u64 = Hello::layout_of("tcp stream frame/1");
@@ -30,7 +32,8 @@ pub type TcpReceiver = StreamReceiver<Socket>;
 
 /// TCP with `TCP_NODELAY`. For processes that share nothing but a network, loopback included.
 ///
-/// Any local user can connect to a loopback port: TCP has no credentials.
+/// Any local user can connect to a loopback port: TCP has no credentials. With `token=FILE` both sides must have the
+/// same file, whose owner alone may read it, and prove it to each other before the first message; nothing is encrypted.
 ///
 /// ```
 /// use ipc_transports::{Listener, Receiver, Sender, Tcp, TcpOptions, Transport, Wait};
@@ -65,6 +68,9 @@ pub struct TcpOptions {
     pub fingerprint: Option<Fingerprint>,
     /// `framing=raw` says no hello, for a peer that is no program of ours: frames begin at once. Default `hello`.
     pub framing: Option<Opening>,
+    /// A file with a secret, `token=FILE`, 16 to 4096 bytes, accessible to its owner only: both sides give the same, and
+    /// prove to each other that they have it. With it a listener may bind beyond loopback. Not with `framing=raw`.
+    pub token: Option<PathBuf>,
     /// `open=yes` lets a listener bind beyond loopback, where anybody who reaches the port can connect.
     pub open: Option<Open>,
 }
@@ -100,10 +106,21 @@ impl Options for TcpOptions {
             "wait" => OptionError::fill(&mut self.wait, key, value),
             "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
             "framing" => OptionError::fill(&mut self.framing, key, value),
+            "token" => OptionError::fill(&mut self.token, key, value),
             "open" => OptionError::fill(&mut self.open, key, value),
             _ => Err(OptionError::unknown(
                 key,
-                &["max_message", "check", "sndbuf", "rcvbuf", "wait", "fingerprint", "framing", "open"],
+                &[
+                    "max_message",
+                    "check",
+                    "sndbuf",
+                    "rcvbuf",
+                    "wait",
+                    "fingerprint",
+                    "framing",
+                    "token",
+                    "open",
+                ],
             )),
         }
     }
@@ -112,9 +129,20 @@ impl Options for TcpOptions {
 impl TcpOptions {
     fn hello(&self) -> Hello {
         let max_message = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
-        let flags = if self.check == Some(frame::Check::Crc) { FLAG_CRC } else { 0 };
+        let crc = if self.check == Some(frame::Check::Crc) { FLAG_CRC } else { 0 };
+        let flags = crc | if self.token.is_some() { FLAG_TOKEN } else { 0 };
         let fingerprint = self.fingerprint.map_or(0, Fingerprint::number);
         Hello { fingerprint, ..own_hello(LAYOUT, max_message, 0, flags) }
+    }
+
+    /// The secret of both sides, read anew for each listener and connection.
+    fn secret(&self, op: &'static str, address: &Address) -> Result<Option<Token>, SetupError> {
+        let Some(path) = &self.token else { return Ok(None) };
+        if self.opening() == Opening::Raw {
+            let why = "token needs the hello that framing=raw leaves out";
+            return Err(refused(SetupErrorKind::BadAddress, op, address, why));
+        }
+        Token::read(path, op, address).map(Some)
     }
 
     fn opening(&self) -> Opening {
@@ -148,13 +176,14 @@ impl Listener for TcpListener {
         loop {
             let admit = |_: &OwnedFd| Ok(PeerInfo::default());
             let (socket, greeted) = self.handshakes.next(self.socket.as_fd(), admit, wait, &target)?;
-            let ours = self.options.hello();
+            let ours = greeted.owed.as_ref().map_or_else(|| self.options.hello(), |owed| owed.hello);
             let answered = self
                 .options
                 .prepare(&socket)
-                .and_then(|()| match self.options.opening() {
-                    Opening::Hello => say(socket.as_fd(), &ours, &[]),
-                    Opening::Raw => Ok(()),
+                .and_then(|()| match (&greeted.owed, self.options.opening()) {
+                    (Some(owed), _) => owed.pay(socket.as_fd()),
+                    (None, Opening::Hello) => say(socket.as_fd(), &ours, &[]),
+                    (None, Opening::Raw) => Ok(()),
                 })
                 .map_err(|error| setup_error(OP, &target, error))
                 .and_then(|()| greeted.agree(&ours, OP, &target))
@@ -243,8 +272,10 @@ impl Transport for Tcp {
         let features = features(OP)?;
         let options = options.resolved(at)?;
         let inet = inet(at, OP)?;
-        if !inet.ip().is_loopback() && options.open != Some(Open::Yes) {
-            let why = "anybody who reaches this port could connect; use a loopback address, or say ?open=yes";
+        let token = options.secret(OP, at)?;
+        if !inet.ip().is_loopback() && token.is_none() && options.open != Some(Open::Yes) {
+            let why = "anybody who reaches this port could connect; use a loopback address, a secret by ?token=FILE, \
+                       or say ?open=yes";
             return Err(refused(SetupErrorKind::Denied, OP, at, why));
         }
         let fail = |error: Errno| setup_error(OP, at, error);
@@ -255,9 +286,13 @@ impl Transport for Tcp {
         rustix::net::bind(&socket, &inet).map_err(fail)?;
         rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
         let bound = rustix::net::getsockname(&socket).and_then(inet_of).map_err(fail)?;
+        let handshakes = match token {
+            Some(token) => Handshakes::behind(Gate { token, hello: options.hello() }),
+            None => Handshakes::assuming((options.opening() == Opening::Raw).then(|| options.hello())),
+        };
         Ok(TcpListener {
             socket,
-            handshakes: Handshakes::assuming((options.opening() == Opening::Raw).then(|| options.hello())),
+            handshakes,
             address: at.with_target(Target::Inet(bound)),
             options,
             features,
@@ -273,6 +308,7 @@ impl Transport for Tcp {
         let features = features(OP)?;
         let options = options.resolved(to)?;
         let inet = inet(to, OP)?;
+        let token = options.secret(OP, to)?;
         let target = to.to_string();
         let fail = |error: Errno| setup_error(OP, to, error);
         let socket = dial(inet, &options, wait).map_err(fail)?;
@@ -282,7 +318,14 @@ impl Transport for Tcp {
         }
         let ours = options.hello();
         let agreed = match options.opening() {
-            Opening::Hello => greet(&socket, PeerInfo::default(), &ours, &[], wait, &target)?.1,
+            Opening::Hello => {
+                let (greeted, agreed) = greet(&socket, PeerInfo::default(), &ours, &[], wait, &target)?;
+                match token {
+                    Some(token) => token.show(&socket, &ours, &greeted.hello, wait, &target)?,
+                    None => token::none_wanted(&greeted.hello, &target)?,
+                }
+                agreed
+            }
             Opening::Raw => ours.agree(&ours, PROTOCOL).map_err(|kind| SetupError::new(kind, OP, to))?,
         };
         connection(socket, agreed, &options, features, OP, &target)

@@ -70,6 +70,7 @@ fn the_pictures_are_those_of_the_code() {
     for path in [
         "ipc-core/src/hello.rs",
         "ipc-core/src/frame.rs",
+        "ipc-transports/src/token.rs",
         "ipc-transports/src/backing.rs",
         "ipc-transports/src/ring.rs",
         "ipc-transports/src/bell.rs",

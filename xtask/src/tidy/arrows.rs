@@ -37,7 +37,7 @@ const TABLE: &[Row] = &[
         krate: "ipc-transports",
         ours: &["ipc-core"],
         ours_in_tests: &[],
-        others: Only(&["rustix", "libc", "polling", "loom"]),
+        others: Only(&["rustix", "libc", "polling", "hmac", "sha2", "loom"]),
     },
     Row {
         krate: "ipc-async",
