@@ -8,7 +8,7 @@ mod process;
 mod tools;
 
 use crate::bench::cargo;
-use crate::{tidy, workspace};
+use crate::{api, tidy, workspace};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::Metadata;
 use process::{Ended, Supervisor};
@@ -52,6 +52,8 @@ enum Action {
     /// Arguments of cargo, for one call after the other.
     Cargo(&'static [&'static [&'static str]]),
     Tidy,
+    /// Compares the public items, after the documentation was built.
+    Api,
     /// The commands of the README and the docs.
     Docs,
 }
@@ -141,6 +143,32 @@ const STEPS: &[Step] = &[
         needs: &[],
         full: false,
         action: Action::Cargo(&[&["doc", "--workspace", "--no-deps", "--locked"]]),
+    },
+    Step {
+        name: "api",
+        budget_s: 5,
+        what: "the public items are those of docs/public-api.txt",
+        needs: &[],
+        full: false,
+        action: Action::Api,
+    },
+    Step {
+        name: "package",
+        budget_s: 60,
+        what: "each library crate builds from what would be published of it",
+        needs: &[],
+        full: false,
+        action: Action::Cargo(&[&[
+            "package",
+            "--package=ipc-core",
+            "--package=ipc-transports",
+            "--package=ipc-async",
+            "--package=ipc-limits",
+            "--package=ipc-results",
+            "--locked",
+            // What is checked is the tree as it stands, committed or not.
+            "--allow-dirty",
+        ]]),
     },
     Step {
         name: "schema",
@@ -304,6 +332,7 @@ impl Run {
                     count => Verdict::Failed(format!("{count} problems")),
                 })
             }
+            Action::Api => self.api(&log),
             Action::Docs => docs::run(self, &log),
         }
     }
@@ -321,6 +350,26 @@ impl Run {
         }
         let tests = tests_passed(&read(log)).map(|count| format!(", {count} tests passed"));
         Ok(Verdict::Passed(tests.unwrap_or_default()))
+    }
+
+    fn api(&self, log: &Path) -> Result<Verdict> {
+        let doc = self.metadata.target_directory.join("doc");
+        if !doc.join("ipc_core/all.html").exists() {
+            return Ok(Verdict::Skipped("the docs step has not run (cargo xtask api)".into()));
+        }
+        Ok(match api::compare(&self.root, doc.as_std_path())? {
+            api::Outcome::Same { items, shown } => {
+                Verdict::Passed(format!(", {items} public items, {shown} pages with an example"))
+            }
+            api::Outcome::Unknown(why) => Verdict::Skipped(why),
+            api::Outcome::Differs(lines) => {
+                std::fs::write(log, lines.join("\n"))?;
+                Verdict::Failed(format!(
+                    "{} lines differ; if that is meant: cargo xtask api --write",
+                    lines.len()
+                ))
+            }
+        })
     }
 
     fn log(&self, name: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 //! xtask runs programs and reads files; it computes nothing itself and imports no crate of ours, so that it builds
 //! in seconds and still runs when everything else is broken.
 
+mod api;
 mod bench;
 mod ci;
 mod console;
@@ -15,6 +16,13 @@ use std::process::ExitCode;
 /// Every command, its own flags and its line in the help. `tidy` looks up the commands and flags that the docs name
 /// in here, so a command cannot be documented without existing.
 pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        name: "api",
+        usage: "api [--write]",
+        flags: &["--write"],
+        what: "compare the public items of the library crates with docs/public-api.txt, or write it",
+        run: api::main,
+    },
     Command {
         name: "bench",
         usage: "bench [-- ARGS…]",
