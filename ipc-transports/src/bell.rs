@@ -110,6 +110,25 @@ impl Sleeper {
         }
     }
 
+    /// Sleeps until the peer rings, at most `slice`, if after the announcement there is still `nothing_to_do`. May return
+    /// early. True if it slept.
+    pub(crate) fn park<B: Backing>(
+        &mut self,
+        ours: &B,
+        theirs: &B,
+        slice: Duration,
+        nothing_to_do: impl FnOnce() -> bool,
+    ) -> bool {
+        let sample = self.sample(theirs);
+        self.announce(ours, WokenBy::Futex);
+        let sleeps = nothing_to_do();
+        if sleeps {
+            self.sleep(theirs, sample, slice);
+        }
+        self.awake(ours);
+        sleeps
+    }
+
     /// Sleeps until a ring after `sample`, at most `slice`. May return early.
     pub(crate) fn sleep<B: Backing>(&self, theirs: &B, sample: u32, slice: Duration) {
         theirs.sleep_on(self.bell, sample, slice);
@@ -200,6 +219,9 @@ impl Waker {
         true
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -21,6 +21,8 @@ mod fork;
 mod handshake;
 mod inproc;
 mod memory;
+#[cfg(all(test, loom))]
+mod model;
 mod mqueue;
 mod passing;
 mod peer;

@@ -388,5 +388,7 @@ impl<B: Backing> Consumer<B> {
     }
 }
 
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(test)]
 mod tests;

@@ -420,6 +420,14 @@ impl<C: Cells> Side<C> {
             let state = if whole { State::Full } else { State::Empty };
             self.cells.store(Word::State, state as u32, Ordering::Relaxed);
         }
+        if self.party == Party::Writer
+            && State::read(self.cells.load(Word::State, Ordering::Relaxed))? == State::Empty
+        {
+            // A reader that died between emptying the slot and counting would leave a count that is never right again:
+            // the next message would look taken before it is.
+            let left = self.cells.load(Word::Taken, Ordering::Relaxed) & LEFT;
+            self.cells.store(Word::Taken, self.count | left, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -536,5 +544,7 @@ impl<C: Cells> Side<C> {
     }
 }
 
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod alone;
+pub mod chaos;
 pub mod contract;
 pub mod double;
 pub mod end;

@@ -54,6 +54,8 @@ enum Action {
     Tidy,
     /// Compares the public items, after the documentation was built.
     Api,
+    /// `cargo xtask loom`.
+    Loom,
     /// The commands of the README and the docs.
     Docs,
 }
@@ -127,6 +129,14 @@ const STEPS: &[Step] = &[
             "--",
             "--ignored",
         ]]),
+    },
+    Step {
+        name: "loom",
+        budget_s: 60,
+        what: "every interleaving of the models of ring, bell, slot and waker table, two or three preemptions deep",
+        needs: &[],
+        full: false,
+        action: Action::Loom,
     },
     Step {
         name: "doctests",
@@ -333,6 +343,9 @@ impl Run {
                 })
             }
             Action::Api => self.api(&log),
+            Action::Loom => {
+                self.one(crate::loom::models(&self.root, &self.target().join("loom"), "model"), &log)
+            }
             Action::Docs => docs::run(self, &log),
         }
     }
@@ -342,10 +355,9 @@ impl Run {
         for args in calls {
             let mut command = Command::new(cargo());
             command.args(*args).current_dir(&self.root).env("RUSTDOCFLAGS", "-D warnings");
-            match self.supervisor.run(&mut command, log)? {
-                Ended::Exited(status) if status.success() => {}
-                Ended::Exited(status) => return Ok(Verdict::Failed(status.to_string())),
-                Ended::Killed(why) => return Ok(Verdict::Failed(why)),
+            match self.one(command, log)? {
+                Verdict::Passed(_) => {}
+                verdict => return Ok(verdict),
             }
         }
         let tests = tests_passed(&read(log)).map(|count| format!(", {count} tests passed"));
@@ -370,6 +382,19 @@ impl Run {
                 ))
             }
         })
+    }
+
+    /// Runs one program into a log.
+    fn one(&self, mut command: Command, log: &Path) -> Result<Verdict> {
+        Ok(match self.supervisor.run(&mut command, log)? {
+            Ended::Exited(status) if status.success() => Verdict::Passed(String::new()),
+            Ended::Exited(status) => Verdict::Failed(status.to_string()),
+            Ended::Killed(why) => Verdict::Failed(why),
+        })
+    }
+
+    fn target(&self) -> &Path {
+        self.metadata.target_directory.as_std_path()
     }
 
     fn log(&self, name: &str) -> PathBuf {

@@ -7,6 +7,7 @@ mod api;
 mod bench;
 mod ci;
 mod console;
+mod loom;
 mod peers;
 mod tidy;
 mod workspace;
@@ -36,6 +37,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &["--only", "--list", "--full", "--install"],
         what: "run every check that CI runs, one line per step",
         run: ci::main,
+    },
+    Command {
+        name: "loom",
+        usage: "loom [--mutants]",
+        flags: &["--mutants"],
+        what: "explore the models of ring, bell, slot and waker table; --mutants: seeded bugs they must catch",
+        run: loom::main,
     },
     Command {
         name: "peers",

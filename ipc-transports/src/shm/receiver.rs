@@ -12,7 +12,6 @@ use ipc_core::{Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, Sta
 
 use super::{Broken, Half, Ring};
 use crate::backing::{DATA, LINE_PAYLOAD};
-use crate::bell::WokenBy;
 use crate::memory::Memory;
 use crate::ring::{Consumer, Corrupt, Record};
 use crate::waiting::{Site, Stopped};
@@ -266,13 +265,12 @@ impl Site for ForRecord<'_> {
 
     fn park(&mut self, slice: Duration) {
         let rx = &mut *self.0;
-        let sample = rx.half.sleeper.sample(rx.ring.theirs());
-        rx.half.sleeper.announce(rx.ring.ours(), WokenBy::Futex);
-        if !rx.ring.is_ready() && !rx.half.waker.peer_left(rx.ring.theirs()) {
-            rx.stats.parks += 1;
-            rx.half.sleeper.sleep(rx.ring.theirs(), sample, slice);
-        }
-        rx.half.sleeper.awake(rx.ring.ours());
+        let (ours, theirs) = (rx.ring.ours(), rx.ring.theirs());
+        let slept = rx
+            .half
+            .sleeper
+            .park(ours, theirs, slice, || !rx.ring.is_ready() && !rx.half.waker.peer_left(theirs));
+        rx.stats.parks += u64::from(slept);
     }
 }
 

@@ -10,7 +10,6 @@ use ipc_core::{Armed, Interest, Loan, LoanSender, Pollable, SendError, Sender, S
 
 use super::{Broken, Half, Ring};
 use crate::backing::DATA;
-use crate::bell::WokenBy;
 use crate::memory::Memory;
 use crate::ring::{Batch, Corrupt, Producer, Space};
 use crate::waiting::{Site, Stopped};
@@ -228,14 +227,13 @@ impl Site for ForSpace<'_> {
     }
 
     fn park(&mut self, slice: Duration) {
-        let (ours, theirs) = (self.tx.ring.ours(), self.tx.ring.theirs());
-        let sample = self.tx.half.sleeper.sample(theirs);
-        self.tx.half.sleeper.announce(ours, WokenBy::Futex);
-        if !self.is_ready() && !self.tx.half.waker.peer_left(self.tx.ring.theirs()) {
-            self.tx.stats.parks += 1;
-            self.tx.half.sleeper.sleep(self.tx.ring.theirs(), sample, slice);
-        }
-        self.tx.half.sleeper.awake(self.tx.ring.ours());
+        let (tx, len) = (&mut *self.tx, self.len);
+        let (ours, theirs) = (tx.ring.ours(), tx.ring.theirs());
+        let slept = tx
+            .half
+            .sleeper
+            .park(ours, theirs, slice, || !tx.ring.has_room(len) && !tx.half.waker.peer_left(theirs));
+        tx.stats.parks += u64::from(slept);
     }
 }
 

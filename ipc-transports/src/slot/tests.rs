@@ -164,6 +164,17 @@ fn a_reader_that_died_holding_the_lock_is_dead_to_the_writer() {
 }
 
 #[test]
+fn a_reader_that_died_before_it_counted_does_not_confuse_the_writer() {
+    let (mut writer, _, cells) = slot();
+    assert_eq!(put(&mut writer, b"x"), DONE);
+    die_holding(&cells, |cells| cells.store(Word::State, State::Empty as u32, Ordering::Relaxed));
+    // The death is found by who goes to sleep: the slot is empty, so there is something to do.
+    assert_eq!(writer.announce(false, LATER), Ok(false));
+    assert_eq!(put(&mut writer, b"y"), DONE);
+    assert!(!writer.is_ready(), "nobody has taken the message");
+}
+
+#[test]
 fn a_thousand_messages_cross_between_two_threads() {
     let (mut writer, mut reader, _) = slot();
     let sender = thread::spawn(move || {

@@ -1,0 +1,189 @@
+//! One cell of the matrix: a fault, a mechanism, a role, and what came of its rounds.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipc_transports::{Address, Target};
+use tempfile::TempDir;
+
+use crate::end::Random;
+use crate::traces::Traces;
+
+/// A mechanism between processes, by its scheme.
+pub type Mechanism = &'static str;
+
+/// Those there are.
+pub const MECHANISMS: &[Mechanism] = &["uds", "uds-seqpacket", "tcp", "pipe", "shm", "shm-direct", "mq"];
+
+/// Who the fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The side that sends.
+    Sender,
+    /// The side that receives.
+    Receiver,
+    /// The side that listens.
+    Listener,
+    /// A client on its way in.
+    Connector,
+}
+
+impl Role {
+    /// Those there are.
+    pub const ALL: [Role; 4] = [Role::Sender, Role::Receiver, Role::Listener, Role::Connector];
+
+    /// The word for it on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Sender => "sender",
+            Role::Receiver => "receiver",
+            Role::Listener => "listener",
+            Role::Connector => "connector",
+        }
+    }
+}
+
+/// A promise that was not kept.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which of I1 to I8.
+    pub of: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.of, self.what)
+    }
+}
+
+/// Fails the round.
+pub fn violated<T>(of: &'static str, what: impl fmt::Display) -> Result<T, Violation> {
+    Err(Violation { of, what: what.to_string() })
+}
+
+/// What a cell has to work with, and what it has seen.
+#[derive(Debug)]
+pub struct Cell {
+    /// Scheme under test.
+    pub mechanism: Mechanism,
+    /// Who is struck.
+    pub role: Role,
+    /// The program `chaos` itself, which also plays the victims.
+    pub program: PathBuf,
+    /// Where the numbers come from; printed, so that a cell can be repeated.
+    pub random: Random,
+    /// The first round's seed.
+    pub seed: u64,
+    /// Rounds without a violation.
+    pub passed: u64,
+    /// What went wrong.
+    pub violations: Vec<Violation>,
+    /// Time from the blow to the survivor's error, in nanoseconds.
+    pub notices: Vec<u64>,
+    /// Time from the survivor's error to the next working connection, in nanoseconds, with the start of a process.
+    pub reconnects: Vec<u64>,
+    /// Rounds whose fault did not happen, such as a crash point that was not reached.
+    pub missed: u64,
+    /// What else is worth writing down.
+    pub notes: Vec<String>,
+    directory: TempDir,
+    before: Option<Traces>,
+}
+
+impl Cell {
+    /// A cell in a fresh directory.
+    pub fn new(mechanism: Mechanism, role: Role, program: &Path, seed: u64) -> Cell {
+        // Short, so that a socket address has room for the rest.
+        let directory = tempfile::Builder::new().prefix("ic-").tempdir().expect("a temporary directory");
+        Cell {
+            mechanism,
+            role,
+            program: program.to_path_buf(),
+            random: Random(seed),
+            seed,
+            passed: 0,
+            violations: Vec::new(),
+            notices: Vec::new(),
+            reconnects: Vec::new(),
+            missed: 0,
+            notes: Vec::new(),
+            directory,
+            before: None,
+        }
+    }
+
+    /// The cell's directory.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// An address to listen at.
+    pub fn address(&self) -> Address {
+        let target = match self.mechanism {
+            "tcp" => Target::Inet(([127, 0, 0, 1], 0).into()),
+            _ => Target::Path(self.directory().join("s")),
+        };
+        Address::new(self.mechanism, target).expect("a temporary directory can be written as an address")
+    }
+
+    /// Counts a round.
+    pub fn count(&mut self, outcome: Result<(), Violation>) {
+        match outcome {
+            Ok(()) => self.passed += 1,
+            Err(violation) => {
+                eprintln!(
+                    "{} {} round {}: {violation} (seed {})",
+                    self.mechanism,
+                    self.role.name(),
+                    self.passed + self.violations.len() as u64,
+                    self.seed
+                );
+                self.violations.push(violation);
+            }
+        }
+    }
+
+    /// I4: nothing is there that was not there after the first round.
+    ///
+    /// # Errors
+    /// What there is more of.
+    pub fn check_traces(&mut self) -> Result<(), Violation> {
+        let now = Traces::now();
+        let Some(before) = &self.before else {
+            self.before = Some(now);
+            return Ok(());
+        };
+        match now.beyond(before) {
+            more if more.is_empty() => Ok(()),
+            more => violated("I4", more),
+        }
+    }
+
+    /// I4 at the end of a cell, when everything is dropped: files in the directory, queues of ours in the system.
+    ///
+    /// # Errors
+    /// What is left.
+    pub fn check_names(&self) -> Result<(), Violation> {
+        let mut left: Vec<String> = names_in(self.directory());
+        left.retain(|name| name != "journal");
+        if !left.is_empty() {
+            return violated("I4", format!("files left: {}", left.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+/// Names of the files in a directory; empty if it cannot be read.
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// A deadline no call may miss: one second, and what a machine full of builds may add.
+pub const DEADLINE: Duration = Duration::from_secs(1);
+
+/// How much later than its deadline a call may return on a machine that is not ours alone.
+pub const GRACE: Duration = Duration::from_secs(2);

@@ -1,0 +1,408 @@
+//! SIGKILL at a random moment.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{Receiver as Inbox, Sender as Outbox, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc_transports::{
+    Address, AnyConnection, AnyListener, Listener, Receiver, RecvError, SendError, Sender, SetupErrorKind,
+    Target, Wait, connect, listen,
+};
+
+use super::cell::{Cell, DEADLINE, GRACE, Role, Violation, violated};
+use super::journal::Journal;
+use super::victim::Series;
+use crate::end::Random;
+
+/// A victim on its way to its end.
+#[derive(Debug)]
+pub struct Victim {
+    child: Child,
+    /// Reports the time of the blow, once.
+    blow: Option<Inbox<Instant>>,
+}
+
+impl Victim {
+    /// Starts the victim of `cell` at `address`; `extra` goes into its environment.
+    pub fn start(cell: &Cell, address: &Address, seed: u64, extra: &[(&str, String)]) -> Victim {
+        let child = Command::new(&cell.program)
+            .args(["victim", cell.role.name(), &address.to_string()])
+            .arg(journal_of(cell))
+            .arg(seed.to_string())
+            .envs(extra.iter().map(|(key, value)| (*key, value)))
+            .stdin(Stdio::null())
+            .stderr(if extra.is_empty() { Stdio::inherit() } else { Stdio::null() })
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", cell.program.display()));
+        Victim { child, blow: None }
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// Has somebody else kill it `after` a while.
+    pub fn doom(&mut self, killer: &Killer, after: Duration) {
+        let (tell, told) = channel();
+        self.blow = Some(told);
+        let pidfd = rustix::process::pidfd_open(self.pid(), rustix::process::PidfdFlags::empty());
+        killer.0.send((pidfd.expect("our own child"), after, tell)).expect("the killer lives");
+    }
+
+    /// When it was killed; waits until it is.
+    pub fn blow(&mut self) -> Option<Instant> {
+        self.blow.take()?.recv().ok()
+    }
+
+    /// Whether the blow has fallen.
+    pub fn is_struck(&mut self) -> Option<Instant> {
+        self.blow.as_ref()?.try_recv().ok()
+    }
+
+    /// Kills it now and reaps it; harmless if it has ended.
+    pub fn end(mut self) -> std::process::ExitStatus {
+        let _ = self.child.kill();
+        self.child.wait().expect("our own child")
+    }
+
+    /// True once it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+}
+
+/// The journal of the victims of a cell.
+pub fn journal_of(cell: &Cell) -> PathBuf {
+    cell.directory().join("journal")
+}
+
+/// A thread that kills at given times, so that the survivor can be anywhere when it happens.
+#[derive(Debug)]
+pub struct Killer(Outbox<(rustix::fd::OwnedFd, Duration, Outbox<Instant>)>);
+
+impl Killer {
+    /// Starts it; it ends with the process.
+    pub fn start() -> Killer {
+        let (order, orders) = channel::<(rustix::fd::OwnedFd, Duration, Outbox<Instant>)>();
+        thread::spawn(move || {
+            for (pidfd, after, tell) in orders {
+                // The random moment itself, not a handshake.
+                thread::sleep(after);
+                let blow = Instant::now();
+                let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+                let _ = tell.send(blow);
+            }
+        });
+        Killer(order)
+    }
+}
+
+/// A random moment within the first milliseconds of a connection, now and then much later.
+pub fn moment(random: &mut Random) -> Duration {
+    match random.below(20) {
+        0 => Duration::from_micros(random.below(30_000) as u64),
+        1..4 => Duration::ZERO,
+        _ => Duration::from_micros(random.below(3000) as u64),
+    }
+}
+
+/// `rounds` rounds of the cell.
+pub fn run(cell: &mut Cell, rounds: u64) {
+    let journal = Journal::at(&journal_of(cell));
+    let killer = Killer::start();
+    match cell.role {
+        Role::Sender | Role::Receiver => survive_a_peer(cell, &journal, &killer, rounds),
+        Role::Connector => survive_clients(cell, &journal, &killer, rounds),
+        Role::Listener => survive_listeners(cell, &journal, &killer, rounds),
+    }
+}
+
+fn survive_a_peer(cell: &mut Cell, journal: &Journal, killer: &Killer, rounds: u64) {
+    let mut listener = listen(&cell.address()).unwrap_or_else(|error| panic!("{error}"));
+    let mut told_at = None;
+    for _ in 0..rounds {
+        let seed = cell.random.next();
+        let after = moment(&mut cell.random);
+        let outcome = one_peer(cell, journal, &mut listener, seed, &mut told_at, |victim| {
+            victim.doom(killer, after);
+        });
+        cell.count(outcome);
+    }
+    drop(listener);
+    let names = cell.check_names();
+    if names.is_err() {
+        cell.count(names);
+    }
+}
+
+/// One connection whose other end is struck. `strike` is called once it is established.
+fn one_peer(
+    cell: &mut Cell,
+    journal: &Journal,
+    listener: &mut AnyListener,
+    seed: u64,
+    told_at: &mut Option<Instant>,
+    strike: impl FnOnce(&mut Victim),
+) -> Result<(), Violation> {
+    journal.clear();
+    let mut victim = Victim::start(cell, listener.address(), seed, &[]);
+    let accepted = listener.accept(Wait::within(10 * DEADLINE));
+    let mut connection = match accepted {
+        Ok(connection) => connection,
+        Err(error) => {
+            victim.end();
+            return violated("I5", format!("no new connection: {error}"));
+        }
+    };
+    if let Some(told_at) = told_at.take() {
+        cell.reconnects.push(Instant::now().saturating_duration_since(told_at).as_nanos() as u64);
+    }
+    strike(&mut victim);
+    let survived = match cell.role {
+        Role::Sender => outlive_a_sender(cell.mechanism, &mut connection, journal, seed, &mut victim),
+        _ => outlive_a_receiver(&mut connection, journal, seed, &mut victim),
+    };
+    let now = Instant::now();
+    *told_at = Some(now);
+    let struck = victim.blow();
+    let status = victim.end();
+    drop(connection);
+    let notice = survived?;
+    if let Some(struck) = struck {
+        // A peer that died before our call was told by that call.
+        let notice = notice.saturating_duration_since(struck);
+        cell.notices.push(notice.as_nanos() as u64);
+    }
+    if !std::os::unix::process::ExitStatusExt::signal(&status).is_some_and(|signal| signal == 9) {
+        return violated("I6", format!("the victim ended by itself: {status}"));
+    }
+    if journal.wrong().load(SeqCst) != 0 {
+        return violated("I2", "the victim saw a wrong message or an error before it was killed");
+    }
+    cell.check_traces()
+}
+
+/// I1: a call that began when the peer was dead already and still ended with its deadline, or one that overran it.
+fn in_time(began: Instant, victim: &mut Victim, struck: &mut Option<Instant>) -> Result<(), Violation> {
+    let took = began.elapsed();
+    if took > DEADLINE + GRACE {
+        return violated("I1", format!("a call with a deadline of {DEADLINE:?} returned after {took:?}"));
+    }
+    *struck = struck.or_else(|| victim.is_struck());
+    match *struck {
+        Some(blow) if blow < began => violated("I1", format!("not told of the death within {took:?}")),
+        _ => Ok(()),
+    }
+}
+
+fn outlive_a_sender(
+    mechanism: &str,
+    connection: &mut AnyConnection,
+    journal: &Journal,
+    seed: u64,
+    victim: &mut Victim,
+) -> Result<Instant, Violation> {
+    let mut series = Series::of(seed);
+    let (mut buf, mut struck) = (Vec::new(), None);
+    let answer = loop {
+        let began = Instant::now();
+        match connection.rx.recv_with(&mut buf, Wait::Until(began + DEADLINE)) {
+            Ok(_) => {
+                if buf != series.next() {
+                    return violated("I2", format!("message {} is not what was sent", series.count()));
+                }
+            }
+            Err(RecvError::TimedOut) => in_time(began, victim, &mut struck)?,
+            Err(error) => break error,
+        }
+    };
+    let now = Instant::now();
+    if let Some(blow) = struck {
+        victim.blow = Some(already(blow));
+    }
+    if !matches!(answer, RecvError::PeerDied { .. }) {
+        return violated("I3", format!("a killed sender is told as {answer:?}"));
+    }
+    let (received, begun) = (series.count(), journal.begun().load(SeqCst));
+    let committed = journal.committed().load(SeqCst);
+    // tcp: what the kernel has accepted from a killed process may still be lost on the way.
+    let committed = if mechanism == "tcp" { 0 } else { committed };
+    if !(committed..=begun).contains(&received) {
+        return violated("I2", format!("{received} received, {committed} committed, {begun} begun"));
+    }
+    Ok(now)
+}
+
+fn outlive_a_receiver(
+    connection: &mut AnyConnection,
+    journal: &Journal,
+    seed: u64,
+    victim: &mut Victim,
+) -> Result<Instant, Violation> {
+    let (mut series, mut struck) = (Series::of(seed), None);
+    let mut bytes = series.next();
+    let answer = loop {
+        let began = Instant::now();
+        match connection.tx.send_with(&[IoSlice::new(&bytes)], Wait::Until(began + DEADLINE)) {
+            Ok(()) => bytes = series.next(),
+            Err(SendError::TimedOut) => in_time(began, victim, &mut struck)?,
+            Err(error) => break error,
+        }
+    };
+    let now = Instant::now();
+    if let Some(blow) = struck {
+        victim.blow = Some(already(blow));
+    }
+    if !matches!(answer, SendError::PeerDied) {
+        return violated("I3", format!("a killed receiver is told as {answer:?}"));
+    }
+    let received = journal.received().load(SeqCst);
+    if received > series.count() {
+        return violated("I2", format!("{received} received, {} sent", series.count()));
+    }
+    Ok(now)
+}
+
+fn already(blow: Instant) -> Inbox<Instant> {
+    let (tell, told) = channel();
+    let _ = tell.send(blow);
+    told
+}
+
+/// Clients are killed on their way in; the listener serves the next one.
+fn survive_clients(cell: &mut Cell, journal: &Journal, killer: &Killer, rounds: u64) {
+    let mut listener = listen(&cell.address()).unwrap_or_else(|error| panic!("{error}"));
+    for _ in 0..rounds {
+        journal.clear();
+        let after = moment(&mut cell.random) / 2;
+        let mut victim = Victim::start(cell, listener.address(), 0, &[]);
+        victim.doom(killer, after + Duration::from_micros(800));
+        let mut struck = None;
+        // Serves whoever comes until the blow has fallen.
+        while struck.is_none() {
+            if let Ok(mut connection) = listener.accept(Wait::within(Duration::from_millis(5))) {
+                let _ = connection.rx.recv_with(&mut Vec::new(), Wait::within(DEADLINE));
+            }
+            struck = victim.is_struck();
+        }
+        victim.end();
+        let outcome = serve_a_good_client(&mut listener).and_then(|()| cell.check_traces());
+        cell.count(outcome);
+    }
+    drop(listener);
+    let names = cell.check_names();
+    if names.is_err() {
+        cell.count(names);
+    }
+}
+
+/// A client of our own is let in and answered, whoever died before it in the queue.
+fn serve_a_good_client(listener: &mut AnyListener) -> Result<(), Violation> {
+    let address = listener.address().clone();
+    thread::scope(|scope| {
+        let client = scope.spawn(move || {
+            let mut connection = connect(&address, Wait::within(5 * DEADLINE))?;
+            connection.tx.send(b"good").map_err(std::io::Error::from)?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(connection)
+        });
+        let began = Instant::now();
+        let mut buf = Vec::new();
+        loop {
+            if began.elapsed() > 5 * DEADLINE {
+                let end = client.join();
+                return violated("I5", format!("a client is not let in behind killed ones: {end:?}"));
+            }
+            let Ok(mut connection) = listener.accept(Wait::within(DEADLINE)) else { continue };
+            if connection.rx.recv_with(&mut buf, Wait::within(DEADLINE)).is_ok() && buf == b"good" {
+                break;
+            }
+        }
+        match client.join() {
+            Ok(Ok(_)) => Ok(()),
+            other => violated("I5", format!("{other:?}")),
+        }
+    })
+}
+
+/// Listeners are killed under their clients; the next listener takes the address over.
+fn survive_listeners(cell: &mut Cell, journal: &Journal, killer: &Killer, rounds: u64) {
+    for _ in 0..rounds {
+        let outcome = one_listener(cell, journal, killer);
+        cell.count(outcome);
+    }
+    // The last dead listener's files are there for the next one to take over; ours are taken away.
+    let listener = listen(&cell.address());
+    drop(listener);
+    let names = cell.check_names();
+    if names.is_err() {
+        cell.count(names);
+    }
+}
+
+fn one_listener(cell: &mut Cell, journal: &Journal, killer: &Killer) -> Result<(), Violation> {
+    journal.clear();
+    let began = Instant::now();
+    let at = cell.address();
+    let mut victim = Victim::start(cell, &at, 0, &[]);
+    while journal.begun().load(SeqCst) == 0 {
+        if victim.has_ended() || began.elapsed() > 10 * DEADLINE {
+            victim.end();
+            return violated("I5", "the next listener cannot take the address over");
+        }
+        thread::yield_now();
+    }
+    let port = journal.begun().load(SeqCst) as u16;
+    let address = match at.target() {
+        Target::Inet(any) => at.with_target(Target::Inet((any.ip(), port).into())),
+        _ => at.clone(),
+    };
+    victim.doom(killer, moment(&mut cell.random));
+    let outcome = call_until_it_dies(&address, &mut victim);
+    victim.end();
+    outcome?;
+    cell.check_traces()
+}
+
+/// Connects and calls the echo again and again, until it is told that nobody is there.
+fn call_until_it_dies(address: &Address, victim: &mut Victim) -> Result<(), Violation> {
+    let mut struck = None;
+    let mut buf = Vec::new();
+    loop {
+        let began = Instant::now();
+        let mut connection = match connect(address, Wait::Until(began + DEADLINE)) {
+            Ok(connection) => connection,
+            Err(error) => match error.kind.clone() {
+                SetupErrorKind::TimedOut => {
+                    in_time(began, victim, &mut struck)?;
+                    continue;
+                }
+                SetupErrorKind::NotFound => break,
+                // It died in the middle of our handshake.
+                SetupErrorKind::Io if struck.is_some() || victim.blow().is_some() => break,
+                other => return violated("I3", format!("a killed listener is told as {other:?}: {error}")),
+            },
+        };
+        for _ in 0..1 + began.elapsed().subsec_nanos() % 8 {
+            let called = Instant::now();
+            if let Err(error) = connection.tx.send_timeout(b"echo", DEADLINE) {
+                if !matches!(error, SendError::PeerDied) {
+                    return violated("I3", format!("a killed listener is told as {error:?}"));
+                }
+                break;
+            }
+            match connection.rx.recv_with(&mut buf, Wait::Until(called + DEADLINE)) {
+                Ok(_) if buf == b"echo" => {}
+                Ok(_) => return violated("I2", "the echo is not what was said"),
+                Err(RecvError::PeerDied { .. }) => break,
+                Err(RecvError::TimedOut) => in_time(called, victim, &mut struck)?,
+                Err(error) => return violated("I3", format!("a killed listener is told as {error:?}")),
+            }
+        }
+    }
+    Ok(())
+}

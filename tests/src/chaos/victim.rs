@@ -1,0 +1,130 @@
+//! The process that the fault strikes: `chaos victim ROLE ADDRESS JOURNAL SEED`.
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use ipc_transports::{Address, Listener, Receiver, RecvError, Sender, Wait, connect, listen};
+
+use super::journal::Journal;
+use crate::end::{Random, message};
+
+/// Longest message of a round in bytes: several lines of a ring, less than a queue's default.
+pub const LONGEST: usize = 4000;
+
+/// The numbers and lengths of the messages of one round: both sides count them off from the same seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Series {
+    seed: u64,
+    lengths: Random,
+    next: u64,
+}
+
+impl Series {
+    /// The series of a round.
+    pub fn of(seed: u64) -> Series {
+        Series { seed, lengths: Random(seed ^ 0x5E21_E5), next: 0 }
+    }
+
+    /// Messages counted off so far.
+    pub fn count(&self) -> u64 {
+        self.next
+    }
+
+    /// The next message: mostly short ones, some of several kilobytes.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could end; this cannot")]
+    pub fn next(&mut self) -> Vec<u8> {
+        let len = match self.lengths.below(8) {
+            0 => 8 + self.lengths.below(LONGEST - 8),
+            1 => 0,
+            _ => self.lengths.below(100),
+        };
+        self.next += 1;
+        message(self.seed.wrapping_add(self.next), len)
+    }
+}
+
+/// How long a victim goes on by itself. Its driver kills it long before; without a driver it ends.
+const LIFE: Duration = Duration::from_secs(30);
+
+/// Plays the victim in `role`.
+pub fn play(role: &str, address: &Address, journal: &Path, seed: u64) {
+    let journal = Journal::at(journal);
+    let _end = crate::watchdog::Watchdog::within(LIFE, "victim");
+    match role {
+        "sender" => send_for_ever(address, &journal, seed),
+        "receiver" => receive_for_ever(address, &journal, seed),
+        "listener" => listen_for_ever(address, &journal),
+        "connector" => connect_for_ever(address, &journal),
+        other => panic!("no victim is called {other}"),
+    }
+}
+
+fn patience() -> Wait {
+    Wait::within(LIFE)
+}
+
+fn send_for_ever(address: &Address, journal: &Journal, seed: u64) {
+    let mut connection = connect(address, patience()).unwrap_or_else(|error| panic!("{error}"));
+    let mut series = Series::of(seed);
+    loop {
+        let bytes = series.next();
+        journal.begun().store(series.count(), SeqCst);
+        if connection.tx.send_with(&[IoSlice::new(&bytes)], Wait::Forever).is_err() {
+            journal.wrong().fetch_add(1, SeqCst);
+            return;
+        }
+        journal.committed().store(series.count(), SeqCst);
+    }
+}
+
+fn receive_for_ever(address: &Address, journal: &Journal, seed: u64) {
+    let mut connection = connect(address, patience()).unwrap_or_else(|error| panic!("{error}"));
+    let mut series = Series::of(seed);
+    let mut buf = Vec::new();
+    loop {
+        match connection.rx.recv(&mut buf) {
+            Ok(_) if buf == series.next() => journal.received().store(series.count(), SeqCst),
+            Ok(_) => {
+                journal.wrong().fetch_add(1, SeqCst);
+                return;
+            }
+            Err(RecvError::Closed) => return,
+            Err(_) => {
+                journal.wrong().fetch_add(1, SeqCst);
+                return;
+            }
+        }
+    }
+}
+
+/// Accepts one client after the other and answers its messages.
+fn listen_for_ever(address: &Address, journal: &Journal) {
+    let mut listener = listen(address).unwrap_or_else(|error| panic!("{error}"));
+    let port = match listener.address().target() {
+        ipc_transports::Target::Inet(at) => u64::from(at.port()),
+        _ => 0,
+    };
+    // Says that somebody listens, and where.
+    journal.begun().store(1 << 32 | port, SeqCst);
+    let mut buf = Vec::new();
+    loop {
+        let Ok(mut connection) = listener.accept(patience()) else { return };
+        journal.events().fetch_add(1, SeqCst);
+        while connection.rx.recv_with(&mut buf, patience()).is_ok() {
+            if connection.tx.send(&buf).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Connects, says a word, and goes, again and again: killed somewhere on the way in or out.
+fn connect_for_ever(address: &Address, journal: &Journal) {
+    loop {
+        let Ok(mut connection) = connect(address, patience()) else { return };
+        journal.events().fetch_add(1, SeqCst);
+        let _ = connection.tx.send(b"hello");
+    }
+}

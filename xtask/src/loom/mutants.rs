@@ -1,0 +1,150 @@
+//! Seeded ordering bugs: what a tired hand might do to the lock-free parts.
+
+use super::Result;
+use anyhow::ensure;
+
+/// One passage of one file, changed.
+pub(super) struct Mutant {
+    pub(super) name: &'static str,
+    pub(super) file: &'static str,
+    /// The models that are run over it: a part of their names.
+    pub(super) models: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+impl Mutant {
+    /// `text` with the passage changed; it must be there exactly once.
+    pub(super) fn applied(&self, text: &str) -> Result<String> {
+        let found = text.matches(self.from).count();
+        ensure!(found == 1, "{}: its passage is {found} times in {}", self.name, self.file);
+        Ok(text.replace(self.from, self.to))
+    }
+}
+
+const RING: &str = "ipc-transports/src/ring.rs";
+const BELL: &str = "ipc-transports/src/bell.rs";
+const SLOT: &str = "ipc-transports/src/slot.rs";
+const TABLE: &str = "ipc-async/src/table.rs";
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "commit word stored relaxed",
+        file: RING,
+        models: "ring::models::l1",
+        from: "self.ours.store_commit(start, word, Ordering::Release)",
+        to: "self.ours.store_commit(start, word, Ordering::Relaxed)",
+    },
+    Mutant {
+        name: "padding word stored relaxed",
+        file: RING,
+        models: "ring::models::l2",
+        from: "self.ours.store_commit(self.offset(self.head) as usize, padding, Ordering::Release)",
+        to: "self.ours.store_commit(self.offset(self.head) as usize, padding, Ordering::Relaxed)",
+    },
+    Mutant {
+        name: "padding published before its record",
+        file: RING,
+        models: "ring::models::l2",
+        from: "unsafe { self.ours.store_commit(start, word, Ordering::Relaxed) };\n        let padding = commit_word(self.head) | PADDING;",
+        to: "let late = (start, word);\n        let padding = commit_word(self.head) | PADDING; unsafe { self.ours.store_commit(self.offset(self.head) as usize, padding, Ordering::Relaxed); self.ours.store_commit(late.0, late.1, Ordering::Relaxed) };",
+    },
+    Mutant {
+        name: "batch published relaxed",
+        file: RING,
+        models: "ring::models::l1",
+        from: "self.ours.store_commit(self.offset(position) as usize, word, Ordering::Release)",
+        to: "self.ours.store_commit(self.offset(position) as usize, word, Ordering::Relaxed)",
+    },
+    Mutant {
+        name: "commit word behind a record not cleared",
+        file: RING,
+        models: "ring::models::l2",
+        from: "self.ours.store_commit(self.offset(end) as usize, 0, Ordering::Relaxed)",
+        to: "self.ours.load_commit(self.offset(end) as usize)",
+    },
+    Mutant {
+        name: "no line left free behind the last record",
+        file: RING,
+        models: "ring::models::l1",
+        from: "if end + LINE as u64 - self.consumed > self.capacity {",
+        to: "if end - self.consumed > self.capacity {",
+    },
+    Mutant {
+        name: "sleeper announces without a fence",
+        file: BELL,
+        models: "bell::models::l3",
+        from: "            // SeqCst: pairs with the fence in Waker::peer_sleeps.\n            Barrier::Both => fence(Ordering::SeqCst),",
+        to: "            Barrier::Both => fence(Ordering::AcqRel),",
+    },
+    Mutant {
+        name: "waker looks without a fence",
+        file: BELL,
+        models: "bell::models::l3",
+        from: "Barrier::Both => fence(Ordering::SeqCst),\n            // The peer's membarrier",
+        to: "Barrier::Both => fence(Ordering::Acquire),\n            // The peer's membarrier",
+    },
+    Mutant {
+        name: "bell sampled after the announcement",
+        file: BELL,
+        models: "bell::models::l3",
+        from: "let sample = self.sample(theirs);\n        self.announce(ours, WokenBy::Futex);\n        let sleeps = nothing_to_do();",
+        to: "self.announce(ours, WokenBy::Futex);\n        let sleeps = nothing_to_do();\n        let sample = self.sample(theirs);",
+    },
+    Mutant {
+        name: "no second look after the announcement",
+        file: BELL,
+        models: "bell::models::l3",
+        from: "let sleeps = nothing_to_do();",
+        to: "let sleeps = true;",
+    },
+    Mutant {
+        name: "announcements without a new ticket",
+        file: BELL,
+        models: "bell::models::l3",
+        from: "self.ticket = self.ticket.wrapping_add(TICKET);",
+        to: "",
+    },
+    Mutant {
+        name: "bell rung but not counted",
+        file: BELL,
+        models: "bell::models::l3",
+        from: "bell.wrapping_add(1)",
+        to: "bell",
+    },
+    Mutant {
+        name: "goodbye stored relaxed",
+        file: BELL,
+        models: "bell::models::l5",
+        from: "ours.store(self.state, GONE, Ordering::Release);",
+        to: "ours.store(self.state, GONE, Ordering::Relaxed);",
+    },
+    Mutant {
+        name: "slot: a dead reader's count not repaired",
+        file: SLOT,
+        models: "slot::models::l8",
+        from: "self.cells.store(Word::Taken, self.count | left, Ordering::Relaxed);",
+        to: "let _ = left;",
+    },
+    Mutant {
+        name: "slot: a published message thrown away",
+        file: SLOT,
+        models: "slot::models::l8",
+        from: "let whole = self.party == Party::Reader && published != self.count;",
+        to: "let whole = self.party == Party::Reader && published == self.count;",
+    },
+    Mutant {
+        name: "waker table: an early event forgotten",
+        file: TABLE,
+        models: "model::wakers",
+        from: "entry.event = true;\n        entry.waker.take()",
+        to: "let waker = entry.waker.take();\n        entry.event = waker.is_none();\n        waker",
+    },
+    Mutant {
+        name: "waker table: the wait does not look again",
+        file: TABLE,
+        models: "model::wakers",
+        from: "if entry.event {",
+        to: "if entry.event && entry.waker.is_some() {",
+    },
+];
