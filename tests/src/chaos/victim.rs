@@ -24,7 +24,7 @@ pub struct Series {
 impl Series {
     /// The series of a round.
     pub fn of(seed: u64) -> Series {
-        Series { seed, lengths: Random(seed ^ 0x5E21_E5), next: 0 }
+        Series { seed, lengths: Random(seed ^ 0x5E21), next: 0 }
     }
 
     /// Messages counted off so far.
