@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipc_results::text::Style;
 use ipc_results::units::Charset;
 
-pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs};
+pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs, VerifyArgs};
 
 /// Measures message transports between real processes on your own machine.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     /// Keep runs under names
     #[command(subcommand)]
     Baseline(BaselineArgs),
+    /// Hold claims against measurements; exit code 3 on a missed target
+    Verify(VerifyArgs),
     /// List what there is: transports, presets, runs
     List {
         /// What to list

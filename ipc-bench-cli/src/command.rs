@@ -33,18 +33,13 @@ use crate::report::{self, Report};
 use crate::runner::Runner;
 use crate::settings::{Origin, Settings, unknown};
 use crate::signals::Signals;
+use crate::verify;
 use crate::yardstick::Yardstick;
 
 /// Parses the command line and does what it says.
 pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
-    let matches = match Cli::command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return not_understood(&error),
-    };
-    let (cli, settings) = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => {
-            (cli, matches.subcommand().map(|(_, matches)| Settings::given(matches)).unwrap_or_default())
-        }
+    let (cli, settings) = match parse(env::args_os()) {
+        Ok(parsed) => parsed,
         Err(error) => return not_understood(&error),
     };
     let done = match cli.command {
@@ -56,6 +51,7 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Command::Compare(args) => reading::compare(&cli.global, &args),
         Command::Gate(args) => reading::gate(&cli.global, &args),
         Command::Baseline(args) => reading::baseline(&cli.global, &args),
+        Command::Verify(args) => verify::verify(mechanisms, &cli.global, &args),
         Command::Plan(args) => plan(mechanisms, &cli.global, &args, settings),
         Command::Schema { what } => {
             let schema = match what {
@@ -79,6 +75,16 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
             failure.exit.code()
         }
     }
+}
+
+/// What a command line says, and which of its settings it gives.
+pub(crate) fn parse(
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<(Cli, BTreeMap<&'static str, String>), clap::Error> {
+    let matches = Cli::command().try_get_matches_from(words)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let given = matches.subcommand().map(|(_, matches)| Settings::given(matches)).unwrap_or_default();
+    Ok((cli, given))
 }
 
 /// Help and version are answers; everything else is a usage error, which a reader of `--json=-` gets as a document.
@@ -120,7 +126,8 @@ fn run(
     done
 }
 
-fn measure(
+/// Plans, measures and saves; what was measured is in `report` whatever happens.
+pub(crate) fn measure(
     mechanisms: &[Mechanism],
     global: &Global,
     args: &RunArgs,

@@ -43,6 +43,7 @@ mod scratch;
 mod settings;
 mod signals;
 mod steal;
+mod verify;
 mod ways;
 mod worker;
 mod workload;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::estimate::{number, short, short_option};
+use crate::estimate::{number, numbers, short, short_map, short_option};
 use crate::recorder::{DecodeError, Recorder};
 use crate::summary::Summary;
 
@@ -193,6 +193,11 @@ pub struct Trial {
     /// The measured part in equal intervals, when they were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<Interval>,
+    /// What only this workload measures. The name ends in the unit: `rss_bytes`, `encode_ns`, `fairness_ratio`,
+    /// `wakeups_per_s`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "short_map")]
+    #[schemars(schema_with = "numbers")]
+    pub measures: BTreeMap<String, f64>,
     /// Why the trial did not end well. Such a trial is kept and left out of the statistics.
     pub error: Option<String>,
 }

@@ -1,5 +1,7 @@
 //! A number and the interval it is known within.
 
+use std::collections::BTreeMap;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -72,6 +74,25 @@ pub(crate) fn short_option<S: Serializer>(value: &Option<f64>, serializer: S) ->
         Some(value) => short(value, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+/// [`short`] for each of several named numbers.
+pub(crate) fn short_map<S: Serializer>(
+    values: &BTreeMap<String, f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    struct Short(f64);
+    impl Serialize for Short {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            short(&self.0, serializer)
+        }
+    }
+    serializer.collect_map(values.iter().map(|(name, value)| (name, Short(*value))))
+}
+
+/// Schema of a field written by [`short_map`].
+pub(crate) fn numbers(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "additionalProperties": { "type": "number" } })
 }
 
 /// Schema of a field written by [`short`]: any JSON number.

@@ -12,7 +12,7 @@ pub use csv::{csv_of_cells, csv_of_trials};
 pub use gha::{GithubActionBenchmark, github_action_benchmark};
 pub use hdr::{hgrm, hgrm_name, hlog};
 pub use junit::{junit_of_gate, junit_of_run};
-pub use markdown::{markdown_of_comparison, markdown_of_run};
+pub use markdown::{markdown_of_comparison, markdown_of_run, markdown_of_targets};
 
 /// Text with the characters that XML and HTML reserve replaced, and without the control characters that XML forbids.
 pub(crate) fn escape(text: &str) -> String {

@@ -27,6 +27,7 @@ pub mod run;
 pub mod schema;
 pub mod statistics;
 pub mod summary;
+pub mod targets;
 pub mod text;
 pub mod units;
 pub mod verdict;

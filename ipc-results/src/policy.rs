@@ -243,7 +243,7 @@ impl fmt::Display for Needs {
 }
 
 /// Whether `text` matches `pattern`, in which `*` stands for any characters, slashes too, and `?` for one.
-fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // Where to go on when the characters after the last star did not match.

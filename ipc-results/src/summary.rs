@@ -1,5 +1,7 @@
 //! The statistics of one cell: medians over its trials.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,9 @@ pub struct Summary {
     pub saturated: Option<bool>,
     /// Distance from the physical limit.
     pub limit: Option<LimitRatio>,
+    /// What only this workload measures, see [`Trial::measures`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measures: BTreeMap<String, Estimate>,
 }
 
 /// Medians over the trials of the figures of their histograms, in whole nanoseconds.
@@ -149,6 +154,7 @@ pub fn summarise(cell: &Cell) -> Result<Option<Summary>, DecodeError> {
         achieved_rate: over(&|trial| trial.achieved_rate),
         saturated: rate_share.map(|share| share.value < SATURATION),
         limit: limit(&trials, latencies.as_deref()),
+        measures: measures(&trials),
     }))
 }
 
@@ -158,6 +164,16 @@ fn decode(
     field: impl Fn(&Trial) -> Option<&Latency>,
 ) -> Result<Option<Vec<Recorder>>, DecodeError> {
     trials.iter().map(|trial| field(trial).map(Latency::recorder).transpose()).collect()
+}
+
+/// The medians of what every trial measured beside the figures that all workloads have.
+fn measures(trials: &[&Trial]) -> BTreeMap<String, Estimate> {
+    let names = trials.first().into_iter().flat_map(|trial| trial.measures.keys());
+    let over = |name: &String| {
+        let values: Option<Vec<f64>> = trials.iter().map(|trial| trial.measures.get(name).copied()).collect();
+        Some((name.clone(), median(&values?)?))
+    };
+    names.filter_map(over).collect()
 }
 
 /// The ratio to the limit; `None` unless every trial has one under the same name.

@@ -6,9 +6,11 @@ mod lines;
 mod load;
 mod ranking;
 mod tables;
+mod targets;
 
 pub use compare::{comparison, comparisons, gate};
 pub use lines::{machine, yardsticks};
+pub use targets::targets;
 
 use crate::report::Report;
 use crate::units::Charset;

@@ -192,6 +192,29 @@ pub fn yardstick(name: &str, value: f64) -> (String, String) {
     (words.split('_').map(word).collect::<Vec<_>>().join(" "), number)
 }
 
+/// A figure with the unit that its name ends in: `p50_ns`, `msgs_per_s`, `rss_bytes`, `cpu_percent`, `limit.ratio`.
+pub fn figure(name: &str, value: f64) -> String {
+    let ends = |unit: &str| {
+        name == unit || name.ends_with(&format!("_{unit}")) || name.ends_with(&format!(".{unit}"))
+    };
+    if ends("bytes_per_s") {
+        bytes_rate(value)
+    } else if ends("per_s") {
+        format!("{}/s", rate(value))
+    } else if name.ends_with("_ns") || ends("ns_per_msg") {
+        time(value)
+    } else if ends("bytes") {
+        // Half a byte and a growth below zero are figures too.
+        if value >= 1.0 { size(value.round() as u64) } else { format!("{value:.0} B") }
+    } else if ends("percent") {
+        format!("{} %", ratio(value))
+    } else if ends("ratio") {
+        format!("{}×", ratio(value))
+    } else {
+        ratio(value)
+    }
+}
+
 /// A fraction as a percentage with at most one decimal: `4 %`, `0.6 %`.
 pub fn percent(fraction: f64) -> String {
     let percent = fraction * 100.0;

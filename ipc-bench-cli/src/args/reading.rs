@@ -93,6 +93,25 @@ pub(crate) struct GateArgs {
     pub(crate) fail_on: Vec<String>,
 }
 
+/// Flags of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The targets: a TOML file such as targets/seeds.toml
+    pub(crate) file: PathBuf,
+
+    /// Runs to hold them against [default: the file's own are measured]
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Vec<String>,
+
+    /// Write the table as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) md: Option<PathBuf>,
+
+    /// Measure although this is a debug build, whose numbers mean nothing
+    #[arg(long)]
+    pub(crate) allow_debug: bool,
+}
+
 /// What `baseline` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BaselineArgs {

@@ -3,7 +3,10 @@
 use crate::cell::Cell;
 use crate::compare::{Change, Comparison};
 use crate::report::{Report, Separation, Table};
-use crate::units::{change, change_interval, percent, probability, rate, ratio, size, time};
+use crate::targets::{Finding, Judged, Target};
+use crate::units::{
+    change, change_interval, figure as figure_of, percent, probability, rate, ratio, size, time,
+};
 use crate::verdict::Verdict;
 
 /// Longest document, in bytes: GitHub takes 65,536 characters of a comment.
@@ -45,6 +48,27 @@ pub fn markdown_of_run(report: &Report<'_>) -> String {
     let warnings =
         run.warnings.iter().map(|warning| format!("* {} {}\n", warning.code, inline(&warning.message)));
     page.table("\nWarnings:\n", warnings);
+    page.text
+}
+
+/// Claimed, measured, verdict: one row per target.
+pub fn markdown_of_targets(judged: &[Judged]) -> String {
+    let mut page = Page::new();
+    let rows = judged.iter().map(|row| {
+        let Target { claim, op, metric, value, source, .. } = &row.target;
+        let (measured, verdict) = match &row.finding {
+            Finding::Met { worst, measured } => {
+                (format!("{} `{worst}`", figure_of(metric, measured.value)), "met".to_owned())
+            }
+            Finding::Missed { worst, measured } => {
+                (format!("{} `{worst}`", figure_of(metric, measured.value)), "**missed**".to_owned())
+            }
+            Finding::NotMeasured { why } => ("–".to_owned(), format!("not measured: {}", inline(why))),
+        };
+        let claimed = format!("{op} {}", figure_of(metric, *value));
+        format!("| {} | {} | {claimed} | {measured} | {verdict} |\n", inline(claim), inline(source))
+    });
+    page.table("| claim | source | claimed | measured | verdict |\n|---|---|--:|--:|---|\n", rows);
     page.text
 }
 
