@@ -255,6 +255,14 @@ pub(crate) struct RunArgs {
     #[arg(short = 'L', long, value_name = "NAME=VALUES")]
     buffer: Vec<String>,
 
+    /// Load beside the measurement: none, cpu:N or mem:N processes, on one CPU with cpu:N@CPU [default: none]
+    #[arg(long, value_name = "LIST")]
+    background: Vec<String>,
+
+    /// Keep pinned CPUs from halting while a side sleeps: yes, no, or auto: on virtual machines [default: auto]
+    #[arg(id = "keep-awake", long, value_name = "WHEN")]
+    keep_awake: Option<String>,
+
     /// Order of the trials: interleave, shuffle, grouped [default: interleave]
     #[arg(long, value_name = "ORDER")]
     order: Option<String>,

@@ -308,7 +308,11 @@ fn machine_line(plan: &Plan, environment: &Environment) -> String {
         cpu.map_or(format!("{role} not pinned"), |cpu| format!("{role} cpu {cpu}"))
     };
     let (client, server) = (place("client", plan.pins.client), place("server", plan.pins.server));
-    format!("machine  {} · {client}, {server}", machine(environment, Charset::Unicode))
+    let awake = match &plan.awake[..] {
+        [] => String::new(),
+        _ => " · kept from halting while a side sleeps".to_owned(),
+    };
+    format!("machine  {} · {client}, {server}{awake}", machine(environment, Charset::Unicode))
 }
 
 fn list(mechanisms: &[Mechanism], global: &Global, what: Listed) -> Result<(), Failure> {

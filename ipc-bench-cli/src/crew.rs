@@ -114,6 +114,11 @@ impl<'a> Crew<'a> {
         Ok(())
     }
 
+    /// Starts so many processes that work beside the others.
+    pub(crate) fn start_hogs(&mut self, count: usize, what: &str) -> Result<(), Trouble> {
+        (0..count as u16).try_for_each(|number| self.start(Role::Hog(number), what, None))
+    }
+
     /// Who is there, in the order of their start.
     pub(crate) fn roles(&self) -> Vec<Role> {
         self.workers.iter().map(|worker| worker.role).collect()
@@ -200,7 +205,8 @@ impl<'a> Crew<'a> {
     /// Lets everybody who has finished exit by itself, then ends the group.
     pub(crate) fn dismiss(self) {
         let deadline = Instant::now() + FAREWELL;
-        for worker in &self.workers {
+        // A hog does not end by itself.
+        for worker in self.workers.iter().filter(|worker| !matches!(worker.role, Role::Hog(_))) {
             let patience = deadline.saturating_duration_since(Instant::now());
             let timeout =
                 Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };

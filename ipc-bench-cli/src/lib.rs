@@ -17,13 +17,16 @@
 //! ```
 
 mod args;
+mod background;
 mod cell;
 mod clock;
 mod command;
 mod config;
 mod crew;
 mod error;
+mod hog;
 mod lists;
+mod matrix;
 mod mechanism;
 mod order;
 mod os;

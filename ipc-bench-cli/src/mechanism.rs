@@ -90,7 +90,7 @@ fn work<T: Transport, W: Ways<T>>(
             // The listener goes with this block: its names are gone before the first message.
             listener.accept(Wait::Forever)
         }
-        Role::Client => T::connect(address, &options, Wait::Forever),
+        Role::Client | Role::Hog(_) => T::connect(address, &options, Wait::Forever),
     };
     let Connection { tx, rx, effective, .. } =
         connection.map_err(|error| setup(format!("{}: no connection", T::NAME), &error))?;

@@ -47,6 +47,20 @@ pub(crate) fn difference(after: CpuUse, before: CpuUse) -> CpuUse {
     }
 }
 
+/// `int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param);` with `SCHED_IDLE`: the calling
+/// thread runs only where nothing else wants to.
+///
+/// # Errors
+/// What the kernel said; lowering oneself needs no privilege.
+pub(crate) fn run_when_idle() -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `param` is a whole `sched_param`; 0 means the calling thread.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &param) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

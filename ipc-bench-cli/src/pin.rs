@@ -145,7 +145,11 @@ impl Topology {
         }
     }
 
-    fn require(&self, cpu: u32) -> Result<(), Failure> {
+    /// Refuses a CPU that this process may not use.
+    ///
+    /// # Errors
+    /// It is not there, or not allowed.
+    pub(crate) fn require(&self, cpu: u32) -> Result<(), Failure> {
         if self.allowed.contains(&cpu) {
             return Ok(());
         }

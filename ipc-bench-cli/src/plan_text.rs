@@ -38,6 +38,10 @@ impl Plan {
             text += &format!("  {name:<12} {value:<width$}  ← {origin}\n");
         }
         text += &format!("  {:<12} {:<width$}  ← {}\n", "cpus", self.cpus(), "resolved from pin");
+        if !self.awake.is_empty() {
+            let awake = format!("cpu {}", crate::pin::list(&self.awake));
+            text += &format!("  {:<12} {awake:<width$}  ← resolved from keep-awake\n", "kept awake");
+        }
         for (reason, ids) in self.skipped() {
             text += &format!("skipped  {}    {reason}\n", ids.join(", "));
         }
@@ -60,6 +64,7 @@ impl Plan {
             "trials": self.trial_count(),
             "estimate_ns": self.estimate().map(|time| time.as_nanos() as u64),
             "settings": self.settings.all().map(setting).collect::<serde_json::Map<_, _>>(),
+            "kept_awake": self.awake,
             "pin": { "client": self.pins.client, "server": self.pins.server },
         })
     }

@@ -13,7 +13,7 @@ pub(crate) struct Preset {
 /// Used when none is named.
 pub(crate) const DEFAULT: &str = "quick";
 
-pub(crate) const ALL: [Preset; 6] = [
+pub(crate) const ALL: &[Preset] = &[
     Preset {
         name: "quick",
         about: "every transport at three sizes, round trips and throughput, in about a minute",
@@ -46,6 +46,18 @@ pub(crate) const ALL: [Preset; 6] = [
             ("mode", "stream"),
             ("trials", "7"),
             ("duration", "500ms"),
+        ],
+    },
+    Preset {
+        name: "load-noload",
+        about: "round trips on a quiet machine and beside two computing processes, with the ratio",
+        values: &[
+            ("transport", "all"),
+            ("size", "64,4K"),
+            ("mode", "rtt"),
+            ("background", "none,cpu:2"),
+            ("trials", "7"),
+            ("duration", "300ms"),
         ],
     },
     Preset {

@@ -11,6 +11,8 @@
 //!   |  <---------------- Progress  |   about once a second
 //!   |  <------- Done, or Failed    |
 //! ```
+//! A hog is ready before the others get their jobs, and then says nothing any more.
+//!
 //! Closing the worker's stdin at any time ends the worker.
 
 use std::collections::BTreeMap;
@@ -22,10 +24,11 @@ use ipc_results::run::CpuUse;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::hog::Hog;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -66,6 +69,8 @@ pub(crate) struct Job {
 pub(crate) enum Role {
     Server,
     Client,
+    /// Takes no part: it is the background, by number.
+    Hog(u16),
 }
 
 impl Role {
@@ -73,6 +78,7 @@ impl Role {
         match self {
             Role::Server => "server",
             Role::Client => "client",
+            Role::Hog(_) => "hog",
         }
     }
 }
@@ -88,6 +94,8 @@ pub(crate) enum Link {
     Bare { end: String, size: usize },
     /// No link: the cost of one operation of this process alone.
     Alone(Alone),
+    /// No link and no result: work on the side until the runner ends this process.
+    Hog(Hog),
 }
 
 /// Operations measured in one process.

@@ -12,9 +12,12 @@ use ipc_results::statistics::median;
 use ipc_results::{Recorder, summarise};
 use serde_json::Value;
 
+use crate::background::Background;
 use crate::crew::{Crew, Trouble};
 use crate::error::{Exit, Failure};
-use crate::plan::{Plan, PlannedCell, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
+use crate::hog::Hog;
+use crate::matrix::PlannedCell;
+use crate::plan::{Plan, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
 use crate::protocol::{Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role};
 use crate::scratch::Scratch;
 use crate::signals::Signals;
@@ -59,7 +62,7 @@ pub(crate) struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     pub(crate) fn new(plan: &'a Plan, signals: &'a Signals) -> Runner<'a> {
-        let cells = plan.cells.iter().map(empty_cell).collect();
+        let cells = plan.cells.iter().map(|planned| empty_cell(planned, plan)).collect();
         let yardsticks = vec![Vec::new(); plan.yardsticks.len()];
         let broken_yardsticks = BTreeMap::new();
         let measured = Measured { cells, yardsticks, failure: None, broken_yardsticks, interrupted: None };
@@ -132,19 +135,24 @@ impl<'a> Runner<'a> {
         let Some(params) = yardstick.params() else {
             let Yardstick::Alone(alone) = yardstick else { return Ok(None) };
             crew.start(Role::Client, &name, None)?;
-            let outcomes = self.converse(&mut crew, |_, _| Link::Alone(alone), STANDARD_WORK, None)?;
+            let outcomes = self.converse(&mut crew, |_, _| Link::Alone(alone), STANDARD_WORK, None, &[])?;
             crew.dismiss();
             return Ok(outcomes.client.cost);
         };
         let size = params.size;
+        let hogs: Vec<_> = if yardstick.spins() { Vec::new() } else { self.awake().collect() };
+        crew.start_hogs(hogs.len(), &name)?;
         let (near, far) = ipc_limits::create(&params)?;
         crew.start(Role::Server, &name, Some(&far))?;
         crew.start(Role::Client, &name, Some(&near))?;
-        let ends = [far.to_string(), near.to_string()];
+        let (server, client) = (far.to_string(), near.to_string());
         // The peer's death shows only when nobody else holds the descriptors.
         drop((near, far));
-        let link = |role: Role, _: Option<&str>| Link::Bare { end: ends[role as usize].clone(), size };
-        let outcomes = self.converse(&mut crew, link, Work { size, ..STANDARD_WORK }, None)?;
+        let link = |role: Role, _: Option<&str>| Link::Bare {
+            end: if role == Role::Server { server.clone() } else { client.clone() },
+            size,
+        };
+        let outcomes = self.converse(&mut crew, link, Work { size, ..STANDARD_WORK }, None, &hogs)?;
         crew.dismiss();
         let p50 = outcomes.client.latency.as_ref().and_then(recorder).and_then(|r| r.percentile_ns(50.0));
         Ok(p50.map(|ns| ns as f64))
@@ -195,6 +203,8 @@ impl<'a> Runner<'a> {
         let name = planned.point.transport.clone();
         let mut crew = Crew::new(self.signals);
         let id = planned.point.to_string();
+        let hogs = self.hogs(planned);
+        crew.start_hogs(hogs.len(), &id)?;
         crew.start(Role::Server, &id, None)?;
         crew.start(Role::Client, &id, None)?;
         let own = address(planned, scratch.path());
@@ -203,7 +213,7 @@ impl<'a> Runner<'a> {
             Link::Transport { name: name.clone(), address }
         };
         let work = self.work(planned, index);
-        let outcomes = self.converse(&mut crew, link, work, Some(&scratch))?;
+        let outcomes = self.converse(&mut crew, link, work, Some(&scratch), &hogs)?;
         crew.dismiss();
         outcomes.check(&work, self.plan)?;
         Ok(outcomes)
@@ -223,14 +233,16 @@ impl<'a> Runner<'a> {
     /// A trial with a server that is there already.
     fn visit(&self, planned: &PlannedCell, index: u32, remote: &Remote) -> Result<Outcomes, Trouble> {
         let mut crew = Crew::new(self.signals);
-        crew.start(Role::Client, &planned.point.to_string(), None)?;
+        let (id, hogs) = (planned.point.to_string(), self.hogs(planned));
+        crew.start_hogs(hogs.len(), &id)?;
+        crew.start(Role::Client, &id, None)?;
         let link = |_: Role, _: Option<&str>| Link::Remote {
             name: planned.point.transport.clone(),
             address: with_options(&remote.address, planned),
             patience: remote.patience,
         };
         let work = self.work(planned, index);
-        let mut outcomes = self.converse(&mut crew, link, work, None)?;
+        let mut outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
         crew.dismiss();
         outcomes.server = outcomes.client.peer.take().map(|peer| *peer).unwrap_or_default();
         outcomes.check_count(&work)?;
@@ -244,6 +256,7 @@ impl<'a> Runner<'a> {
         link: impl Fn(Role, Option<&str>) -> Link,
         work: Work,
         scratch: Option<&Scratch>,
+        hogs: &[(Hog, Option<u32>)],
     ) -> Result<Outcomes, Trouble> {
         let pins = self.plan.pins;
         let job = |role: Role, address: Option<&str>| {
@@ -252,11 +265,23 @@ impl<'a> Runner<'a> {
             let scratch = scratch.filter(|_| role == Role::Server).map(|scratch| scratch.path().to_owned());
             Request::Job(Box::new(Job { role, link: link(role, address), work, cpu, scratch }))
         };
-        let roles = crew.roles();
+        let mut roles = crew.roles();
         for _ in &roles {
             match crew.next(SETUP_PATIENCE)? {
                 (_, Reply::Hello { protocol: PROTOCOL, .. }) => {}
                 (_, Reply::Hello { protocol, version }) => return Err(other_protocol(protocol, &version)),
+                (role, reply) => return Err(out_of_turn(role, &reply)),
+            }
+        }
+        roles.retain(|role| !matches!(role, Role::Hog(_)));
+        for (number, (hog, cpu)) in (0..).zip(hogs) {
+            let role = Role::Hog(number);
+            let job = Job { role, link: Link::Hog(*hog), work, cpu: *cpu, scratch: None };
+            crew.tell(role, &Request::Job(Box::new(job)))?;
+        }
+        for _ in hogs {
+            match crew.next(SETUP_PATIENCE)? {
+                (Role::Hog(_), Reply::Ready(_)) => {}
                 (role, reply) => return Err(out_of_turn(role, &reply)),
             }
         }
@@ -297,6 +322,7 @@ impl<'a> Runner<'a> {
                     match role {
                         Role::Client => outcomes.client = *outcome,
                         Role::Server => outcomes.server = *outcome,
+                        Role::Hog(_) => {}
                     }
                 }
                 (role, reply) => return Err(out_of_turn(role, &reply)),
@@ -308,6 +334,17 @@ impl<'a> Runner<'a> {
     /// How long a connection may take.
     fn patience(&self) -> Duration {
         SETUP_PATIENCE + self.plan.remote.as_ref().map_or(Duration::ZERO, |remote| remote.patience)
+    }
+
+    /// What runs beside a cell's trials, each with its CPU.
+    fn hogs(&self, planned: &PlannedCell) -> Vec<(Hog, Option<u32>)> {
+        let awake = self.awake().filter(|_| planned.sleeps());
+        awake.chain(planned.background.into_iter().flat_map(Background::hogs)).collect()
+    }
+
+    /// What keeps the CPUs of a sleeping pair from halting.
+    fn awake(&self) -> impl Iterator<Item = (Hog, Option<u32>)> {
+        self.plan.awake.iter().map(|cpu| (Hog::Awake, Some(*cpu)))
     }
 
     fn cpus_in_use(&self) -> Vec<u32> {
@@ -433,11 +470,15 @@ fn recorder(histogram: &Histogram) -> Option<Recorder> {
 }
 
 /// A cell before its first trial.
-fn empty_cell(planned: &PlannedCell) -> Cell {
+fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
     let point = &planned.point;
     let mut cell = Cell::new(point.to_string(), &point.transport, point.mode.name(), point.size as u64);
     cell.wait.clone_from(&planned.wait);
     cell.io = planned.io.name().to_owned();
+    cell.background = planned.background.map(|background| background.to_string());
+    if planned.sleeps() {
+        cell.kept_awake.clone_from(&plan.awake);
+    }
     for (key, value) in planned.options.iter().filter(|(key, _)| *key != "wait") {
         let value = value.parse::<u64>().map_or_else(|_| Value::from(value.clone()), Value::from);
         cell.params.insert(format!("{}.{key}", point.transport), value);

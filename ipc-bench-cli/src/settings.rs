@@ -41,7 +41,7 @@ impl fmt::Display for Origin {
 }
 
 /// Settings that decide what is measured, each with its default; the names are those of the flags.
-const DEFAULTS: [(&str, Option<&str>); 15] = [
+const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("preset", Some(presets::DEFAULT)),
     ("transport", Some("all")),
     ("size", Some("64,4K,64K")),
@@ -56,6 +56,8 @@ const DEFAULTS: [(&str, Option<&str>); 15] = [
     ("pin", Some("auto")),
     ("wait", Some("default")),
     ("buffer", None),
+    ("background", Some("none")),
+    ("keep-awake", Some("auto")),
     ("order", Some("interleave")),
 ];
 
@@ -235,7 +237,7 @@ mod tests {
 
     #[test]
     fn every_setting_of_a_preset_exists() {
-        for preset in &presets::ALL {
+        for preset in presets::ALL {
             for (key, _) in preset.values {
                 assert!(DEFAULTS.iter().any(|(name, _)| name == key), "{} sets {key}", preset.name);
             }

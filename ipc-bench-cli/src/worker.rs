@@ -86,6 +86,12 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
             session.go();
             Ok(Outcome { cost: Some(measure_alone(*alone)), ..Outcome::default() })
         }
+        Link::Hog(hog) => {
+            hog.prepare().map_err(|error| Failure::failed("the background cannot be made").why(error))?;
+            end_with_the_runner();
+            session.ready(Vec::new());
+            hog.work()
+        }
     }
 }
 
@@ -170,9 +176,8 @@ impl Session {
             Request::Go => *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = None,
             Request::Job(_) => self.confused("a second Job"),
         }
-        // From here on nothing has to be removed, so the kernel may end this process together with the runner, even if
-        // it is stopped or never gets the CPU. The runner starts workers from its main thread, whose end this means.
-        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        // From here on nothing has to be removed.
+        end_with_the_runner();
     }
 
     fn request(&mut self) -> Request {
@@ -235,13 +240,19 @@ impl Task for Side<'_> {
             (Role::Client, Mode::Stream) => {
                 executor.run(stream::client(end, work, &mut watch)).map(sent_outcome)
             }
-            (Role::Server, _) => Serve { work, observer: &mut watch }.over(end, executor),
+            (Role::Server | Role::Hog(_), _) => Serve { work, observer: &mut watch }.over(end, executor),
         };
         let during = watch.during;
         measured
             .map(|outcome| Outcome { cpu: during, ..outcome })
             .map_err(|broken| broken_trial(job.role, &broken))
     }
+}
+
+/// Lets the kernel end this process together with the runner, even if it is stopped or never gets the CPU. The runner
+/// starts workers from its main thread, whose end this means.
+fn end_with_the_runner() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
 }
 
 /// The server's side of any workload.

@@ -34,7 +34,7 @@ fn presets_are_what_they_were() {
 }
 
 /// Options of `run` that the plan shows, each with a value that is not its default.
-const PLANNED: [(&str, &str); 13] = [
+const PLANNED: &[(&str, &str)] = &[
     ("preset", "--preset latency"),
     ("transport", "--transport tcp"),
     ("size", "--size 1K"),
@@ -48,10 +48,12 @@ const PLANNED: [(&str, &str); 13] = [
     ("wait", "--wait spin"),
     ("order", "--order shuffle"),
     ("buffer", "--buffer uds.sndbuf=64K"),
+    ("background", "--background cpu:1"),
+    ("keep-awake", "--keep-awake no"),
 ];
 
 /// The others, each with the test that shows what it changes.
-const SHOWN: [(&str, &str); 18] = [
+const SHOWN: &[(&str, &str)] = &[
     ("ci", "a_range_of_trials_ends_when_the_interval_is_narrow"),
     ("time-budget", "a_time_budget_cuts_trials_and_says_so"),
     ("seed", "round_trips_and_streams_are_measured_between_processes_and_saved"),
@@ -76,7 +78,7 @@ const SHOWN: [(&str, &str); 18] = [
 fn every_option_changes_something() {
     let place = Place::new();
     let base = stdout(&place.run("plan -t uds --json=-")).to_owned();
-    for (name, option) in PLANNED {
+    for &(name, option) in PLANNED {
         let transport = if name == "transport" { "" } else { "-t uds" };
         let output = place.run(&format!("plan {transport} {option} --json=-"));
         assert_eq!(output.status.code(), Some(0), "{option}: {}", stderr(&output));
@@ -94,7 +96,7 @@ fn every_option_is_in_a_table_of_this_test() {
         .map(|(_, rest)| rest.split([' ', '[', ',']).next().unwrap())
         .filter(|name| !name.is_empty())
         .collect();
-    let known: BTreeSet<&str> = PLANNED.iter().chain(&SHOWN).map(|(name, _)| *name).collect();
+    let known: BTreeSet<&str> = PLANNED.iter().chain(SHOWN).map(|(name, _)| *name).collect();
     let untested: Vec<_> = told.difference(&known).collect();
     assert!(untested.is_empty(), "no test shows what these change: {untested:?}");
     let sources = ["options.rs", "run.rs", "errors.rs"].map(|file| {
@@ -110,7 +112,7 @@ fn every_option_is_in_a_table_of_this_test() {
 fn a_range_of_trials_ends_when_the_interval_is_narrow() {
     let place = Place::new();
     let trials = |ci: &str| {
-        let line = format!("-t uds -s 64 --mode rtt -d 5ms --trials 2..4 --ci {ci} --json=-");
+        let line = format!("-t uds -s 64 --mode rtt -n 200 --trials 2..4 --ci {ci} --json=-");
         let output = place.measure(&line);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         document(&output)["cells"][0]["trials"].as_array().unwrap().len()

@@ -31,10 +31,13 @@ fn round_trips_and_streams_are_measured_between_processes_and_saved() {
         // A starved machine may not get to the 20 messages in every trial that a median needs.
         let supported = is_rtt && trials.iter().all(|trial| trial["messages"].as_u64() >= Some(20));
         assert_eq!(cell["summary"]["p50_ns"]["value"].is_number(), supported);
-        assert_eq!(cell["summary"]["limit"]["ratio"].is_number(), supported, "{}", cell["summary"]);
+        // Nor may a yardstick of 80 ms.
+        let limited = supported && trials.iter().all(|trial| trial["limit"].is_object());
+        assert_eq!(cell["summary"]["limit"]["ratio"].is_number(), limited, "{}", cell["summary"]);
         assert!(cell["summary"]["msgs_per_s"]["value"].as_f64().unwrap() > 0.0);
     }
-    assert_eq!(document["cells"][0]["summary"]["limit"]["name"], "unix_rtt_ns");
+    let limit = &document["cells"][0]["summary"]["limit"];
+    assert!(limit.is_null() || limit["name"] == "unix_rtt_ns", "{limit}");
     for yardstick in ["clock_ns", "syscall_ns", "memcpy_bytes_per_s", "futex_rtt_ns", "pipe_rtt_ns"] {
         assert!(document["yardsticks"][yardstick]["value"].as_f64().unwrap() > 0.0, "{yardstick}");
     }

@@ -44,6 +44,12 @@ pub struct Cell {
     /// CPU of each role, read back from the worker; a role that was not pinned is absent.
     #[serde(default)]
     pub pin: BTreeMap<String, u32>,
+    /// What else the machine was made to do during every trial: `cpu:2`, `mem:1@3`; absent when nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<String>,
+    /// CPUs that a loop of idle priority kept from halting during every trial, and during those of its limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_awake: Vec<u32>,
     /// How the times were taken.
     #[serde(default)]
     pub method: Method,
@@ -91,6 +97,8 @@ impl Cell {
             params: BTreeMap::new(),
             effective: BTreeMap::new(),
             pin: BTreeMap::new(),
+            background: None,
+            kept_awake: Vec::new(),
             method: Method::default(),
             status: CellStatus::Ok,
             reason: None,

@@ -59,6 +59,14 @@ pub struct Environment {
     pub namespaces: BTreeMap<String, String>,
 }
 
+impl Environment {
+    /// Whether a hypervisor is below this kernel.
+    pub fn is_virtual_machine(&self) -> bool {
+        const CONTAINERS: [&str; 4] = ["kubernetes", "podman", "docker", "lxc"];
+        self.virt.iter().flat_map(|found| found.split(", ")).any(|name| !CONTAINERS.contains(&name))
+    }
+}
+
 /// Processors and their topology.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cpu {

@@ -1,6 +1,7 @@
 //! The console tables: what a person reads when a run ends.
 
 mod compare;
+mod gains;
 mod grid;
 mod lines;
 mod load;
@@ -44,6 +45,7 @@ pub fn render(report: &Report<'_>, style: &Style) -> String {
     if let Some(ranking) = &report.ranking {
         ranking::ranking(&mut page, report, ranking);
     }
+    gains::gains(&mut page, report);
     lines::failures(&mut page, report);
     lines::warnings(&mut page, report.run);
     page.text

@@ -58,11 +58,11 @@ fn busy_note(page: &mut Page, report: &Report<'_>, ranking: &Ranking<'_>) {
     );
 }
 
-fn interval(ratio: &Estimate) -> String {
+pub(super) fn interval(ratio: &Estimate) -> String {
     format!("({}–{})", units::ratio(ratio.lo), units::ratio(ratio.hi))
 }
 
-fn verdict(separation: Separation) -> &'static str {
+pub(super) fn verdict(separation: Separation) -> &'static str {
     match separation {
         Separation::Separated => "separated",
         Separation::NotSeparable => "not separable",

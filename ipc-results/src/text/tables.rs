@@ -140,6 +140,16 @@ fn notes(report: &Report<'_>, table: &Table<'_>) -> Vec<String> {
             notes.push(format!("p99 needs ≥ {} samples in every trial", count(samples_needed(99.0))));
         }
     }
+    let awake = table.rows.iter().flat_map(|row| row.cells.iter().flatten());
+    if let Some(cell) =
+        awake.filter(|cell| cell.status == CellStatus::Ok).find(|cell| !cell.kept_awake.is_empty())
+    {
+        let cpus: Vec<String> = cell.kept_awake.iter().map(u32::to_string).collect();
+        notes.push(format!(
+            "cpu {} kept from halting by an idle loop in trials that sleep, and in those of their limit (--keep-awake)",
+            cpus.join(" and ")
+        ));
+    }
     for (cell, reason) in report.unmeasured().filter(|(cell, _)| cell.mode == table.mode) {
         let what = if cell.status == CellStatus::Skipped { "skipped" } else { "failed" };
         notes.push(format!("{} {}: {reason} ({what})", cell.transport, size(cell.size_bytes)));

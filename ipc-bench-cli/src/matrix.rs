@@ -1,0 +1,338 @@
+//! The matrix: every combination of the dimensions that were asked for, each with the reason why it cannot be measured
+//! here, if there is one.
+
+use std::collections::BTreeMap;
+
+use crate::background::{self, Background};
+use crate::cell::Point;
+use crate::error::Failure;
+use crate::lists;
+use crate::mechanism::Mechanism;
+use crate::pin::Topology;
+use crate::settings::{Origin, Settings, unknown};
+use crate::workload::{Io, Mode};
+
+/// One cell and how to measure it.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedCell {
+    pub(crate) point: Point,
+    /// In force, whether it is a dimension of the cell or not; empty when the transport has no such option or its calls
+    /// do not wait.
+    pub(crate) wait: String,
+    pub(crate) io: Io,
+    /// Options of its address.
+    pub(crate) options: BTreeMap<String, String>,
+    /// What else the machine does meanwhile.
+    pub(crate) background: Option<Background>,
+    /// Index of the limit it is held against.
+    pub(crate) limit: Option<usize>,
+    /// Why it cannot be measured here.
+    pub(crate) impossible: Option<Impossible>,
+}
+
+/// Why a cell cannot be measured, and what would change that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Impossible {
+    pub(crate) what: String,
+    pub(crate) why: String,
+    pub(crate) fix: String,
+}
+
+/// Transports with which `all` begins; the caller's own ones follow.
+const NOT_IN_ALL: [&str; 2] = ["uds-seqpacket", "inproc"];
+
+/// Transports that wait in the kernel unless told otherwise.
+const PARKED: [&str; 5] = ["uds", "uds-seqpacket", "tcp", "pipe", "mq"];
+
+/// Every cell that was asked for, in the order in which they are measured.
+///
+/// # Errors
+/// A setting does not parse, or asks for what no cell has.
+pub(crate) fn cells(
+    settings: &Settings,
+    mechanisms: &[Mechanism],
+    topology: &Topology,
+    alone: bool,
+) -> Result<Vec<PlannedCell>, Failure> {
+    let transports = transports(settings, mechanisms)?;
+    let sizes = settings.parse("size", lists::sizes)?.unwrap_or_default();
+    let modes = settings.parse("mode", modes)?.unwrap_or_default();
+    let ios = settings.parse("io", ios)?.unwrap_or_default();
+    let waits = settings.parse("wait", waits)?.unwrap_or_default();
+    let params = settings.parse("buffer", |text| parameters(text, mechanisms))?.unwrap_or_default();
+    if let Some(param) =
+        params.iter().find(|param| !transports.iter().any(|known| known.name == param.transport))
+    {
+        return Err(Failure::usage(format!("-L {}.{}: {0} is not measured", param.transport, param.key))
+            .why("a parameter of a transport that is left out changes nothing")
+            .fix(format!("drop it, or add {} to -t", param.transport)));
+    }
+    let backgrounds = settings.parse("background", background::list)?.unwrap_or_else(|| vec![None]);
+    for cpu in backgrounds.iter().filter_map(|background| (*background)?.cpu) {
+        topology.require(cpu)?;
+    }
+    let mut cells = Vec::new();
+    for mode in &modes {
+        for size in &sizes {
+            for transport in &transports {
+                for (io, wait) in ways_of(transport, &ios, &waits) {
+                    for params in combinations(&params, transport.name) {
+                        let cell = plan_cell(transport, *mode, *size, (io, &wait), &params, alone);
+                        cells.extend(backgrounds.iter().map(|background| cell.clone().beside(*background)));
+                    }
+                }
+            }
+        }
+    }
+    Ok(cells)
+}
+
+impl PlannedCell {
+    /// The same cell beside some load.
+    fn beside(mut self, background: Option<Background>) -> PlannedCell {
+        if let Some(background) = background {
+            self.point.dimensions.insert("background".into(), background.to_string());
+        }
+        PlannedCell { background, ..self }
+    }
+
+    /// Whether a side sleeps while it waits for the next message.
+    pub(crate) fn sleeps(&self) -> bool {
+        self.wait == "park" || self.io == Io::Async
+    }
+}
+
+fn transports<'a>(settings: &Settings, mechanisms: &'a [Mechanism]) -> Result<Vec<&'a Mechanism>, Failure> {
+    let (text, origin) = settings.text("transport").unwrap_or(("all", &Origin::Default));
+    let find = |name: &str| {
+        let name = if name == "pmq" { "mq" } else { name };
+        mechanisms.iter().find(|mechanism| mechanism.name == name).ok_or_else(|| {
+            unknown("transport", name, mechanisms.iter().map(|mechanism| mechanism.name), origin)
+        })
+    };
+    let mut chosen: Vec<&Mechanism> = Vec::new();
+    let mut add = |mechanism: &'a Mechanism| {
+        if chosen.iter().all(|known| known.name != mechanism.name) {
+            chosen.push(mechanism);
+        }
+    };
+    let (left_out, named): (Vec<&str>, Vec<&str>) =
+        text.split(',').map(str::trim).partition(|name| name.starts_with('-'));
+    for name in &named {
+        if *name == "all" {
+            mechanisms.iter().filter(|mechanism| !NOT_IN_ALL.contains(&mechanism.name)).for_each(&mut add);
+        } else {
+            add(find(name)?);
+        }
+    }
+    for name in left_out {
+        let mechanism = find(name.trim_start_matches('-'))?;
+        chosen.retain(|known| known.name != mechanism.name);
+    }
+    if chosen.is_empty() {
+        return Err(Failure::usage(format!("-t {text} leaves no transport"))
+            .why("a name after `-` is taken out of those before it")
+            .fix("as in -t all,-tcp"));
+    }
+    Ok(chosen)
+}
+
+fn modes(text: &str) -> Result<Vec<Mode>, String> {
+    let mode = |name: &str| {
+        let found = Mode::ALL.into_iter().find(|mode| mode.name() == name.trim());
+        found.ok_or_else(|| {
+            let known = Mode::ALL.map(Mode::name);
+            format!("{name:?} is not a mode; there are {}", known.join(", "))
+        })
+    };
+    unique(text, mode)
+}
+
+fn ios(text: &str) -> Result<Vec<Io>, String> {
+    let io = |name: &str| {
+        let found = Io::ALL.into_iter().find(|io| io.name() == name.trim());
+        found.ok_or_else(|| format!("{name:?} is not a way to wait; there are sync, async"))
+    };
+    unique(text, io)
+}
+
+/// Waiting policies; empty means each transport's own default.
+fn waits(text: &str) -> Result<Vec<String>, String> {
+    if text == "default" {
+        return Ok(Vec::new());
+    }
+    unique(text, |name| {
+        let policy: ipc_transports::WaitPolicy = name.trim().parse()?;
+        Ok(policy.name().to_owned())
+    })
+}
+
+/// One value of one option of one transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parameter {
+    transport: String,
+    key: String,
+    values: Vec<String>,
+}
+
+/// `uds.sndbuf=64K,1M shm.capacity=4M`: every value of every parameter is measured.
+fn parameters(text: &str, mechanisms: &[Mechanism]) -> Result<Vec<Parameter>, String> {
+    let mut parameters: Vec<Parameter> = Vec::new();
+    for part in text.split_whitespace() {
+        let parsed = part.split_once('=').and_then(|(name, values)| Some((name.split_once('.')?, values)));
+        let Some(((transport, key), values)) = parsed else {
+            return Err(format!(
+                "{part:?} is not a parameter; use TRANSPORT.OPTION=VALUE,… as in uds.sndbuf=64K,1M"
+            ));
+        };
+        let Some(mechanism) = mechanisms.iter().find(|mechanism| mechanism.name == transport) else {
+            return Err(format!("there is no transport {transport:?}"));
+        };
+        if key == "wait" {
+            return Err("the waiting policy has a flag of its own: --wait".into());
+        }
+        let values: Vec<String> = values.split(',').map(str::to_owned).collect();
+        for value in &values {
+            (mechanism.accepts)(key, value).map_err(|error| format!("{transport}: {error}"))?;
+        }
+        parameters.push(Parameter { transport: transport.into(), key: key.into(), values });
+    }
+    Ok(parameters)
+}
+
+/// Every combination of the values of a transport's parameters; one empty combination when it has none.
+fn combinations(parameters: &[Parameter], transport: &str) -> Vec<BTreeMap<String, String>> {
+    let mut combinations = vec![BTreeMap::new()];
+    for parameter in parameters.iter().filter(|parameter| parameter.transport == transport) {
+        let with = |map: &BTreeMap<String, String>, value: &String| {
+            let mut map = map.clone();
+            map.insert(parameter.key.clone(), value.clone());
+            map
+        };
+        combinations = combinations
+            .iter()
+            .flat_map(|map| parameter.values.iter().map(move |value| with(map, value)))
+            .collect();
+    }
+    combinations
+}
+
+/// A comma-separated list of distinct values.
+fn unique<T: PartialEq>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let mut values = Vec::new();
+    for part in text.split(',') {
+        let value = parse(part)?;
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    Ok(values)
+}
+
+/// How a transport waits when nobody says how; empty when it has no such option.
+fn default_wait(mechanism: &Mechanism) -> &'static str {
+    let candidates =
+        if PARKED.contains(&mechanism.name) { ["park", "adaptive"] } else { ["adaptive", "park"] };
+    candidates.into_iter().find(|policy| mechanism.waits(policy)).unwrap_or("")
+}
+
+/// The policies to measure a transport with: kernel transports take `adaptive` for `park`, and one that cannot choose is
+/// measured once.
+fn waits_of(mechanism: &Mechanism, asked: &[String]) -> Vec<String> {
+    let default = default_wait(mechanism);
+    if asked.is_empty() || default.is_empty() {
+        return vec![default.to_owned()];
+    }
+    let mut waits: Vec<String> = Vec::new();
+    for policy in asked {
+        let kernel = PARKED.contains(&mechanism.name);
+        let policy = if kernel && policy == "adaptive" { "park" } else { policy };
+        if !waits.iter().any(|known| known == policy) {
+            waits.push(policy.to_owned());
+        }
+    }
+    waits
+}
+
+/// Each way to wait with its policies. An awaited call never waits, so it has none.
+fn ways_of(mechanism: &Mechanism, ios: &[Io], waits: &[String]) -> Vec<(Io, String)> {
+    let ways = ios.iter().map(|io| match io {
+        Io::Sync => waits_of(mechanism, waits).into_iter().map(|wait| (Io::Sync, wait)).collect(),
+        Io::Async => vec![(Io::Async, String::new())],
+    });
+    ways.collect::<Vec<Vec<_>>>().concat()
+}
+
+fn plan_cell(
+    mechanism: &Mechanism,
+    mode: Mode,
+    size: usize,
+    (io, wait): (Io, &str),
+    params: &BTreeMap<String, String>,
+    alone: bool,
+) -> PlannedCell {
+    let mut dimensions = BTreeMap::new();
+    let mut options = BTreeMap::new();
+    if io == Io::Async {
+        dimensions.insert("io".to_owned(), io.name().to_owned());
+    } else if wait != default_wait(mechanism) {
+        dimensions.insert("wait".to_owned(), wait.to_owned());
+    }
+    if !wait.is_empty() {
+        options.insert("wait".to_owned(), wait.to_owned());
+    }
+    // A ring holds a few messages of any size, and at least its default.
+    let capacity = (4 * size).max(1 << 20).to_string();
+    if (mechanism.accepts)("capacity", &capacity).is_ok() {
+        options.insert("capacity".to_owned(), capacity);
+    }
+    for (key, value) in params {
+        dimensions.insert(format!("{}.{key}", mechanism.name), value.clone());
+        options.insert(key.clone(), value.clone());
+    }
+    let point = Point { transport: mechanism.name.to_owned(), mode, size, dimensions };
+    let impossible = cannot_await(mechanism, io).or_else(|| impossible(mechanism, size, wait, params, alone));
+    PlannedCell { point, wait: wait.to_owned(), io, options, background: None, limit: None, impossible }
+}
+
+fn cannot_await(mechanism: &Mechanism, io: Io) -> Option<Impossible> {
+    (!mechanism.ways.contains(&io)).then(|| Impossible {
+        what: format!("{} cannot be awaited", mechanism.name),
+        why: "it was added without a descriptor that says when it is ready".into(),
+        fix: "make its halves Pollable and add it using with_pollable, or use --io sync".into(),
+    })
+}
+
+fn impossible(
+    mechanism: &Mechanism,
+    size: usize,
+    wait: &str,
+    params: &BTreeMap<String, String>,
+    alone: bool,
+) -> Option<Impossible> {
+    let name = mechanism.name;
+    let asked = params.get("max_message").and_then(|text| ipc_transports::parse_bytes(text).ok());
+    // With a capacity that we choose, a message of any size fits; with one that was asked for, the connection decides.
+    let has_capacity = (mechanism.accepts)("capacity", "1M").is_ok();
+    let max = asked.unwrap_or(if has_capacity { usize::MAX } else { (mechanism.capabilities)().max_message });
+    if size > max {
+        let (why, fix) = if name == "mq" {
+            (
+                format!("fs.mqueue.msgsize_max is {max}"),
+                format!("sudo sysctl -w fs.mqueue.msgsize_max={size}   (or drop mq: -t all,-mq)"),
+            )
+        } else {
+            (format!("{name} carries at most {max} bytes per message"), format!("use sizes up to {max}"))
+        };
+        return Some(Impossible { what: format!("{name} cannot carry {size}-byte messages here"), why, fix });
+    }
+    if wait == "spin" && alone {
+        return Some(Impossible {
+            what: format!("{name} cannot spin here"),
+            why: "client and server share one CPU, and a spinning side would keep the other from running"
+                .into(),
+            fix: "allow two CPUs, or use --wait park".into(),
+        });
+    }
+    None
+}

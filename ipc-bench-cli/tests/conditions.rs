@@ -1,0 +1,66 @@
+//! Under which conditions a cell is measured: what runs beside it, and whether its CPUs may halt.
+
+mod common;
+
+use common::{Place, allowed, assert_refused, document, kill, measuring, stderr, stdout, wait_for};
+
+#[test]
+fn a_background_is_a_dimension_and_the_table_tells_what_it_did() {
+    let place = Place::new();
+    let line = "-t uds -s 64 --mode rtt --trials 2 -n 200 --background none,cpu:2,mem:1@CPU --keep-awake no";
+    let line = line.replace("CPU", &allowed()[0].to_string());
+    let output = place.measure(&format!("{line} --out here"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("With and without"), "{}", stdout(&output));
+    let saved = std::fs::read(place.path().join("here/run.json")).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&saved).unwrap();
+    let on_one = format!("uds/rtt/64/background=mem:1@{}", allowed()[0]);
+    let ids: Vec<&str> =
+        document["cells"].as_array().unwrap().iter().map(|cell| cell["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["uds/rtt/64", "uds/rtt/64/background=cpu:2", &on_one]);
+    assert!(document["cells"][0].get("background").is_none());
+    assert_eq!(document["cells"][1]["background"], "cpu:2");
+    assert!(document["cells"][2]["summary"]["p50_ns"]["value"].is_number());
+}
+
+#[test]
+fn an_impossible_background_is_refused() {
+    let place = Place::new();
+    let refused = |line: &str, words| assert_refused(&place.run(line), 2, words);
+    refused("plan --background disk:1", ["--background disk:1", "cpu:N", "command line"]);
+    refused("plan --background cpu:1@999", ["cpu 999 cannot be used", "may use cpu", "choose"]);
+    refused("plan --keep-awake perhaps", ["--keep-awake perhaps", "yes, no or auto", "command line"]);
+    refused("plan --keep-awake yes --pin none", ["needs pinned CPUs", "--pin", "--keep-awake no"]);
+}
+
+#[test]
+fn cpus_are_kept_awake_where_a_side_sleeps_and_nowhere_else() {
+    let place = Place::new();
+    if allowed().len() < 2 {
+        return;
+    }
+    let pin = format!("{}:{}", allowed()[0], allowed()[1]);
+    let run = |flags: &str| {
+        let line = format!("-t uds,shm -s 64 --mode rtt --trials 1 -n 50 --pin {pin} --json=- {flags}");
+        let output = place.measure(&line);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        document(&output)
+    };
+    let kept = run("--keep-awake yes");
+    assert_eq!(kept["cells"][0]["kept_awake"], serde_json::json!([allowed()[0], allowed()[1]]));
+    assert!(kept["cells"][1].get("kept_awake").is_none(), "a spinning side never lets its CPU halt");
+    assert!(run("--keep-awake no")["cells"][0].get("kept_awake").is_none());
+}
+
+#[test]
+fn a_killed_runner_leaves_no_background_process() {
+    let place = Place::new();
+    let flags = "-t uds -s 64 --mode rtt --trials 1 -d 60s --background cpu:2 --no-progress";
+    let mut runner = place.command(&measuring(flags)).spawn().unwrap();
+    let hogs = || place.processes().iter().filter(|(_, line)| line.iter().any(|word| word == "hog")).count();
+    place.worker("client", "uds/rtt/64/background=cpu:2");
+    wait_for("both hogs", || (hogs() >= 2).then_some(()));
+    kill(runner.id(), rustix::process::Signal::KILL);
+    runner.wait().unwrap();
+    place.assert_nothing_is_left();
+}
