@@ -1,0 +1,73 @@
+//! Actors on plain threads: state that is touched by one message at a time, run by a few workers, supervised, and
+//! simulated on one thread when a test wants the same order twice.
+//!
+//! Nothing here is async. A handler is a function that runs to its end; what it would wait for comes back as a message.
+//!
+//! * [`Actor`] is what a user writes; [`System`] runs it; [`Addr`] sends to it; [`Ctx`] is what its code can do.
+//! * A failed [`tell`](Addr::tell) gives the message back. An [`ask`](Addr::ask) always ends: with an answer, or with
+//!   why there is none.
+//! * A panic ends one incarnation of one actor. A restart keeps the address and the mailbox.
+//! * [`Builder::simulated`] runs the same actors on one thread, in an order drawn from a seed, on a virtual clock.
+//!
+//! ## What is guaranteed about order
+//!
+//! Messages and signals from one sender to one receiver with the same priority arrive in the order they were sent.
+//! Between senders there is no order. A message of a higher priority may overtake; [`Addr::kill`] overtakes everything.
+//! [`Signal::Down`] comes after everything that the dead actor had sent to the watcher, and when its name is free.
+//!
+//! The guide with the other guarantees is `docs/actors.md`.
+#![deny(unsafe_code)]
+
+mod actor;
+mod addr;
+mod alarms;
+mod asks;
+mod cell;
+mod command;
+mod ctx;
+mod dead;
+mod envelope;
+mod exit;
+mod id;
+mod idle;
+mod inbox;
+mod local;
+mod mailbox;
+mod panics;
+mod pool;
+mod random;
+mod reactor;
+mod reply;
+mod run;
+mod sched;
+mod sim;
+mod spawn;
+mod status;
+mod sync;
+mod system;
+mod table;
+mod timers;
+mod watch;
+mod wheel;
+
+pub use actor::{Actor, ChildEvent, ChildState, ErrorAction, MonitorRef, Signal};
+pub use addr::{Addr, Recipient, TellError};
+pub use alarms::TimerRef;
+pub use cell::AnyAddr;
+pub use ctx::Ctx;
+pub use dead::{DeadLetter, DeadReason};
+pub use envelope::Envelope;
+pub use exit::{ExitReason, Panic, Phase};
+pub use id::{ActorAddress, ActorId, MessageId, NodeId};
+pub use ipc_core::{Message, Priority};
+pub use mailbox::{Mailbox, Overflow};
+pub use reply::{AskError, Reply};
+pub use sim::Simulation;
+pub use status::Lifecycle;
+pub use system::{Builder, Shutdown, Spawn, SpawnError, System};
+
+/// Bytes that one idle actor of type `A` takes: its state, its mailbox and what the runtime knows of it, in the units
+/// the pool gives out. 16 bytes of table come on top.
+pub const fn actor_footprint<A: Actor>() -> usize {
+    cell::footprint::<A>()
+}

@@ -1,0 +1,275 @@
+//! Memory for messages and cells: size classes of whole cache lines, a pair of magazines per thread and class, and a
+//! shared depot that whole magazines go through (Bonwick and Adams, "Magazines and Vmem", USENIX 2001).
+//!
+//! Invariant of the unsafe code: a block is either in exactly one free list, where its first word is the list's link,
+//! or owned by exactly one caller of [`alloc`]. Blocks of a class are carved from chunks that are never freed, so an
+//! address stays mapped for the life of the process; memory taken by a burst is kept for the next one.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, handle_alloc_error};
+use std::cell::UnsafeCell;
+use std::ptr::{self, NonNull};
+
+use parking_lot::Mutex;
+
+/// Bytes of a cache line; blocks are multiples of it and aligned to it.
+const LINE: usize = 64;
+/// Classes are 1 to 8 lines, 64 to 512 bytes; what is larger goes to the allocator.
+const CLASSES: usize = 8;
+/// Blocks in a full magazine.
+const MAGAZINE: usize = 64;
+/// Bytes asked from the allocator at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// A free block.
+struct Free {
+    next: *mut Free,
+}
+
+/// A list of free blocks of one class.
+#[derive(Clone, Copy)]
+struct Magazine {
+    head: *mut Free,
+    len: usize,
+}
+
+// SAFETY: a magazine owns the blocks in it; nothing about them belongs to a thread.
+unsafe impl Send for Magazine {}
+
+impl Magazine {
+    const EMPTY: Magazine = Magazine { head: ptr::null_mut(), len: 0 };
+}
+
+/// What one thread keeps of one class: two magazines, so that a caller on the edge of one does not visit the depot
+/// with every call, and the rest of the chunk last carved.
+struct Rack {
+    loaded: Magazine,
+    spare: Magazine,
+    fresh: *mut u8,
+    fresh_end: *mut u8,
+}
+
+struct Racks([UnsafeCell<Rack>; CLASSES]);
+
+static DEPOT: [Mutex<Vec<Magazine>>; CLASSES] = [const { Mutex::new(Vec::new()) }; CLASSES];
+
+thread_local! {
+    static RACKS: Racks = const { Racks([const { UnsafeCell::new(Rack::EMPTY) }; CLASSES]) };
+}
+
+impl Drop for Racks {
+    fn drop(&mut self) {
+        for (class, rack) in self.0.iter_mut().enumerate() {
+            let rack = rack.get_mut();
+            while let Some(block) = rack.carve(class) {
+                rack.put(block, class);
+            }
+            let mut depot = DEPOT[class].lock();
+            depot.extend([rack.loaded, rack.spare].into_iter().filter(|magazine| magazine.len > 0));
+            (rack.loaded, rack.spare) = (Magazine::EMPTY, Magazine::EMPTY);
+        }
+    }
+}
+
+impl Rack {
+    const EMPTY: Rack = Rack {
+        loaded: Magazine::EMPTY,
+        spare: Magazine::EMPTY,
+        fresh: ptr::null_mut(),
+        fresh_end: ptr::null_mut(),
+    };
+
+    #[inline]
+    fn take(&mut self, class: usize) -> NonNull<u8> {
+        match self.pop() {
+            Some(block) => block,
+            None => self.refill(class),
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<NonNull<u8>> {
+        let block = NonNull::new(self.loaded.head)?;
+        // SAFETY: a block in a magazine is free and its first word is the link.
+        self.loaded.head = unsafe { block.read() }.next;
+        self.loaded.len -= 1;
+        Some(block.cast())
+    }
+
+    #[cold]
+    fn refill(&mut self, class: usize) -> NonNull<u8> {
+        if self.spare.len > 0 {
+            std::mem::swap(&mut self.loaded, &mut self.spare);
+        } else if let Some(block) = self.carve(class) {
+            return block;
+        } else if let Some(full) = DEPOT[class].lock().pop() {
+            self.loaded = full;
+        } else {
+            self.fresh = chunk();
+            self.fresh_end = self.fresh.wrapping_add(CHUNK);
+        }
+        match self.pop().or_else(|| self.carve(class)) {
+            Some(block) => block,
+            None => unreachable!("a magazine or a chunk was just added"),
+        }
+    }
+
+    /// The next block of the fresh chunk. Neighbours in time are neighbours in memory, which a receiver on another
+    /// core gets back as prefetched lines.
+    fn carve(&mut self, class: usize) -> Option<NonNull<u8>> {
+        let block = self.fresh;
+        let size = (class + 1) * LINE;
+        if (self.fresh_end as usize) - (block as usize) < size {
+            return None;
+        }
+        self.fresh = block.wrapping_add(size);
+        NonNull::new(block)
+    }
+
+    #[inline]
+    fn put(&mut self, block: NonNull<u8>, class: usize) {
+        if self.loaded.len == MAGAZINE {
+            self.make_room(class);
+        }
+        let block = block.cast::<Free>();
+        // SAFETY: the caller gives the block up, it is at least one line long and aligned to one.
+        unsafe { block.write(Free { next: self.loaded.head }) };
+        self.loaded = Magazine { head: block.as_ptr(), len: self.loaded.len + 1 };
+    }
+
+    #[cold]
+    fn make_room(&mut self, class: usize) {
+        if self.spare.len > 0 {
+            DEPOT[class].lock().push(self.spare);
+        }
+        self.spare = self.loaded;
+        self.loaded = Magazine::EMPTY;
+    }
+}
+
+/// A chunk of [`CHUNK`] bytes, aligned to a line, never freed.
+fn chunk() -> *mut u8 {
+    const LAYOUT: Layout = match Layout::from_size_align(CHUNK, LINE) {
+        Ok(layout) => layout,
+        Err(_) => panic!("64 is a power of two"),
+    };
+    // SAFETY: the layout is not empty.
+    let chunk = unsafe { std::alloc::alloc(LAYOUT) };
+    if chunk.is_null() {
+        handle_alloc_error(LAYOUT);
+    }
+    chunk
+}
+
+/// The class of a layout; `None`: the allocator's.
+const fn class_of(layout: Layout) -> Option<usize> {
+    if layout.size() > CLASSES * LINE || layout.align() > LINE || layout.size() == 0 {
+        return None;
+    }
+    Some(layout.size().div_ceil(LINE) - 1)
+}
+
+/// Bytes that a value of this layout takes here.
+pub(crate) const fn footprint(layout: Layout) -> usize {
+    match class_of(layout) {
+        Some(class) => (class + 1) * LINE,
+        None => layout.size(),
+    }
+}
+
+/// Memory for a value of type `T`, uninitialised.
+#[inline]
+pub(crate) fn alloc<T>() -> NonNull<T> {
+    const { assert!(size_of::<T>() > 0, "a block is a value's") };
+    let layout = Layout::new::<T>();
+    let Some(class) = class_of(layout) else {
+        // SAFETY: the size is not zero, asserted above.
+        let memory = unsafe { std::alloc::alloc(layout) };
+        return NonNull::new(memory.cast()).unwrap_or_else(|| handle_alloc_error(layout));
+    };
+    let block = RACKS.try_with(|racks| {
+        // SAFETY: the rack is this thread's and `take` runs no code of others, so nobody else is in it.
+        unsafe { &mut *racks.0[class].get() }.take(class)
+    });
+    // The thread is ending and has given its racks back.
+    block
+        .unwrap_or_else(|_| {
+            Racks([const { UnsafeCell::new(Rack::EMPTY) }; CLASSES]).0[class].get_mut().take(class)
+        })
+        .cast()
+}
+
+/// Gives memory from [`alloc`] back.
+///
+/// # Safety
+/// `block` comes from `alloc::<T>()`, is not used again, and the value in it is moved out or dropped.
+#[inline]
+pub(crate) unsafe fn free<T>(block: NonNull<T>) {
+    let layout = Layout::new::<T>();
+    let Some(class) = class_of(layout) else {
+        // SAFETY: the caller got it from `alloc` with the same layout, which has no class.
+        unsafe { std::alloc::dealloc(block.as_ptr().cast(), layout) };
+        return;
+    };
+    let block = block.cast::<u8>();
+    let put = RACKS.try_with(|racks| {
+        // SAFETY: the rack is this thread's and `put` runs no code of others, so nobody else is in it.
+        unsafe { &mut *racks.0[class].get() }.put(block, class);
+    });
+    if put.is_err() {
+        let mut rack = Rack::EMPTY;
+        rack.put(block, class);
+        DEPOT[class].lock().push(rack.loaded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_aligned_distinct_and_reused() {
+        let blocks: Vec<_> = (0..1000).map(|_| alloc::<[u64; 5]>()).collect();
+        let mut addresses: Vec<_> = blocks.iter().map(|block| block.as_ptr() as usize).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 1000);
+        assert!(addresses.iter().all(|address| address % LINE == 0));
+        for block in blocks {
+            // SAFETY: from `alloc`, once.
+            unsafe { free(block) };
+        }
+        let again = alloc::<[u64; 8]>();
+        assert!(addresses.binary_search(&(again.as_ptr() as usize)).is_ok());
+        // SAFETY: from `alloc`, once.
+        unsafe { free(again) };
+    }
+
+    #[test]
+    fn memory_freed_by_another_thread_comes_back_through_the_depot() {
+        struct Moved(NonNull<[u64; 40]>);
+        // SAFETY: a block belongs to no thread.
+        unsafe impl Send for Moved {}
+        let blocks: Vec<_> = (0..500).map(|_| Moved(alloc())).collect();
+        std::thread::spawn(move || {
+            for Moved(block) in blocks {
+                // SAFETY: from `alloc`, once.
+                unsafe { free(block) };
+            }
+        })
+        .join()
+        .unwrap();
+        let class = class_of(Layout::new::<[u64; 40]>()).unwrap();
+        assert!(DEPOT[class].lock().iter().map(|magazine| magazine.len).sum::<usize>() >= 400);
+    }
+
+    #[test]
+    fn what_is_too_large_goes_to_the_allocator() {
+        assert_eq!(class_of(Layout::new::<[u8; 513]>()), None);
+        assert_eq!(class_of(Layout::new::<[u8; 512]>()), Some(7));
+        assert_eq!((footprint(Layout::new::<u8>()), footprint(Layout::new::<[u8; 65]>())), (64, 128));
+        let block = alloc::<[u8; 4096]>();
+        // SAFETY: from `alloc`, once.
+        unsafe { free(block) };
+    }
+}

@@ -1,0 +1,95 @@
+//! The one thread of a system that waits for the outside: timers, descriptors, and workers that make no progress.
+//!
+//! It ticks while workers are busy, to see the stuck ones, and sleeps without a deadline when nothing is due and
+//! nobody works: an idle system wakes up for nothing.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use polling::{Events, Poller};
+
+use crate::sched::Pool;
+use crate::timers::Timers;
+
+/// Time between looks at the workers while they work.
+const TICK: Duration = Duration::from_millis(10);
+/// Looks at sleeping workers before the looking stops.
+const CALM: u32 = 10;
+
+pub(crate) struct Reactor {
+    poller: Poller,
+    dormant: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Reactor {
+            poller: Poller::new()?,
+            dormant: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Starts the thread, named `name-reactor`.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        name: &str,
+        started: Instant,
+        timers: Arc<Timers>,
+        pool: Arc<Pool>,
+    ) -> io::Result<JoinHandle<()>> {
+        let reactor = self.clone();
+        thread::Builder::new()
+            .name(format!("{name}-reactor"))
+            .spawn(move || reactor.run(|| started.elapsed(), &timers, &pool))
+    }
+
+    /// A worker was woken: there is something to look at again.
+    #[inline]
+    pub(crate) fn stir(&self) {
+        if self.dormant.load(Ordering::SeqCst) && self.dormant.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Has the reactor look at its timers now.
+    pub(crate) fn wake(&self) {
+        // It fails only for a poller that is broken altogether, and then `wait` says so.
+        let _ = self.poller.notify();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn run(&self, now: impl Fn() -> Duration, timers: &Timers, pool: &Pool) {
+        let (mut events, mut turns, mut calm) = (Events::new(), Vec::new(), 0);
+        while !self.stopping.load(Ordering::SeqCst) {
+            let next = timers.fire(now()).map(|next| next.saturating_sub(now()));
+            pool.watch(&mut turns);
+            calm = if pool.is_asleep() { calm + 1 } else { 0 };
+            let timeout = if calm < CALM {
+                Some(next.map_or(TICK, |next| next.min(TICK)))
+            } else {
+                self.dormant.store(true, Ordering::SeqCst);
+                // Who woke a worker before seeing us dormant did not stir us; see it now.
+                if !pool.is_asleep() {
+                    self.dormant.store(false, Ordering::SeqCst);
+                    calm = 0;
+                    continue;
+                }
+                next
+            };
+            events.clear();
+            if let Err(error) = self.poller.wait(&mut events, timeout) {
+                // An interrupted wait is retried by `polling`; what remains is a broken descriptor.
+                debug_assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+            }
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! One turn of an actor: hooks, messages, commands, and the end of an incarnation.
+//!
+//! One `catch_unwind` lies around a whole turn; what runs after it (the end) guards each piece of the user's code.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::actor::{Actor, ChildEvent, ChildState, ErrorAction, Signal};
+use crate::asks::ASKS;
+use crate::cell::Core;
+use crate::command::Command;
+use crate::ctx::{Cold, Ctx};
+use crate::dead::DeadReason;
+use crate::envelope::Extras;
+use crate::exit::{ExitReason, Phase};
+use crate::id::ActorId;
+use crate::inbox::{Content, Parcel};
+use crate::local;
+use crate::mailbox::Overflow;
+use crate::panics;
+use crate::reply::AskError;
+use crate::status::{Lifecycle, control};
+
+/// What the turn of an actor ended with.
+pub(crate) enum Step {
+    /// Nothing to do: it may rest.
+    Drained,
+    /// The budget is used up and there may be more.
+    Again,
+    /// It is over.
+    Gone,
+}
+
+/// The end of an incarnation.
+struct End {
+    reason: ExitReason,
+    /// Whether `stopped` runs.
+    hooks: bool,
+    wish: Option<ErrorAction>,
+}
+
+impl End {
+    fn orderly(reason: ExitReason) -> Self {
+        End { reason, hooks: true, wish: None }
+    }
+
+    fn abrupt(reason: ExitReason) -> Self {
+        End { reason, hooks: false, wish: None }
+    }
+}
+
+/// What a turn leads to.
+enum Flow {
+    Step(Step),
+    End(End),
+}
+
+/// Runs the actor for at most `budget` messages.
+pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>, budget: &mut u32) -> Step {
+    let now = core.system.coarse_now();
+    loop {
+        let flow = catch_unwind(AssertUnwindSafe(|| drive(core, actor, ctx, budget)));
+        ctx.last_message = now;
+        let end = match flow {
+            Ok(Flow::Step(step)) => return step,
+            Ok(Flow::End(end)) => end,
+            Err(payload) => {
+                let reason = panics::describe(payload, ctx.phase);
+                if ctx.phase == Phase::Handle {
+                    core.system.dead_letter(core, DeadReason::Poison, ctx.sender);
+                }
+                let torn = !matches!(ctx.phase, Phase::Handle | Phase::Signal);
+                if A::RESUME_AFTER_PANIC && !torn {
+                    continue;
+                }
+                End::abrupt(reason)
+            }
+        };
+        if let Some(step) = finish(core, actor, ctx, end) {
+            return step;
+        }
+    }
+}
+
+fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: &mut u32) -> Flow {
+    match core.status.lifecycle() {
+        Lifecycle::Running => {}
+        Lifecycle::Failed => return wait_for_parent(core, ctx),
+        _ => {
+            if let Some(end) = begin(core, slot, ctx) {
+                return Flow::End(end);
+            }
+        }
+    }
+    let Some(actor) = slot else { unreachable!("a running actor has an instance") };
+    loop {
+        if core.status.has_request() {
+            let requests = core.status.take(control::KILL | control::STOP | control::URGENT);
+            if requests & control::KILL != 0 {
+                return Flow::End(End::abrupt(ExitReason::Killed));
+            }
+            if requests & control::STOP != 0 {
+                return Flow::End(End::orderly(ExitReason::Shutdown));
+            }
+            if requests & control::URGENT != 0 {
+                core.inbox.grab(&mut ctx.lists);
+            }
+        }
+        if ctx.leaving {
+            return Flow::End(End::orderly(leaving(ctx)));
+        }
+        if *budget == 0 {
+            return Flow::Step(Step::Again);
+        }
+        let Some(node) = ctx.lists.pop() else {
+            if core.inbox.grab(&mut ctx.lists) {
+                continue;
+            }
+            return Flow::Step(Step::Drained);
+        };
+        *budget -= 1;
+        let end = match node.open() {
+            Content::Message { sender, message } => {
+                if core.limits.is_bounded() && !core.take_from_bounded(sender) {
+                    continue;
+                }
+                handle(actor, ctx, sender, message)
+            }
+            Content::Parcel { sender, parcel } => parcel_arrived(core, actor, ctx, sender, parcel),
+            Content::Unstashed { message } => handle(actor, ctx, None, message),
+            Content::Reply { correlation, message } => {
+                if ctx.cold.as_mut().is_some_and(|cold| cold.asks.settle(correlation)) {
+                    handle(actor, ctx, None, message)
+                } else {
+                    core.system.dead_letter(core, DeadReason::LateReply, None);
+                    None
+                }
+            }
+            Content::Command(command) => obey(actor, ctx, command),
+        };
+        if let Some(end) = end {
+            return Flow::End(end);
+        }
+    }
+}
+
+/// Makes the instance if there is none, and starts it.
+fn begin<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>) -> Option<End> {
+    if slot.is_none() {
+        ctx.phase = Phase::Factory;
+        let factory = ctx.cold.as_mut().and_then(|cold| cold.factory.as_mut());
+        let made = match factory {
+            Some(factory) => factory(),
+            None => Err("it has no factory".into()),
+        };
+        match made {
+            Ok(made) => *slot = Some(made),
+            Err(error) => return Some(End::abrupt(ExitReason::Error(error.to_string().into()))),
+        }
+    }
+    let Some(actor) = slot else { unreachable!("made above") };
+    ctx.phase = Phase::Started;
+    if let Err(error) = actor.started(ctx) {
+        return Some(End::abrupt(ExitReason::Error(error.to_string().into())));
+    }
+    core.status.advance(Lifecycle::Running);
+    let incarnation = core.status.incarnation();
+    if let Some(cold) = &ctx.cold {
+        if let Some(parent) = &cold.parent {
+            let event = ChildEvent { child: core.id, incarnation, what: ChildState::Running };
+            // A parent that is gone is noticed when this incarnation ends.
+            let _ = parent.command(Command::Child(Box::new(event)));
+        }
+        for watcher in cold.watch.watchers.iter().filter(|watcher| watcher.restarts && incarnation > 0) {
+            watcher.tell(Signal::Restarted { monitor: watcher.monitor, actor: core.id, incarnation });
+        }
+    }
+    None
+}
+
+/// The turn of an actor whose incarnation ended and whose parent has not decided, or decides now.
+fn wait_for_parent<A: Actor>(core: &Core, ctx: &mut Ctx<A>) -> Flow {
+    let requests = core.status.take(u32::MAX);
+    if requests & (control::RELEASE | control::KILL | control::STOP) != 0 {
+        let reason = leaving(ctx);
+        return Flow::Step(bury(core, ctx, &reason));
+    }
+    if requests & control::RESTART != 0 {
+        core.status.next_incarnation();
+        core.status.advance(Lifecycle::Starting);
+        return Flow::Step(Step::Again);
+    }
+    core.inbox.grab(&mut ctx.lists);
+    Flow::Step(Step::Drained)
+}
+
+fn leaving<A: Actor>(ctx: &mut Ctx<A>) -> ExitReason {
+    ctx.leaving = false;
+    ctx.cold.as_mut().and_then(|cold| cold.leaving.take()).unwrap_or(ExitReason::Normal)
+}
+
+#[inline]
+fn handle<A: Actor>(
+    actor: &mut A,
+    ctx: &mut Ctx<A>,
+    sender: Option<ActorId>,
+    message: A::Msg,
+) -> Option<End> {
+    ctx.phase = Phase::Handle;
+    ctx.sender = sender;
+    ctx.handled += 1;
+    match actor.handle(message, ctx) {
+        Ok(()) => None,
+        Err(error) => failed(actor, ctx, &error),
+    }
+}
+
+fn signal<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, signal: Signal) -> Option<End> {
+    ctx.phase = Phase::Signal;
+    ctx.sender = None;
+    match actor.signal(signal, ctx) {
+        Ok(()) => None,
+        Err(error) => failed(actor, ctx, &error),
+    }
+}
+
+#[cold]
+fn failed<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, error: &A::Error) -> Option<End> {
+    ctx.phase = Phase::OnError;
+    let action = actor.on_error(error, ctx);
+    if action == ErrorAction::Resume {
+        return None;
+    }
+    let wish = (action != ErrorAction::Escalate).then_some(action);
+    Some(End { reason: ExitReason::Error(error.to_string().into()), hooks: true, wish })
+}
+
+#[cold]
+fn parcel_arrived<A: Actor>(
+    core: &Core,
+    actor: &mut A,
+    ctx: &mut Ctx<A>,
+    sender: Option<ActorId>,
+    parcel: Parcel<A::Msg>,
+) -> Option<End> {
+    let Parcel { extras, message } = parcel;
+    if core.limits.is_bounded() && !core.take_from_bounded(sender) {
+        return None;
+    }
+    if extras.deadline.is_some_and(|deadline| deadline < core.system.now()) {
+        core.system.dead_letter(core, DeadReason::Expired, sender);
+        return None;
+    }
+    let plain = Extras { deadline: None, ..extras };
+    ctx.extras = Some(Box::new(plain));
+    let end = handle(actor, ctx, sender, message);
+    ctx.extras = None;
+    end
+}
+
+#[cold]
+fn obey<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, command: Command) -> Option<End> {
+    match command {
+        Command::Kick => {}
+        Command::Stop(reason) => return Some(End::orderly(reason)),
+        Command::Timer(ASKS) => ctx.asks_due(),
+        Command::Timer(token) => {
+            ctx.phase = Phase::Handle;
+            let message = ctx.alarm_due(token)?;
+            return handle(actor, ctx, None, message);
+        }
+        Command::Exit { from, reason } => {
+            let watch = &mut ctx.cold().watch;
+            if !watch.unlink(from) {
+                return None;
+            }
+            if watch.trap_exit {
+                return signal(actor, ctx, Signal::Exit { from, reason });
+            }
+            if !reason.is_normal() {
+                return Some(End::orderly(reason));
+            }
+        }
+        Command::Link { peer } => {
+            let links = &mut ctx.cold().watch.links;
+            if !links.contains(&peer) {
+                links.push(peer);
+            }
+        }
+        Command::Unlink { peer } => {
+            ctx.cold().watch.unlink(peer);
+        }
+        Command::Monitor { watcher, monitor, restarts } => {
+            ctx.cold().watch.watchers.push(crate::watch::Watcher { who: watcher, monitor, restarts });
+        }
+        Command::Demonitor { watcher, monitor } => {
+            ctx.cold().watch.watchers.retain(|known| known.monitor != monitor || known.who.id() != watcher)
+        }
+        Command::Watched(news) => {
+            if ctx.cold().watch.wants(&news) {
+                return signal(actor, ctx, *news);
+            }
+        }
+        Command::Child(event) => return signal(actor, ctx, Signal::Child(*event)),
+    }
+    None
+}
+
+/// Ends the incarnation. `None`: the next one begins at once.
+fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: End) -> Option<Step> {
+    let End { mut reason, hooks, wish } = end;
+    let starting = core.status.lifecycle() == Lifecycle::Starting;
+    core.status.advance(Lifecycle::Stopping);
+    if let (true, Some(actor)) = (hooks, slot.as_mut()) {
+        ctx.phase = Phase::Stopped;
+        if let Err(panic) = panics::guard(Phase::Stopped, || actor.stopped(&reason, ctx)) {
+            reason = if reason.is_normal() { panic } else { reason };
+        }
+    }
+    let answer = if reason.is_normal() { AskError::Closed } else { AskError::ActorCrashed };
+    local::dropping_as(answer, || {
+        let instance = slot.take();
+        // A panic while dropping has nobody left to be told of but the panic hook.
+        let _ = panics::guard(Phase::Drop, || drop(instance));
+        forget_own(core, ctx);
+    });
+    ctx.leaving = false;
+    ctx.extras = None;
+    ctx.forget_others(&reason);
+    let Some(cold) = &mut ctx.cold else { return Some(bury(core, ctx, &reason)) };
+    if let Some(parent) = &cold.parent {
+        let what = ChildState::Exited { reason: reason.clone(), starting, wish };
+        let event = ChildEvent { child: core.id, incarnation: core.status.incarnation(), what };
+        if parent.command(Command::Child(Box::new(event))).is_ok() {
+            cold.leaving = Some(reason);
+            core.status.advance(Lifecycle::Failed);
+            return Some(Step::Again);
+        }
+    } else if wish == Some(ErrorAction::Restart) && cold.factory.is_some() {
+        core.status.next_incarnation();
+        core.status.advance(Lifecycle::Failed);
+        core.status.advance(Lifecycle::Starting);
+        return None;
+    }
+    Some(bury(core, ctx, &reason))
+}
+
+/// Drops what belonged to the incarnation: questions, timers, what was put aside.
+fn forget_own<A: Actor>(core: &Core, ctx: &mut Ctx<A>) {
+    let Some(cold) = &mut ctx.cold else { return };
+    for key in cold.asks.clear().into_iter().chain(cold.alarms.clear()) {
+        core.system.timers.cancel(key);
+    }
+    for message in std::mem::take(&mut cold.stash) {
+        core.system.dead_letter(core, DeadReason::ActorEnded, None);
+        let _ = panics::guard(Phase::Drop, || drop(message));
+    }
+}
+
+/// Ends the actor for good.
+fn bury<A: Actor>(core: &Core, ctx: &mut Ctx<A>, reason: &ExitReason) -> Step {
+    core.status.advance(Lifecycle::Stopped);
+    core.system.names.release(core.id);
+    core.inbox.close(&mut ctx.lists);
+    let mut cold: Option<Box<Cold<A>>> = ctx.cold.take();
+    local::dropping_as(AskError::Closed, || {
+        while let Some(node) = ctx.lists.pop() {
+            match node.open() {
+                Content::Command(command) => last_command(core, command, reason),
+                Content::Message { sender, message }
+                | Content::Parcel { sender, parcel: Parcel { message, .. } } => {
+                    core.system.dead_letter(core, DeadReason::ActorEnded, sender);
+                    let _ = panics::guard(Phase::Drop, || drop(message));
+                }
+                Content::Unstashed { message } | Content::Reply { message, .. } => {
+                    core.system.dead_letter(core, DeadReason::ActorEnded, None);
+                    let _ = panics::guard(Phase::Drop, || drop(message));
+                }
+            }
+        }
+    });
+    for watcher in cold.iter_mut().flat_map(|cold| cold.watch.watchers.drain(..)) {
+        watcher.tell(Signal::Down { monitor: watcher.monitor, actor: core.id, reason: reason.clone() });
+    }
+    // The factory is the user's, and so is its drop.
+    let _ = panics::guard(Phase::Drop, || drop(cold));
+    core.system.room_made(core);
+    Step::Gone
+}
+
+/// What was still asked of an actor that is over.
+fn last_command(core: &Core, command: Command, reason: &ExitReason) {
+    match command {
+        Command::Monitor { watcher, monitor, .. } => {
+            let down = Signal::Down { monitor, actor: core.id, reason: reason.clone() };
+            let _ = watcher.command(Command::Watched(Box::new(down)));
+        }
+        Command::Link { peer } => {
+            let _ = peer.command(Command::Exit { from: core.id, reason: reason.clone() });
+        }
+        _ => {}
+    }
+}
+
+impl Core {
+    /// Accounts for a message taken from a bounded mailbox; false: it is given up for the newer ones.
+    fn take_from_bounded(&self, sender: Option<ActorId>) -> bool {
+        // Relaxed: a count.
+        let before = self.queued.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        if self.limits.overflow == Overflow::DropOldest && before > self.limits.capacity {
+            self.system.dead_letter(self, DeadReason::Overflow, sender);
+            return false;
+        }
+        if matches!(self.limits.overflow, Overflow::Block(_)) {
+            self.system.room_made(self);
+        }
+        true
+    }
+}

@@ -1,0 +1,162 @@
+//! Starting actors.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::actor::Actor;
+use crate::addr::Addr;
+use crate::cell::{self, AnyAddr};
+use crate::ctx::{Factory, FactoryError};
+use crate::exit::Phase;
+use crate::id::ActorAddress;
+use crate::mailbox::Mailbox;
+use crate::panics;
+use crate::status::control;
+use crate::system::Inner;
+
+/// Why an actor was not started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// Another actor has the name.
+    NameTaken(ActorAddress),
+    /// The system has as many actors as it may have.
+    Limit {
+        /// How many that is.
+        max: usize,
+    },
+    /// The system is shutting down.
+    ShuttingDown,
+    /// The factory failed; this is what it said.
+    Factory(String),
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpawnError::NameTaken(holder) => write!(f, "the name belongs to {holder}"),
+            SpawnError::Limit { max } => {
+                write!(f, "the system has {max} actors, which is its limit; raise max_actors")
+            }
+            SpawnError::ShuttingDown => f.write_str("the system is shutting down"),
+            SpawnError::Factory(error) => write!(f, "the factory failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}
+
+/// What a spawn needs to know besides the instance.
+pub(crate) struct Plan<A: Actor> {
+    pub(crate) actor: Option<A>,
+    pub(crate) factory: Option<Factory<A>>,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) parent: Option<AnyAddr>,
+}
+
+impl Inner {
+    pub(crate) fn spawn<A: Actor>(self: &Arc<Self>, actor: A) -> Result<Addr<A>, SpawnError> {
+        self.start(Plan { actor: Some(actor), factory: None, name: None, mailbox: A::MAILBOX, parent: None })
+    }
+
+    /// Starts an actor. Without an instance the factory makes it in the actor's first turn, so that a parent hears of
+    /// a failure as it hears of every other.
+    pub(crate) fn start<A: Actor>(self: &Arc<Self>, plan: Plan<A>) -> Result<Addr<A>, SpawnError> {
+        if self.is_stopping() {
+            return Err(SpawnError::ShuttingDown);
+        }
+        let Plan { actor, factory, name, mailbox, parent } = plan;
+        let child = parent.is_some();
+        let made = self.table.insert(self.config.max_actors, |id| {
+            let (task, addr) = cell::create(id, self.clone(), mailbox.limits, child, actor, |ctx| {
+                if factory.is_some() || child {
+                    let cold = ctx.cold();
+                    cold.factory = factory;
+                    cold.parent = parent;
+                }
+            });
+            let any = addr.any().clone();
+            ((task, addr), any)
+        });
+        let Some((task, addr)) = made else { return Err(SpawnError::Limit { max: self.config.max_actors }) };
+        if let Some(name) = name
+            && let Err(holder) = self.names.register(name, addr.any())
+        {
+            self.forget(addr.id());
+            return Err(SpawnError::NameTaken(holder.address()));
+        }
+        self.schedule(task);
+        if self.is_stopping() && !child {
+            // The shutdown may have listed the actors before this one was among them.
+            addr.any().demand(control::STOP);
+        }
+        Ok(addr)
+    }
+}
+
+/// An actor about to be started. From [`System::actor`](crate::System::actor).
+#[must_use = "nothing is started before `start`"]
+pub struct Spawn<A: Actor> {
+    system: Arc<Inner>,
+    factory: Factory<A>,
+    name: Option<Arc<str>>,
+    mailbox: Mailbox,
+}
+
+impl<A: Actor> fmt::Debug for Spawn<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawn")
+            .field("name", &self.name)
+            .field("mailbox", &self.mailbox)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Actor> Spawn<A> {
+    pub(crate) fn new(system: Arc<Inner>, factory: Factory<A>) -> Self {
+        Spawn { system, factory, name: None, mailbox: A::MAILBOX }
+    }
+
+    /// Gives it a name, by which [`System::find`](crate::System::find) finds it while it lives.
+    pub fn name(self, name: &str) -> Self {
+        Spawn { name: Some(name.into()), ..self }
+    }
+
+    /// Gives it another mailbox than [`Actor::MAILBOX`].
+    pub fn mailbox(self, mailbox: Mailbox) -> Self {
+        Spawn { mailbox, ..self }
+    }
+
+    /// Makes the first instance here and starts it.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; `Factory` also for a factory that panicked.
+    pub fn start(mut self) -> Result<Addr<A>, SpawnError> {
+        let made = panics::guard(Phase::Factory, &mut self.factory);
+        let actor = match made {
+            Ok(Ok(actor)) => actor,
+            Ok(Err(error)) => return Err(SpawnError::Factory(error.to_string())),
+            Err(panic) => return Err(SpawnError::Factory(panic.to_string())),
+        };
+        self.system.start(Plan {
+            actor: Some(actor),
+            factory: Some(self.factory),
+            name: self.name,
+            mailbox: self.mailbox,
+            parent: None,
+        })
+    }
+}
+
+/// Boxes what users write as a factory.
+pub(crate) fn factory<A: Actor>(mut make: impl FnMut() -> A + Send + 'static) -> Factory<A> {
+    Box::new(move || Ok::<A, FactoryError>(make()))
+}
+
+/// The same for one that can fail.
+pub(crate) fn fallible<A: Actor, E: Into<FactoryError>>(
+    mut make: impl FnMut() -> Result<A, E> + Send + 'static,
+) -> Factory<A> {
+    Box::new(move || make().map_err(Into::into))
+}

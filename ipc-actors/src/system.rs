@@ -1,0 +1,455 @@
+//! The system actors live in: configuration, start, look-up, shutdown.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::actor::Actor;
+use crate::addr::Addr;
+use crate::cell::{AnyAddr, Core, Task};
+use crate::ctx::FactoryError;
+use crate::dead::{DeadLetter, DeadLetters, DeadReason};
+use crate::id::{ActorAddress, ActorId, NodeId};
+use crate::panics;
+use crate::reactor::Reactor;
+use crate::sched::Pool;
+use crate::sim::{Sim, Simulation};
+use crate::spawn;
+pub use crate::spawn::{Spawn, SpawnError};
+use crate::status::control;
+use crate::table::{Names, Table};
+use crate::timers::{TimerKey, Timers};
+
+/// How long killed actors have to get out of their handlers before [`System::shutdown`] leaves them behind.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Settings of a system. From [`System::builder`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    name: String,
+    workers: Option<usize>,
+    max_actors: usize,
+    ask_spin: u32,
+    seed: Option<u64>,
+}
+
+impl Builder {
+    /// Names the system; its threads are called after it.
+    #[must_use]
+    pub fn name(self, name: &str) -> Self {
+        Builder { name: name.into(), ..self }
+    }
+
+    /// Worker threads, at least 1; as many as there are CPUs unless said.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        Builder { workers: Some(workers.max(1)), ..self }
+    }
+
+    /// Live actors at a time, 16 million unless said.
+    #[must_use]
+    pub fn max_actors(self, max_actors: usize) -> Self {
+        Builder { max_actors, ..self }
+    }
+
+    /// Rounds that a thread outside looks for its answer before it sleeps, 100 unless said. More is faster for answers
+    /// within microseconds and takes the CPU from whoever would give them.
+    #[must_use]
+    pub fn ask_spin(self, rounds: u32) -> Self {
+        Builder { ask_spin: rounds, ..self }
+    }
+
+    /// Simulates: no threads, a virtual clock, and an order of events drawn from `seed`. See [`Simulation`].
+    #[must_use]
+    pub fn simulated(self, seed: u64) -> Self {
+        Builder { seed: Some(seed), ..self }
+    }
+
+    /// Starts the system.
+    ///
+    /// # Errors
+    /// A thread or the reactor's descriptors could not be made.
+    pub fn build(self) -> io::Result<System> {
+        panics::install_hook();
+        let timers = Arc::new(Timers::new());
+        let started = Instant::now();
+        let (scheduler, threads) = match self.seed {
+            Some(seed) => (Scheduler::Simulated(Sim::new(seed)), Vec::new()),
+            None => {
+                let workers =
+                    self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
+                let reactor = Arc::new(Reactor::new()?);
+                let (pool, mut threads) = Pool::start(&self.name, workers, reactor.clone())?;
+                match reactor.start(&self.name, started, timers.clone(), pool.clone()) {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => {
+                        pool.stop();
+                        return Err(error);
+                    }
+                }
+                (Scheduler::Threads { pool, reactor }, threads)
+            }
+        };
+        let inner = Arc::new(Inner {
+            node: NodeId(node_number(&scheduler)),
+            config: Config { name: self.name, max_actors: self.max_actors, ask_spin: self.ask_spin },
+            table: Table::new(),
+            names: Names::new(),
+            timers,
+            dead: DeadLetters::default(),
+            started,
+            coarse_start: coarse(),
+            scheduler,
+            stopping: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            lock: Mutex::new(()),
+            changed: Condvar::new(),
+        });
+        let owner = Owner { inner: inner.clone(), threads: Mutex::new(threads) };
+        Ok(System { inner, _owner: Some(Arc::new(owner)) })
+    }
+}
+
+fn node_number(scheduler: &Scheduler) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    match scheduler {
+        Scheduler::Simulated(sim) => sim.random(),
+        // The keys of the standard hash map are random per process and different per map.
+        Scheduler::Threads { .. } => std::collections::hash_map::RandomState::new().build_hasher().finish(),
+    }
+}
+
+/// The kernel's coarse clock: 1 to 4 ms of resolution, a few nanoseconds to read.
+fn coarse() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
+}
+
+/// A system of actors. Clones are handles of the same system; when the last one that [`Builder::build`] made goes, the
+/// actors are killed and the threads joined.
+#[derive(Clone)]
+pub struct System {
+    inner: Arc<Inner>,
+    _owner: Option<Arc<Owner>>,
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+/// What ends with the last handle of a user's.
+struct Owner {
+    inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What is told about a shutdown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Shutdown {
+    /// Actors that were there when it began.
+    pub actors: usize,
+    /// Those of them, and of their last children, that were killed because they had not ended in time.
+    pub killed: usize,
+    /// Those that are still in a handler. Their threads go on until the process ends.
+    pub stuck: usize,
+}
+
+impl System {
+    /// Settings for a system.
+    pub fn builder() -> Builder {
+        Builder { name: "actors".into(), workers: None, max_actors: 16_000_000, ask_spin: 100, seed: None }
+    }
+
+    pub(crate) fn of(inner: Arc<Inner>) -> System {
+        System { inner, _owner: None }
+    }
+
+    /// Starts `actor`. It has no factory, so nothing restarts it.
+    ///
+    /// # Errors
+    /// `Limit`: there are too many. `ShuttingDown`.
+    pub fn spawn<A: Actor>(&self, actor: A) -> Result<Addr<A>, SpawnError> {
+        self.inner.spawn(actor)
+    }
+
+    /// An actor whose instances `factory` makes: the first one, and one for each restart.
+    pub fn actor<A: Actor>(&self, factory: impl FnMut() -> A + Send + 'static) -> Spawn<A> {
+        Spawn::new(self.inner.clone(), spawn::factory(factory))
+    }
+
+    /// The same with a factory that can fail.
+    pub fn try_actor<A: Actor, E: Into<FactoryError>>(
+        &self,
+        factory: impl FnMut() -> Result<A, E> + Send + 'static,
+    ) -> Spawn<A> {
+        Spawn::new(self.inner.clone(), spawn::fallible(factory))
+    }
+
+    /// The actor of this name, if it is an `A`.
+    pub fn find<A: Actor>(&self, name: &str) -> Option<Addr<A>> {
+        self.inner.names.find(name)?.downcast()
+    }
+
+    /// The actor at an address, if it lives, in this system, and is an `A`.
+    pub fn resolve<A: Actor>(&self, address: &ActorAddress) -> Option<Addr<A>> {
+        (address.node == self.inner.node).then(|| self.inner.table.find(address.id))??.downcast()
+    }
+
+    /// The live actor with this number.
+    pub fn lookup(&self, id: ActorId) -> Option<AnyAddr> {
+        self.inner.table.find(id)
+    }
+
+    /// Every name in use and whose it is, sorted.
+    pub fn names(&self) -> Vec<(Arc<str>, ActorId)> {
+        self.inner.names.all()
+    }
+
+    /// Live actors.
+    pub fn live(&self) -> usize {
+        self.inner.table.live()
+    }
+
+    /// Running timers.
+    pub fn timers(&self) -> usize {
+        self.inner.timers.len()
+    }
+
+    /// Time since the system started; virtual in a simulation.
+    pub fn now(&self) -> Duration {
+        self.inner.now()
+    }
+
+    /// Messages that no handler saw, by this reason.
+    pub fn dead_letters(&self, reason: DeadReason) -> u64 {
+        self.inner.dead.count(reason)
+    }
+
+    /// The latest 256 dead letters, oldest first.
+    pub fn latest_dead_letters(&self) -> Vec<DeadLetter> {
+        self.inner.dead.latest()
+    }
+
+    /// The controls of a simulated system; `None`: it runs on threads.
+    pub fn simulation(&self) -> Option<Simulation<'_>> {
+        self.inner.simulation().map(|sim| Simulation { sim, system: &self.inner })
+    }
+
+    /// Waits until no actor lives; false: some still do after `patience`. From an actor it does not wait.
+    pub fn wait_until_empty(&self, patience: Duration) -> bool {
+        self.inner.wait_until_empty(patience)
+    }
+
+    /// Ends every actor in order: each handles its current message, runs `stopped` and ends with
+    /// [`ExitReason::Shutdown`](crate::ExitReason::Shutdown); children are ended by their supervisors. What is left
+    /// after `patience` is killed. No new actors are started. From an actor of this system it asks only, and does not
+    /// wait.
+    pub fn shutdown(&self, patience: Duration) -> Shutdown {
+        self.inner.shutdown(patience)
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.inner.shutdown(Duration::ZERO);
+        if let Scheduler::Threads { pool, reactor } = &self.inner.scheduler {
+            pool.stop();
+            reactor.stop();
+            let me = thread::current().id();
+            // A thread in a handler that does not return would keep us forever, and one cannot join itself.
+            if self.inner.table.live() == 0 {
+                for thread in self.threads.lock().drain(..).filter(|thread| thread.thread().id() != me) {
+                    let _ = thread.join();
+                }
+            }
+        }
+    }
+}
+
+/// What every part of a system shares.
+pub(crate) struct Inner {
+    pub(crate) node: NodeId,
+    pub(crate) config: Config,
+    pub(crate) table: Table,
+    pub(crate) names: Names,
+    pub(crate) timers: Arc<Timers>,
+    pub(crate) dead: DeadLetters,
+    started: Instant,
+    coarse_start: Duration,
+    scheduler: Scheduler,
+    stopping: AtomicBool,
+    /// Threads that wait for room in a mailbox.
+    waiting: AtomicUsize,
+    /// Guards nothing but the waits below.
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) max_actors: usize,
+    pub(crate) ask_spin: u32,
+}
+
+enum Scheduler {
+    Threads { pool: Arc<Pool>, reactor: Arc<Reactor> },
+    Simulated(Sim),
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("System")
+            .field("name", &self.config.name)
+            .field("live", &self.table.live())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    #[inline]
+    pub(crate) fn schedule(&self, task: Task) {
+        match &self.scheduler {
+            Scheduler::Threads { pool, .. } => pool.schedule(task),
+            Scheduler::Simulated(sim) => sim.schedule(task),
+        }
+    }
+
+    pub(crate) fn simulation(&self) -> Option<&Sim> {
+        match &self.scheduler {
+            Scheduler::Threads { .. } => None,
+            Scheduler::Simulated(sim) => Some(sim),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        match &self.scheduler {
+            Scheduler::Threads { .. } => self.started.elapsed(),
+            Scheduler::Simulated(sim) => sim.now(),
+        }
+    }
+
+    /// [`now`](Self::now) to 4 ms, for a few nanoseconds.
+    #[inline]
+    pub(crate) fn coarse_now(&self) -> Duration {
+        match &self.scheduler {
+            Scheduler::Threads { .. } => coarse().saturating_sub(self.coarse_start),
+            Scheduler::Simulated(sim) => sim.now(),
+        }
+    }
+
+    pub(crate) fn start_timer(&self, due: Duration, actor: AnyAddr, token: u64) -> TimerKey {
+        let (key, wake) = self.timers.start(due, actor, token);
+        if let (true, Scheduler::Threads { reactor, .. }) = (wake, &self.scheduler) {
+            reactor.wake();
+        }
+        key
+    }
+
+    #[cold]
+    pub(crate) fn dead_letter(&self, to: &Core, reason: DeadReason, sender: Option<ActorId>) {
+        self.dead.record(DeadLetter { to: to.id, sender, message_type: to.message_type(), reason });
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// The actor is over: the system lets go of it.
+    pub(crate) fn forget(&self, id: ActorId) {
+        drop(self.table.remove(id));
+        // SeqCst: with the store in `shutdown` and the count in `wait_until`, one of the two sees the other.
+        if self.table.live() == 0 && self.waiting.load(Ordering::SeqCst) > 0 {
+            self.notify();
+        }
+    }
+
+    fn notify(&self) {
+        // Taken and given back, so that a waiter is either before its look or in its wait.
+        drop(self.lock.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until `done`, which somebody who calls `notify` makes true.
+    fn wait_until(&self, patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+        if let Some(sim) = self.simulation() {
+            return sim.run_until(self, Some(patience), done);
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let deadline = Instant::now().checked_add(patience);
+        let mut guard = self.lock.lock();
+        let finished = loop {
+            if done() {
+                break true;
+            }
+            match deadline {
+                None => self.changed.wait(&mut guard),
+                Some(deadline) if Instant::now() >= deadline => break false,
+                Some(deadline) => drop(self.changed.wait_until(&mut guard, deadline)),
+            }
+        };
+        drop(guard);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        finished
+    }
+
+    pub(crate) fn wait_until_empty(&self, patience: Duration) -> bool {
+        let empty = || self.table.live() == 0;
+        empty() || !crate::local::must_not_block() && self.wait_until(patience, empty)
+    }
+
+    /// Waits until a full mailbox takes one more; false: it did not in time, or nobody may wait here.
+    pub(crate) fn wait_for_room(
+        &self,
+        core: &Core,
+        patience: Duration,
+        mut reserve: impl FnMut() -> bool,
+    ) -> bool {
+        if crate::local::must_not_block() {
+            return false;
+        }
+        let mut taken = false;
+        self.wait_until(patience, || {
+            taken = reserve();
+            taken || core.inbox.is_closed()
+        });
+        taken || core.inbox.is_closed()
+    }
+
+    /// A bounded mailbox has room again, or is gone.
+    pub(crate) fn room_made(&self, core: &Core) {
+        if core.limits.is_bounded() && self.waiting.load(Ordering::SeqCst) > 0 {
+            self.notify();
+        }
+    }
+
+    pub(crate) fn shutdown(&self, patience: Duration) -> Shutdown {
+        let first = !self.stopping.swap(true, Ordering::SeqCst);
+        let actors = self.table.all();
+        if first || !actors.is_empty() {
+            for actor in actors.iter().filter(|actor| !actor.core().status.is_child()) {
+                actor.shutdown();
+            }
+        }
+        let mut report = Shutdown { actors: actors.len(), ..Shutdown::default() };
+        drop(actors);
+        if self.wait_until_empty(patience) || crate::local::must_not_block() {
+            return report;
+        }
+        let left = self.table.all();
+        report.killed = left.len();
+        for actor in &left {
+            actor.demand(control::KILL);
+        }
+        drop(left);
+        self.wait_until_empty(GRACE);
+        report.stuck = self.table.live();
+        report
+    }
+}

@@ -1,0 +1,79 @@
+//! The timers of a system: one wheel behind a lock, and who is to be told when something is due.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::cell::AnyAddr;
+use crate::command::Command;
+use crate::wheel::{Key, Wheel};
+
+/// One running timer.
+pub(crate) type TimerKey = Key;
+
+/// Whom a timer tells, and by which token it knows what for.
+struct Due {
+    actor: AnyAddr,
+    token: u64,
+}
+
+pub(crate) struct Timers {
+    state: Mutex<State>,
+}
+
+struct State {
+    wheel: Wheel<Due>,
+    /// Until when whoever drives the wheel sleeps; `MAX`: until it is woken.
+    sleeps_until: Duration,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Self {
+        Timers { state: Mutex::new(State { wheel: Wheel::new(), sleeps_until: Duration::ZERO }) }
+    }
+
+    /// Starts a timer. True: the driver sleeps past it and must be woken.
+    pub(crate) fn start(&self, due: Duration, actor: AnyAddr, token: u64) -> (TimerKey, bool) {
+        let mut state = self.state.lock();
+        let key = state.wheel.insert(due, Due { actor, token });
+        let wake = due < state.sleeps_until;
+        if wake {
+            // The next early timer need not wake it again.
+            state.sleeps_until = due;
+        }
+        (key, wake)
+    }
+
+    pub(crate) fn cancel(&self, key: TimerKey) {
+        let cancelled = self.state.lock().wheel.cancel(key);
+        // Dropped outside the lock: it may be the last reference to an actor.
+        drop(cancelled);
+    }
+
+    /// Tells everybody whose timer is due at `now`, and answers until when the driver may sleep (`None`: until woken).
+    pub(crate) fn fire(&self, now: Duration) -> Option<Duration> {
+        let mut due = Vec::new();
+        let next = {
+            let mut state = self.state.lock();
+            state.wheel.advance(now, |value| due.push(value));
+            let next = state.wheel.next();
+            state.sleeps_until = next.unwrap_or(Duration::MAX);
+            next
+        };
+        for Due { actor, token } in due {
+            // An actor that is gone does not miss its timer.
+            let _ = actor.command(Command::Timer(token));
+        }
+        next
+    }
+
+    /// When something is due next, or earlier.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.state.lock().wheel.next()
+    }
+
+    /// Running timers.
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().wheel.len()
+    }
+}
