@@ -1,11 +1,14 @@
 //! A scripted transport in memory: it keeps the contract, or breaks exactly one sentence of it on request. A test that
 //! passes on the broken one is no test.
+//!
+//! A flaw that would show only when the two sides meet in a certain way waits for that meeting, so that each shows every
+//! time: a bell that does not ring is not rung once somebody listens for it.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use ipc_transports::{
@@ -37,6 +40,8 @@ struct State {
     loans_leaked: usize,
     sender_gone: bool,
     receiver_gone: bool,
+    sender_armed: bool,
+    receiver_armed: bool,
 }
 
 #[derive(Debug)]
@@ -61,6 +66,11 @@ impl Direction {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the meeting that shows a flaw.
+    fn until<'a>(&'a self, state: MutexGuard<'a, State>, met: impl Fn(&State) -> bool) -> MutexGuard<'a, State> {
+        self.changed.wait_while(state, |state| !met(state)).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,6 +108,10 @@ pub struct Tx<const F: u8> {
     back: Arc<Direction>,
     max: usize,
     failed: bool,
+    /// The last answer was `Full`.
+    refused: bool,
+    /// Which direction of the connection carried something first, by its address.
+    first: Arc<OnceLock<usize>>,
 }
 
 /// Receiving half.
@@ -148,12 +162,10 @@ impl<const F: u8> Tx<F> {
 
     /// Waits for space; with it, the state.
     fn space(&mut self, wait: Wait) -> Result<(), SendError> {
-        let depth = if is::<F>(Flaw::OneDirectionAtATime) && !self.back.lock().messages.is_empty() {
-            0
-        } else {
-            DEPTH
-        };
         let way = Arc::clone(&self.way);
+        let own = Arc::as_ptr(&way) as usize;
+        let silenced = is::<F>(Flaw::OneDirectionAtATime) && *self.first.get_or_init(|| own) != own;
+        let depth = if silenced { 0 } else { DEPTH };
         let unnoticed = is::<F>(Flaw::SenderNeverSeesTheClose)
             || (is::<F>(Flaw::DroppedReceiverUnnoticed) && !self.back.lock().sender_gone);
         let (state, done) = wait_until(&way, wait, is::<F>(Flaw::SendGivesUpEarly), |state| {
@@ -174,7 +186,11 @@ impl<const F: u8> Tx<F> {
                 Err(SendError::TimedOut)
             }
             (true, _) => Ok(()),
-            (false, Wait::Never) => Err(SendError::Full),
+            (false, Wait::Never) => {
+                drop(state);
+                self.refused = true;
+                Err(SendError::Full)
+            }
             (false, _) => Err(SendError::TimedOut),
         }
     }
@@ -182,6 +198,12 @@ impl<const F: u8> Tx<F> {
     /// Puts a message for which there is space into the queue, in the way of flaw `F`.
     fn publish(&mut self, mut message: Vec<u8>, waited: bool) {
         let mut state = self.way.lock();
+        if is::<F>(Flaw::NeverRings) {
+            state = self.way.until(state, |state| state.receiver_armed || state.receiver_gone);
+        }
+        if is::<F>(Flaw::SenderNeverSeesTheClose) && state.receiver_gone {
+            return;
+        }
         state.sent += 1;
         let lost = (is::<F>(Flaw::DropsEmptyMessages) && message.is_empty())
             || (is::<F>(Flaw::LosesEveryHundredth) && state.sent.is_multiple_of(100))
@@ -231,7 +253,7 @@ impl<const F: u8> Sender for Tx<F> {
             }
             return Err(SendError::TooLong { len: message.len(), max: self.max });
         }
-        let waited = self.way.lock().messages.len() >= DEPTH;
+        let waited = std::mem::take(&mut self.refused);
         match self.space(wait) {
             Err(SendError::Full) if is::<F>(Flaw::FullTakesTheMessage) => {
                 self.way.lock().messages.push_back(message);
@@ -392,7 +414,12 @@ impl<const F: u8> Rx<F> {
     }
 
     fn pop(&mut self) -> Option<Vec<u8>> {
-        let message = self.way.lock().messages.pop_front();
+        let mut state = self.way.lock();
+        if is::<F>(Flaw::NeverRingsSpace) {
+            state = self.way.until(state, |state| state.sender_armed || state.sender_gone);
+        }
+        let message = state.messages.pop_front();
+        drop(state);
         self.found = false;
         self.received += 1;
         self.way.changed.notify_all();
@@ -426,6 +453,10 @@ impl<const F: u8> Receiver for Rx<F> {
         drop(self.wait(wait)?);
         let mut lent = 0;
         while lent < limit || is::<F>(Flaw::RecvEachIgnoresItsLimit) {
+            if lent == limit {
+                let state = self.way.lock();
+                drop(self.way.until(state, |state| !state.messages.is_empty() || state.sender_gone));
+            }
             let Some(message) = self.pop() else { break };
             each(&message);
             lent += 1;
@@ -477,13 +508,20 @@ impl<const F: u8> Drop for Rx<F> {
     }
 }
 
-fn armed<const F: u8>(bell: &OwnedFd, ready: impl Fn() -> bool) -> io::Result<Armed> {
+/// Arms: `note` marks this half as armed and says whether it is ready.
+fn armed<const F: u8>(
+    bell: &OwnedFd,
+    way: &Direction,
+    note: impl Fn(&mut State) -> bool,
+) -> io::Result<Armed> {
     if is::<F>(Flaw::AlwaysRings) {
         ring(bell);
         return Ok(Armed::MaySleep);
     }
     let _ = rustix::io::read(bell, &mut [0; 8]);
-    Ok(if ready() && !is::<F>(Flaw::ArmNeverLooks) { Armed::Ready } else { Armed::MaySleep })
+    let ready = note(&mut way.lock());
+    way.changed.notify_all();
+    Ok(if ready && !is::<F>(Flaw::ArmNeverLooks) { Armed::Ready } else { Armed::MaySleep })
 }
 
 impl<const F: u8> Pollable for Rx<F> {
@@ -496,9 +534,10 @@ impl<const F: u8> Pollable for Rx<F> {
     }
 
     fn arm(&mut self) -> io::Result<Armed> {
-        armed::<F>(&self.way.readable, || {
-            let state = self.way.lock();
-            !state.messages.is_empty() || state.sender_gone
+        armed::<F>(&self.way.readable, &self.way, |state| {
+            let ready = !state.messages.is_empty() || state.sender_gone;
+            state.receiver_armed |= !ready;
+            ready
         })
     }
 }
@@ -514,9 +553,10 @@ impl<const F: u8> Pollable for Tx<F> {
     }
 
     fn arm(&mut self) -> io::Result<Armed> {
-        armed::<F>(&self.way.writable, || {
-            let state = self.way.lock();
-            state.messages.len() < DEPTH || state.receiver_gone
+        armed::<F>(&self.way.writable, &self.way, |state| {
+            let ready = state.messages.len() < DEPTH || state.receiver_gone;
+            state.sender_armed |= !ready;
+            ready
         })
     }
 }
@@ -525,8 +565,10 @@ type Made<const F: u8> = Connection<Tx<F>, Rx<F>>;
 
 fn connect_directions<const F: u8>(max: usize) -> (Made<F>, Made<F>) {
     let (there, back) = (Direction::new(), Direction::new());
+    let first = Arc::new(OnceLock::new());
     let end = |way: &Arc<Direction>, back: &Arc<Direction>, max| {
-        let tx = Tx { way: Arc::clone(way), back: Arc::clone(back), max, failed: false };
+        let (there, here) = (Arc::clone(way), Arc::clone(back));
+        let tx = Tx { way: there, back: here, max, failed: false, refused: false, first: Arc::clone(&first) };
         let rx = Rx { way: Arc::clone(back), found: false, received: 0, told: false };
         Connection::new(tx, rx, PeerInfo::default(), Vec::new())
     };
