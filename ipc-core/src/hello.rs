@@ -109,11 +109,20 @@ impl Hello {
         if self.fingerprint != 0 && theirs.fingerprint != 0 && self.fingerprint != theirs.fingerprint {
             return mismatch("message types (fingerprint)", self.fingerprint, theirs.fingerprint);
         }
-        Ok(Agreed {
+        Ok(self.sum(theirs))
+    }
+
+    /// What a peer with the same settings and this one keep to: the other end of a pair, or one that says no hello.
+    pub fn with_itself(&self) -> Agreed {
+        self.sum(self)
+    }
+
+    fn sum(&self, theirs: &Hello) -> Agreed {
+        Agreed {
             max_message: self.max_message.min(theirs.max_message),
             crc: (self.flags | theirs.flags) & FLAG_CRC != 0,
             share_one_cpu: self.cpus == 1 && theirs.cpus == 1 && self.first_cpu == theirs.first_cpu,
-        })
+        }
     }
 
     /// The layout identity of a mechanism: FNV-1a (Fowler, Noll, Vo) of a text that names everything the two sides

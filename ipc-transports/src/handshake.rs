@@ -74,7 +74,7 @@ impl Greeted {
 
 /// Our hello: the mechanism's part given, nonce and CPUs filled in.
 pub(crate) fn own_hello(layout: u64, max_message: usize, capacity: usize, flags: u32) -> Hello {
-    let (cpus, first_cpu) = allowed_cpus();
+    let (cpus, first_cpu) = allowed_cpus(None);
     Hello {
         flags,
         layout,
@@ -87,9 +87,17 @@ pub(crate) fn own_hello(layout: u64, max_message: usize, capacity: usize, flags:
     }
 }
 
-/// How many CPUs this thread may run on, and the lowest.
-pub(crate) fn allowed_cpus() -> (u32, u32) {
-    match rustix::thread::sched_getaffinity(None) {
+/// What both ends of a pair keep to. They go to threads that nobody knows yet, so they share one CPU only if the process
+/// has no other (its first thread's mask): the thread that makes them may be pinned, and theirs pinned elsewhere.
+pub(crate) fn agreed_in_a_pair(hello: &Hello) -> Agreed {
+    let process = allowed_cpus(Some(rustix::process::getpid()));
+    let share_one_cpu = (hello.cpus, hello.first_cpu) == process && hello.cpus == 1;
+    Agreed { share_one_cpu, ..hello.with_itself() }
+}
+
+/// How many CPUs the thread `of` may run on, and the lowest; `None` is this thread.
+fn allowed_cpus(of: Option<rustix::process::Pid>) -> (u32, u32) {
+    match rustix::thread::sched_getaffinity(of) {
         Ok(set) => {
             let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| set.is_set(*cpu)).unwrap_or(0);
             (set.count(), first as u32)
@@ -424,5 +432,26 @@ pub(crate) fn sleep(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> rustix
     match rustix::event::poll(fds, timeout.as_ref()) {
         Err(Errno::INTR) => Ok(0),
         done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_made_by_a_pinned_thread_does_not_share_its_cpu() {
+        let (of_the_process, _) = allowed_cpus(Some(rustix::process::getpid()));
+        let agreed = std::thread::spawn(|| {
+            let allowed = rustix::thread::sched_getaffinity(None).expect("our own mask");
+            let last = (0..rustix::thread::CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu));
+            let mut one = rustix::thread::CpuSet::new();
+            one.set(last.expect("we run somewhere"));
+            rustix::thread::sched_setaffinity(None, &one).expect("a CPU we have");
+            let hello = own_hello(1, 100, 0, 0);
+            assert_eq!(hello.cpus, 1);
+            agreed_in_a_pair(&hello)
+        });
+        assert_eq!(agreed.join().expect("a thread").share_one_cpu, of_the_process == 1);
     }
 }

@@ -1,14 +1,17 @@
-//! Who is at the other end of a Unix socket, and whether it still lives.
+//! Who is at the other end of a socket, and whether it still lives or has said goodbye.
 #![allow(
     unsafe_code,
-    reason = "SO_PEERCRED and SO_PEERPIDFD: rustix assumes a pid that other pid namespaces do not have"
+    reason = "SO_PEERCRED and SO_PEERPIDFD: rustix assumes a pid that other pid namespaces do not have; SO_PEEK_OFF"
 )]
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use ipc_core::frame::GOODBYE;
 use ipc_core::{PeerInfo, SetupError, SetupErrorKind};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use crate::features::Features;
 
@@ -62,6 +65,51 @@ pub(crate) fn pidfd(socket: BorrowedFd<'_>, peer: &PeerInfo, features: &Features
     }
     let pid = rustix::process::Pid::from_raw(i32::try_from(peer.pid?).ok()?)?;
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+/// Whether the unread input ends with a goodbye. The receiving half has not come to it yet, so the answer is read by
+/// peeking: a payload that ends in four 0xFF bytes and is the peer's last word before it died looks the same.
+pub(crate) fn goodbye_is_waiting(socket: BorrowedFd<'_>) -> bool {
+    let Ok(unread) = rustix::io::ioctl_fionread(socket) else { return false };
+    let Ok(before) = i32::try_from(unread.saturating_sub(GOODBYE.len() as u64)) else { return false };
+    // Of datagrams a peek sees the first alone, unless it begins behind it. The kernel moves the offset back when the
+    // receiving half takes something meanwhile (sk_peek_offset_bwd), and nobody else peeks.
+    if peek_from(socket, before).is_ok() {
+        let mut bytes = [0; GOODBYE.len()];
+        let peeked = peek(socket, &mut bytes);
+        let _ = peek_from(socket, -1);
+        return peeked == bytes.len() && bytes == GOODBYE;
+    }
+    // TCP before Linux 6.9 has no such offset.
+    let mut bytes = vec![0; unread as usize];
+    peek(socket, &mut bytes) == bytes.len() && bytes.ends_with(&GOODBYE)
+}
+
+/// How many bytes of the unread input now lie in `bytes`, too; none if there is no more input.
+fn peek(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> usize {
+    loop {
+        match rustix::net::recv(socket, &mut *bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            // A reset is told once, and by a datagram socket before what lies in its queue (net/core/datagram.c).
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            Ok((peeked, _)) => return peeked,
+            Err(_) => return 0,
+        }
+    }
+}
+
+/// Where the next peek begins, in bytes of unread input; −1: at its beginning, each time.
+fn peek_from(socket: BorrowedFd<'_>, offset: i32) -> io::Result<()> {
+    // SAFETY: the value is a C int that lives during the call, and the descriptor is open while it is borrowed.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            (&raw const offset).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn option<T: Copy>(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<T> {

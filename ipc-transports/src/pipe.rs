@@ -23,7 +23,7 @@ use crate::control::{self, Control, ControlListener, Half};
 use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, RWF_NOSIGNAL, features};
-use crate::handshake::{own_hello, sleep};
+use crate::handshake::{agreed_in_a_pair, own_hello, sleep};
 use crate::sigpipe::{self, SigPipe};
 use crate::stream::{Link, Mode, Shared, StreamReceiver, StreamSender, attempts};
 use crate::uds::DEFAULT_MAX_MESSAGE;
@@ -492,9 +492,7 @@ impl Transport for Pipe {
         let features = features(OP)?;
         let fail = |error: Errno| setup_error(OP, "of pipes", error);
         let hello = options.hello();
-        let agreed = hello
-            .agree(&hello, ipc_core::hello::PROTOCOL)
-            .map_err(|kind| SetupError::new(kind, OP, "of pipes"))?;
+        let agreed = agreed_in_a_pair(&hello);
         let (control, other_control, peer) = control::pair(features)?;
         let (read, other_write) = options.new_pipe().map_err(fail)?;
         let (other_read, write) = options.new_pipe().map_err(fail)?;

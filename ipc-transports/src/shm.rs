@@ -29,7 +29,7 @@ use crate::errno::setup_error;
 use crate::eventfd;
 use crate::features::{Features, features, unsupported};
 use crate::fork::Owner;
-use crate::handshake::{Greeted, own_hello};
+use crate::handshake::{Greeted, agreed_in_a_pair, own_hello};
 use crate::memory::{Memory, Writers};
 use crate::pollset::PollSet;
 use crate::ring::{MAX_CAPACITY, MIN_CAPACITY, longest_message};
@@ -464,10 +464,7 @@ impl Transport for Shm {
         let (one, other, peer) = control::pair(settings.features)?;
         let (left, right) =
             (Side::new(&settings, settings.hello())?, Side::new(&settings, settings.hello())?);
-        let agreed = left
-            .hello
-            .agree(&right.hello, ipc_core::hello::PROTOCOL)
-            .map_err(|kind| SetupError::new(kind, "pair", "of shm"))?;
+        let agreed = agreed_in_a_pair(&left.hello);
         let seen = |side: &Side| Theirs {
             memory: side.memory.clone(),
             rx_event: Arc::clone(&side.rx_event),

@@ -15,7 +15,7 @@ mod halves;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use ipc_core::hello::{Agreed, Hello, PROTOCOL};
+use ipc_core::hello::{Agreed, Hello};
 use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
     SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
@@ -27,7 +27,7 @@ use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::eventfd;
 use crate::features::{Features, features, unsupported};
-use crate::handshake::own_hello;
+use crate::handshake::{agreed_in_a_pair, own_hello};
 use crate::memory::{Memory, Writers};
 use crate::slot::{Party, SharedCells, Side, slot_len};
 use crate::waiting::Waiting;
@@ -325,7 +325,7 @@ impl Transport for ShmDirect {
         let settings = Settings::new(options, "pair", &OF)?;
         let (one, other, peer) = control::pair(settings.features)?;
         let hello = settings.hello();
-        let agreed = hello.agree(&hello, PROTOCOL).map_err(|kind| SetupError::new(kind, "pair", OF))?;
+        let agreed = agreed_in_a_pair(&hello);
         let (slots, _memfd) = Slots::create(&hello, settings.max_message)?;
         let (left, right) = (Bells::new()?, Bells::new()?);
         let end = |ours: &SharedCells, theirs: &SharedCells, bells: (&Bells, &Bells), control| {

@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ipc_core::frame::{Check, Framing, GOODBYE};
+use ipc_core::frame::{Check, Framing};
 use ipc_core::hello::Agreed;
 use ipc_core::{PeerInfo, SendError, SetupError};
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::{Errno, Result};
+use rustix::io::Result;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 
 use crate::errno::setup_error;
@@ -136,7 +136,7 @@ impl Link for Socket {
     }
 
     fn why_unwritable(&self, peer_said_goodbye: bool) -> SendError {
-        if peer_said_goodbye || self.goodbye_is_waiting() {
+        if peer_said_goodbye || peer::goodbye_is_waiting(self.fd.as_fd()) {
             return SendError::Closed;
         }
         match self.peer_pidfd() {
@@ -171,21 +171,5 @@ impl Socket {
     /// What passes descriptors over this half, from now on.
     pub(crate) fn passing(&self) -> &Passing {
         self.passing.get_or_init(Passing::default)
-    }
-
-    /// Whether the unread input ends with a goodbye. The receiving half has not come to it yet, so the answer is read
-    /// by peeking: a payload that ends in four 0xFF bytes and is the peer's last word before it died looks the same.
-    fn goodbye_is_waiting(&self) -> bool {
-        let Ok(unread) = rustix::io::ioctl_fionread(&self.fd) else { return false };
-        let mut bytes = vec![0; unread as usize];
-        let peeked = loop {
-            match rustix::net::recv(&self.fd, &mut bytes[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                // A reset is told once, and by a datagram socket before what lies in its queue (net/core/datagram.c).
-                Err(Errno::INTR | Errno::CONNRESET) => {}
-                Ok((peeked, _)) => break peeked,
-                Err(_) => break 0,
-            }
-        };
-        peeked == bytes.len() && bytes.ends_with(&GOODBYE)
     }
 }

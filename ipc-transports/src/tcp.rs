@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use ipc_core::hello::{Agreed, FLAG_CRC, FLAG_TOKEN, Hello, PROTOCOL};
+use ipc_core::hello::{Agreed, FLAG_CRC, FLAG_TOKEN, Hello};
 use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
     SetupError, SetupErrorKind, Target, Transport, Wait, WaitPolicy, frame,
@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt
 use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features};
-use crate::handshake::{Handshakes, Opening, greet, own_hello, say, sleep};
+use crate::handshake::{Handshakes, Opening, agreed_in_a_pair, greet, own_hello, say, sleep};
 use crate::socket::{Buffers, Socket, halves};
 use crate::stream::{StreamReceiver, StreamSender, attempts};
 use crate::token::{self, Gate, Token};
@@ -326,7 +326,7 @@ impl Transport for Tcp {
                 }
                 agreed
             }
-            Opening::Raw => ours.agree(&ours, PROTOCOL).map_err(|kind| SetupError::new(kind, OP, to))?,
+            Opening::Raw => ours.with_itself(),
         };
         connection(socket, agreed, &options, features, OP, &target)
     }
@@ -355,7 +355,7 @@ impl Transport for Tcp {
         };
         options.prepare(&server).map_err(fail)?;
         let hello = options.hello();
-        let agreed = hello.agree(&hello, PROTOCOL).map_err(|kind| SetupError::new(kind, OP, any))?;
+        let agreed = agreed_in_a_pair(&hello);
         let made = |socket| connection(socket, agreed, options, features, OP, &any.to_string());
         Ok((made(client)?, made(server)?))
     }

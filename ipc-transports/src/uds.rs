@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_core::frame::Framing;
-use ipc_core::hello::{Agreed, FLAG_CRC, Hello, PROTOCOL};
+use ipc_core::hello::{Agreed, FLAG_CRC, Hello};
 use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo, Receiver,
     Sender, SetupError, SetupErrorKind, Transport, Wait, WaitPolicy, frame,
@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features};
-use crate::handshake::{Handshakes, Opening, greet, own_hello, say};
+use crate::handshake::{Handshakes, Opening, agreed_in_a_pair, greet, own_hello, say};
 use crate::rendezvous::Rendezvous;
 use crate::seqpacket::{UdsSeqpacketReceiver, UdsSeqpacketSender};
 use crate::socket::{Buffers, Socket, halves};
@@ -314,7 +314,7 @@ fn connect<K: Kind>(
     let ours = options.hello::<K>(socket.as_fd());
     let agreed = match options.opening() {
         Opening::Hello => greet(&socket, peer, &ours, &[], wait, &target)?.1,
-        Opening::Raw => ours.agree(&ours, PROTOCOL).map_err(|kind| SetupError::new(kind, OP, to))?,
+        Opening::Raw => ours.with_itself(),
     };
     options.connection::<K>(socket, peer, agreed, features, OP, &target)
 }
@@ -331,7 +331,7 @@ fn pair<K: Kind>(options: &UdsOptions) -> Result<(Both<K>, Both<K>), SetupError>
     options.apply(one.as_fd()).map_err(fail)?;
     options.apply(other.as_fd()).map_err(fail)?;
     let hello = options.hello::<K>(one.as_fd());
-    let agreed = hello.agree(&hello, PROTOCOL).map_err(|kind| SetupError::new(kind, OP, TARGET))?;
+    let agreed = agreed_in_a_pair(&hello);
     let half = |socket: OwnedFd| {
         let peer = peer::admitted(socket.as_fd(), &[], OP, TARGET)?;
         options.connection::<K>(socket, peer, agreed, features, OP, TARGET)

@@ -76,6 +76,7 @@ fn trials() -> Vec<Trial> {
         ending::the_sender_sees_the_close: SenderNeverSeesTheClose SenderSeesDeath;
         ending::close_ends_the_wait_for_space: SenderNeverSeesTheClose SenderSeesDeath;
         ending::a_close_with_messages_unread_is_a_close: UnreadMakesItADeath CloseDropsWhatIsUnread;
+        ending::a_peer_that_closed_and_exited_has_closed: SenderSeesDeath CloseDropsWhatIsUnread;
         ending::a_dropped_sender_closes_its_direction_alone: HalfClosesBoth;
         ending::a_dropped_receiver_is_closed_to_the_sender: DroppedReceiverUnnoticed SenderSeesDeath;
         loans::a_committed_loan_is_a_message: LoanForgetsItsBytes;

@@ -22,7 +22,7 @@ use crate::control::{self, Control, ControlListener};
 use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features, unsupported};
-use crate::handshake::{Greeted, own_hello};
+use crate::handshake::{Greeted, agreed_in_a_pair, own_hello};
 use crate::stream::attempts;
 use halves::Link;
 use name::Ends;
@@ -302,9 +302,7 @@ impl Transport for Mq {
         let there = name::anonymous(settings.size)?;
         let back = name::anonymous(settings.size)?;
         let hello = settings.hello();
-        let agreed = hello
-            .agree(&hello, ipc_core::hello::PROTOCOL)
-            .map_err(|kind| SetupError::new(kind, OP, TARGET))?;
+        let agreed = agreed_in_a_pair(&hello);
         let end = |send, receive, control| settings.connection(send, receive, &hello, agreed, control, peer);
         Ok((end(there.send, back.receive, one)?, end(back.send, there.receive, other)?))
     }

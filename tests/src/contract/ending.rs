@@ -94,6 +94,23 @@ pub fn a_close_with_messages_unread_is_a_close<T: Transport>(mut end: End<T>) {
     assert!(matches!(answer, SendError::Closed), "{answer:?}");
 }
 
+/// A peer that sends, closes and exits has closed, not died, for a sender whose receiving half has read nothing yet; what
+/// it sent is still received.
+pub fn a_peer_that_closed_and_exited_has_closed<T: Transport>(mut end: End<T>) {
+    if end.side == Side::Far {
+        // As many as surely fit without anyone receiving.
+        let sent = (0..3).take_while(|number| end.tx.try_send(&message(*number, 50)).is_ok()).count();
+        return end.cue.tell(sent);
+    }
+    let sent = end.cue.hear_number();
+    end.cue.wait_for_the_end();
+    let answer = send_until_it_fails(&mut end.tx);
+    assert!(matches!(answer, SendError::Closed), "{answer:?}");
+    (0..sent).for_each(|number| end.expect(number, 50));
+    let answer = end.rx.recv(&mut Vec::new());
+    assert!(matches!(answer, Err(RecvError::Closed)), "{answer:?}");
+}
+
 /// A dropped sending half closes its own direction; the other one still carries messages.
 pub fn a_dropped_sender_closes_its_direction_alone<T: Transport>(mut end: End<T>) {
     if end.side == Side::Far {

@@ -43,6 +43,7 @@ macro_rules! sentences {
             ending::the_sender_sees_the_close
             ending::close_ends_the_wait_for_space
             ending::a_close_with_messages_unread_is_a_close
+            ending::a_peer_that_closed_and_exited_has_closed
             ending::a_dropped_sender_closes_its_direction_alone
         }
     };

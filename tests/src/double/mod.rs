@@ -69,7 +69,11 @@ impl Direction {
     }
 
     /// Waits for the meeting that shows a flaw.
-    fn until<'a>(&'a self, state: MutexGuard<'a, State>, met: impl Fn(&State) -> bool) -> MutexGuard<'a, State> {
+    fn until<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        met: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
         self.changed.wait_while(state, |state| !met(state)).unwrap_or_else(PoisonError::into_inner)
     }
 }
