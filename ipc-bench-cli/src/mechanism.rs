@@ -92,8 +92,11 @@ fn work<T: Transport, W: Ways<T>>(
         }
         Role::Client | Role::Hog(_) => T::connect(address, &options, Wait::Forever),
     };
-    let Connection { tx, rx, effective, .. } =
-        connection.map_err(|error| setup(format!("{}: no connection", T::NAME), &error))?;
+    let Connection { tx, rx, effective, .. } = connection.map_err(|error| Ended {
+        // The server listened before we were told to connect: if it is not there any more, its end is the story.
+        blames_the_peer: matches!(error.kind, SetupErrorKind::NotFound | SetupErrorKind::HungUp),
+        failure: setup(format!("{}: no connection", T::NAME), &error),
+    })?;
     if job.work.size > tx.max_message() {
         return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
     }

@@ -200,6 +200,8 @@ pub enum SetupErrorKind {
         /// Theirs.
         theirs: u64,
     },
+    /// The other side hung up in the middle of the handshake: it died, or refused us.
+    HungUp,
     /// This kernel or machine lacks something, named by the source error.
     Unsupported,
     /// The deadline passed.
@@ -237,6 +239,7 @@ impl fmt::Display for SetupError {
             SetupErrorKind::Mismatch { what, ours, theirs } => {
                 write!(f, "the two programs differ in {what}: ours {ours:#x}, theirs {theirs:#x}")?;
             }
+            SetupErrorKind::HungUp => f.write_str("the other side hung up: it died, or refused us")?,
             SetupErrorKind::Unsupported => f.write_str("not supported here")?,
             SetupErrorKind::TimedOut => f.write_str("not done before the deadline")?,
             SetupErrorKind::BadAddress => f.write_str("bad address")?,
@@ -265,6 +268,7 @@ impl From<SetupError> for io::Error {
             SetupErrorKind::NoSpace => io::ErrorKind::StorageFull,
             SetupErrorKind::NameTooLong => io::ErrorKind::InvalidFilename,
             SetupErrorKind::Mismatch { .. } => io::ErrorKind::InvalidData,
+            SetupErrorKind::HungUp => io::ErrorKind::ConnectionReset,
             SetupErrorKind::Unsupported => io::ErrorKind::Unsupported,
             SetupErrorKind::TimedOut => io::ErrorKind::TimedOut,
             SetupErrorKind::BadAddress => io::ErrorKind::InvalidInput,

@@ -9,6 +9,8 @@ pub(crate) fn setup_error(op: &'static str, target: impl std::fmt::Display, erro
     let kind = match error {
         Errno::ADDRINUSE => SetupErrorKind::InUse { pid: None },
         Errno::NOENT | Errno::CONNREFUSED => SetupErrorKind::NotFound,
+        // A listener that dies takes the clients in its backlog along.
+        Errno::CONNRESET | Errno::PIPE => SetupErrorKind::HungUp,
         Errno::ACCESS | Errno::PERM => SetupErrorKind::Denied,
         Errno::MFILE => {
             let have = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);

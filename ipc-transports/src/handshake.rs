@@ -144,7 +144,7 @@ pub(crate) fn say(socket: BorrowedFd<'_>, hello: &Hello, fds: &[BorrowedFd<'_>])
 /// Says our hello and waits for the answer.
 ///
 /// # Errors
-/// `TimedOut`; `Mismatch` when the answer is no hello or does not fit; `Io` when the listener hung up: it refused us
+/// `TimedOut`; `Mismatch` when the hellos do not fit, `Io` when the answer is none; `HungUp` when the listener refused us
 /// or died.
 pub(crate) fn greet(
     socket: &OwnedFd,
@@ -407,10 +407,7 @@ impl Pending {
                 return refuse(SetupErrorKind::Io, "the peer's hello is longer than 64 bytes");
             }
             if received.bytes == 0 {
-                return refuse(
-                    SetupErrorKind::Io,
-                    "the peer hung up before its hello: it refused us, or died",
-                );
+                return Err(SetupError::new(SetupErrorKind::HungUp, op, target));
             }
             self.got += received.bytes;
         }

@@ -394,7 +394,7 @@ fn read_hello(
         match rustix::io::read(pipe, &mut bytes[got..]) {
             Err(Errno::INTR) => {}
             Err(error) => return Err(setup_error(op, target, error)),
-            Ok(0) => return Err(refuse("the other process closed the pipe before its hello")),
+            Ok(0) => return Err(SetupError::new(SetupErrorKind::HungUp, op, target)),
             Ok(read) => got += read,
         }
     }

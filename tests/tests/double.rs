@@ -103,6 +103,7 @@ fn trials() -> Vec<Trial> {
         listening::a_second_listener_is_refused: SecondListenerReplaces;
         listening::accept_waits_as_told: AcceptNeverTimesOut;
         listening::a_client_nobody_accepts_times_out: ConnectNeverWaits;
+        listening::a_listener_that_leaves_tells_the_clients_it_has_not_let_in: ListenerForgetsWhoWaits;
         listening::a_dropped_listener_leaves_its_connections: ListenerTakesConnectionsAlong;
         listening::a_wrong_option_is_a_bad_address: TakesAnyOption;
         listening::the_smaller_maximum_binds_both: ForgetsTheMaximum;

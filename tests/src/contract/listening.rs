@@ -178,6 +178,24 @@ pub fn a_client_nobody_accepts_times_out<T: Transport>(place: &Place) {
     talk::<T>(&mut server, &mut client);
 }
 
+/// A client whose listener leaves before it is let in hears `HungUp`, or `NotFound` if it came too late, however long it
+/// would have waited.
+pub fn a_listener_that_leaves_tells_the_clients_it_has_not_let_in<T: Transport>(place: &Place) {
+    let mut at = place.address::<T>();
+    // Sometimes the client is first, sometimes the listener's end: the later rounds give the client more turns.
+    for round in 0..20 {
+        let listener = listen::<T>(&at);
+        at = listener.address().clone();
+        thread::scope(|scope| {
+            let client = scope.spawn(|| T::connect(&at, &T::Options::default(), Wait::Forever));
+            (0..round * 20).for_each(|_| thread::yield_now());
+            drop(listener);
+            let kind = refusal(client.join().expect("a thread"));
+            assert!(matches!(kind, SetupErrorKind::HungUp | SetupErrorKind::NotFound), "{kind:?}");
+        });
+    }
+}
+
 /// A dropped listener leaves no file; its connections live on, and its address is free again.
 pub fn a_dropped_listener_leaves_its_connections<T: Transport>(place: &Place) {
     let mut listener = listen::<T>(&place.address::<T>());

@@ -126,6 +126,7 @@ macro_rules! sentences {
             listening::a_second_listener_is_refused
             listening::accept_waits_as_told
             listening::a_client_nobody_accepts_times_out
+            listening::a_listener_that_leaves_tells_the_clients_it_has_not_let_in
             listening::a_dropped_listener_leaves_its_connections
             listening::a_listeners_files_are_private
             listening::a_wrong_option_is_a_bad_address

@@ -76,6 +76,9 @@ impl<const F: u8> Listener for Door<F> {
 
 impl<const F: u8> Drop for Door<F> {
     fn drop(&mut self) {
+        if is::<F>(Flaw::ListenerForgetsWhoWaits) {
+            let _ = self.knocks.recv();
+        }
         doors(|doors| doors.remove(&self.address.to_string()));
         if is::<F>(Flaw::ListenerTakesConnectionsAlong) {
             for way in &self.accepted {

@@ -54,6 +54,7 @@ pub enum Flaw {
     SecondListenerReplaces,
     AcceptNeverTimesOut,
     ConnectNeverWaits,
+    ListenerForgetsWhoWaits,
     ListenerTakesConnectionsAlong,
     TakesAnyOption,
     ForgetsTheMaximum,

@@ -625,7 +625,12 @@ impl<const F: u8> Transport for Double<F> {
         door.send(Knock { max, reply }).map_err(|_| fail(SetupErrorKind::NotFound))?;
         let left = wait.remaining().unwrap_or(Duration::from_secs(3600));
         let left = if is::<F>(Flaw::ConnectNeverWaits) { Duration::ZERO } else { left };
-        let made = answer.recv_timeout(left).map_err(|_| fail(SetupErrorKind::TimedOut))?;
+        let made = answer.recv_timeout(left).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Disconnected if !is::<F>(Flaw::ListenerForgetsWhoWaits) => {
+                fail(SetupErrorKind::HungUp)
+            }
+            _ => fail(SetupErrorKind::TimedOut),
+        })?;
         Ok(*made.downcast().expect("a door and its clients have one flaw"))
     }
 
