@@ -90,7 +90,11 @@ impl<'a> Crew<'a> {
         if let Some(end) = end {
             end.pass_to(&mut command);
         }
-        let mut child = command.spawn()?;
+        self.adopt(role, command.spawn()?)
+    }
+
+    /// Listens to a process from now on, and ends it with the others.
+    fn adopt(&mut self, role: Role, mut child: Child) -> Result<(), Trouble> {
         let pidfd = pidfd_open(pid(&child), PidfdFlags::empty())?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -161,8 +165,7 @@ impl<'a> Crew<'a> {
         let deadline = Instant::now() + patience;
         loop {
             for worker in &mut self.workers {
-                if let Some(reply) = protocol::take(&mut worker.inbox)? {
-                    worker.finished |= matches!(reply, Reply::Done(_) | Reply::Failed(_));
+                if let Some(reply) = worker.take()? {
                     return Ok((worker.role, reply));
                 }
             }
@@ -173,10 +176,15 @@ impl<'a> Crew<'a> {
             for worker in &mut self.workers {
                 worker.listen()?;
             }
-            if let Some(index) = gone.filter(|index| self.workers[*index].inbox.is_empty()) {
-                return Err(self.workers[index].obituary());
+            if let Some(index) = gone {
+                // It had ended before we listened, so all it ever said is here, the last of it maybe cut short.
+                let worker = &mut self.workers[index];
+                return match worker.take()? {
+                    Some(reply) => Ok((worker.role, reply)),
+                    None => Err(worker.obituary()),
+                };
             }
-            if gone.is_none() && Instant::now() >= deadline {
+            if Instant::now() >= deadline {
                 return Err(Trouble::Silent(patience));
             }
         }
@@ -233,6 +241,13 @@ impl Worker {
         poll(&mut fd, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
+    /// The first whole thing it said that was not taken yet.
+    fn take(&mut self) -> io::Result<Option<Reply>> {
+        let reply = protocol::take(&mut self.inbox)?;
+        self.finished |= matches!(reply, Some(Reply::Done(_) | Reply::Failed(_)));
+        Ok(reply)
+    }
+
     /// Reads what there is on both pipes.
     fn listen(&mut self) -> io::Result<()> {
         drain(&mut self.stdout, &mut self.inbox)?;
@@ -270,4 +285,27 @@ fn drain(from: &mut impl Read, to: &mut Vec<u8>) -> io::Result<()> {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_child(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_dies_within_a_word_is_told_of() {
+        let signals = Signals::catch().unwrap();
+        let mut crew = Crew::new(&signals);
+        let mut command = Command::new("sh");
+        // A frame of 16 bytes that ends after three.
+        command.args(["-c", r"printf '\020\000\000\000abc'; echo last words >&2; kill -KILL $$"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        crew.adopt(Role::Client, command.spawn().unwrap()).unwrap();
+        match crew.next(Duration::from_secs(60)) {
+            Err(Trouble::Died { role: Role::Client, how, last_line }) => {
+                assert!(how.starts_with("signal 9"), "{how}");
+                assert_eq!(last_line.as_deref(), Some("last words"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
