@@ -318,21 +318,27 @@ fn machine_line(plan: &Plan, environment: &Environment) -> String {
 fn list(mechanisms: &[Mechanism], global: &Global, what: Listed) -> Result<(), Failure> {
     let (text, json) = match what {
         Listed::Transports => {
-            let rows: Vec<_> = mechanisms.iter().map(|m| (m.name, (m.capabilities)())).collect();
+            let none = BTreeMap::new();
+            let rows: Vec<_> = mechanisms.iter().map(|m| (m.name, (m.can)(&none))).collect();
             let text: String = rows
                 .iter()
-                .map(|(name, can)| {
-                    let clients =
-                        can.max_clients.map_or_else(|| "many".to_owned(), |clients| clients.to_string());
-                    format!(
-                        "{name:<14} messages up to {:<10} clients {clients}\n",
-                        crate::lists::show_bytes(can.max_message)
-                    )
+                .map(|(name, can)| match can {
+                    Ok(can) => {
+                        let clients =
+                            can.max_clients.map_or_else(|| "many".to_owned(), |clients| clients.to_string());
+                        let longest = crate::lists::show_bytes(can.max_message);
+                        format!("{name:<14} messages up to {longest:<10} clients {clients}\n")
+                    }
+                    Err(error) => format!("{name:<14} not available here: {error}\n"),
                 })
                 .collect();
-            let json = rows.iter().map(|(name, can)| {
-                serde_json::json!({ "name": name, "max_message_bytes": can.max_message, "max_clients": can.max_clients,
-                    "loan": can.loan, "peek": can.peek, "pollable": can.pollable, "priorities": can.priorities })
+            let json = rows.iter().map(|(name, can)| match can {
+                Ok(can) => serde_json::json!({ "name": name, "available": true, "max_message_bytes": can.max_message,
+                    "max_clients": can.max_clients, "loan": can.loan, "peek": can.peek, "pollable": can.pollable,
+                    "priorities": can.priorities }),
+                Err(error) => {
+                    serde_json::json!({ "name": name, "available": false, "reason": error.to_string() })
+                }
             });
             (text, json.collect())
         }

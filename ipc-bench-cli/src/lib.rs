@@ -24,6 +24,7 @@ mod command;
 mod config;
 mod crew;
 mod error;
+mod fit;
 mod hog;
 mod lists;
 mod matrix;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::background::{self, Background};
 use crate::cell::Point;
 use crate::error::Failure;
+use crate::fit::{self, Impossible};
 use crate::lists;
 use crate::mechanism::Mechanism;
 use crate::pin::Topology;
@@ -28,14 +29,6 @@ pub(crate) struct PlannedCell {
     pub(crate) limit: Option<usize>,
     /// Why it cannot be measured here.
     pub(crate) impossible: Option<Impossible>,
-}
-
-/// Why a cell cannot be measured, and what would change that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Impossible {
-    pub(crate) what: String,
-    pub(crate) why: String,
-    pub(crate) fix: String,
 }
 
 /// Transports with which `all` begins; the caller's own ones follow.
@@ -281,17 +274,21 @@ fn plan_cell(
     if !wait.is_empty() {
         options.insert("wait".to_owned(), wait.to_owned());
     }
-    // A ring holds a few messages of any size, and at least its default.
-    let capacity = (4 * size).max(1 << 20).to_string();
-    if (mechanism.accepts)("capacity", &capacity).is_ok() {
-        options.insert("capacity".to_owned(), capacity);
-    }
     for (key, value) in params {
         dimensions.insert(format!("{}.{key}", mechanism.name), value.clone());
         options.insert(key.clone(), value.clone());
     }
+    // The kernel's mechanisms are measured as the kernel makes them.
+    if !PARKED.contains(&mechanism.name)
+        && !options.contains_key("capacity")
+        && let Some(capacity) = fit::capacity(mechanism, size, &options)
+    {
+        options.insert("capacity".to_owned(), capacity);
+    }
     let point = Point { transport: mechanism.name.to_owned(), mode, size, dimensions };
-    let impossible = cannot_await(mechanism, io).or_else(|| impossible(mechanism, size, wait, params, alone));
+    let impossible = cannot_await(mechanism, io)
+        .or_else(|| fit::refusal(mechanism, size, &options))
+        .or_else(|| cannot_spin(mechanism, wait, alone));
     PlannedCell { point, wait: wait.to_owned(), io, options, background: None, limit: None, impossible }
 }
 
@@ -303,29 +300,8 @@ fn cannot_await(mechanism: &Mechanism, io: Io) -> Option<Impossible> {
     })
 }
 
-fn impossible(
-    mechanism: &Mechanism,
-    size: usize,
-    wait: &str,
-    params: &BTreeMap<String, String>,
-    alone: bool,
-) -> Option<Impossible> {
+fn cannot_spin(mechanism: &Mechanism, wait: &str, alone: bool) -> Option<Impossible> {
     let name = mechanism.name;
-    let asked = params.get("max_message").and_then(|text| ipc_transports::parse_bytes(text).ok());
-    // With a capacity that we choose, a message of any size fits; with one that was asked for, the connection decides.
-    let has_capacity = (mechanism.accepts)("capacity", "1M").is_ok();
-    let max = asked.unwrap_or(if has_capacity { usize::MAX } else { (mechanism.capabilities)().max_message });
-    if size > max {
-        let (why, fix) = if name == "mq" {
-            (
-                format!("fs.mqueue.msgsize_max is {max}"),
-                format!("sudo sysctl -w fs.mqueue.msgsize_max={size}   (or drop mq: -t all,-mq)"),
-            )
-        } else {
-            (format!("{name} carries at most {max} bytes per message"), format!("use sizes up to {max}"))
-        };
-        return Some(Impossible { what: format!("{name} cannot carry {size}-byte messages here"), why, fix });
-    }
     if wait == "spin" && alone {
         return Some(Impossible {
             what: format!("{name} cannot spin here"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,8 +24,8 @@ use crate::workload::{Blocking, Io};
 #[derive(Clone, Copy)]
 pub(crate) struct Mechanism {
     pub(crate) name: &'static str,
-    /// What it can do on this machine.
-    pub(crate) capabilities: fn() -> Capabilities,
+    /// What it can do on this machine with these options.
+    pub(crate) can: fn(&BTreeMap<String, String>) -> Result<Capabilities, SetupError>,
     /// How its connections can be waited on.
     pub(crate) ways: &'static [Io],
     /// Whether it has an option of this name that takes this value.
@@ -47,7 +48,7 @@ impl Mechanism {
     pub(crate) fn of<T: Transport, W: Ways<T>>() -> Mechanism {
         Mechanism {
             name: T::NAME,
-            capabilities: T::capabilities,
+            can: can::<T>,
             ways: W::ALL,
             accepts: |key, value| T::Options::default().fill(key, value),
             work: work::<T, W>,
@@ -60,6 +61,17 @@ impl Mechanism {
     pub(crate) fn waits(&self, policy: &str) -> bool {
         (self.accepts)("wait", policy).is_ok()
     }
+}
+
+fn can<T: Transport>(options: &BTreeMap<String, String>) -> Result<Capabilities, SetupError> {
+    let mut filled = T::Options::default();
+    for (key, value) in options {
+        filled.fill(key, value).map_err(|error| {
+            SetupError::new(SetupErrorKind::BadAddress, "use", T::NAME)
+                .because(io::Error::new(io::ErrorKind::InvalidInput, error))
+        })?;
+    }
+    T::capabilities_with(&filled)
 }
 
 /// Why a side of a trial ended without a result.

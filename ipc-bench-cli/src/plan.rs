@@ -5,8 +5,9 @@ use std::time::Duration;
 use ipc_results::Environment;
 
 use crate::error::Failure;
+use crate::fit::Impossible;
 use crate::lists;
-use crate::matrix::{self, Impossible, PlannedCell};
+use crate::matrix::{self, PlannedCell};
 use crate::mechanism::Mechanism;
 use crate::order::Order;
 use crate::pin::{Pin, Pins, Topology};

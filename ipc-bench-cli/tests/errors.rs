@@ -37,6 +37,50 @@ fn a_message_over_the_maximum_is_refused_before_anything_is_measured() {
 }
 
 #[test]
+fn every_transport_refuses_messages_over_the_most_it_can_be_made_to_carry() {
+    let place = Place::new();
+    for (line, max) in [
+        ("-t pipe -s 17M", "16777216"),
+        ("-t tcp -s 17M", "16777216"),
+        ("-t shm -s 512M", "536870904"),
+        ("-t shm-direct -s 2G", "1073741824"),
+        ("-t shm -s 64K -L shm.capacity=64K", "32760"),
+        ("-t uds -s 64K -L uds.max_message=1K", "1024"),
+    ] {
+        assert_refused(&place.measure(line), 2, ["cannot carry", &format!("at most {max}"), max]);
+    }
+    let output = place.measure("-t shm -s 64 -L shm.capacity=5000");
+    assert_refused(&output, 2, ["shm cannot be used", "a power of two from 4096", "-L"]);
+}
+
+#[test]
+fn a_transport_that_is_missing_here_is_skipped_with_its_reason() {
+    let place = Place::new();
+    let run =
+        |line: &str| place.finish(place.command(line).env("IPC_DENY_FEATURES", "mq,seals").spawn().unwrap());
+    let output = run(&measuring("-t uds,mq,shm,shm-direct -s 64 --mode rtt --trials 1 -n 10 --json=-"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    for cell in document["cells"].as_array().unwrap() {
+        let reason = cell["reason"].as_str().unwrap_or_default();
+        match cell["transport"].as_str().unwrap() {
+            "uds" => assert_eq!(cell["status"], "ok"),
+            name => {
+                assert_eq!(cell["status"], "skipped", "{name}");
+                assert!(reason.starts_with(&format!("{name} is not available here")), "{reason}");
+            }
+        }
+    }
+    assert_refused(
+        &run(&measuring("-t mq -s 64")),
+        2,
+        ["mq is not available", "the feature mq", "unset IPC_DENY_FEATURES, which is mq,seals"],
+    );
+    let output = run("list transports");
+    assert!(stdout(&output).contains("not available here"), "{}", stdout(&output));
+}
+
+#[test]
 fn a_size_that_fits_is_measured_beside_one_that_is_skipped_with_its_reason() {
     let place = Place::new();
     let output = place.measure("-t uds -s 64,17M --mode rtt --trials 1 -n 10 --json=-");

@@ -69,6 +69,36 @@ fn awaited_calls_are_measured_by_the_same_loops_beside_the_waiting_ones() {
 }
 
 #[test]
+fn any_size_is_measured_over_rings_that_hold_it_and_pipes_as_the_kernel_makes_them() {
+    let place = Place::new();
+    let output = place.measure("-t all -s 300K --trials 1 -n 20 --json=-");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    let cells = document["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 12);
+    let (pipe, _writer) = rustix::pipe::pipe().unwrap();
+    let of_the_kernel = rustix::pipe::fcntl_getpipe_size(&pipe).unwrap();
+    for cell in cells {
+        let effective = &cell["effective"];
+        match cell["transport"].as_str().unwrap() {
+            "mq" => {
+                assert_eq!(cell["status"], "skipped");
+                continue;
+            }
+            "shm" | "shm-direct" => assert_eq!(effective["capacity"], 2 << 20),
+            "pipe" => assert_eq!(effective["send_capacity"], of_the_kernel),
+            _ => {}
+        }
+        assert_eq!(
+            (&cell["status"], &cell["trials"][0]["messages"]),
+            (&"ok".into(), &20.into()),
+            "{}",
+            cell["id"]
+        );
+    }
+}
+
+#[test]
 fn exactly_the_messages_asked_for_are_delivered() {
     let place = Place::new();
     for flag in ["-n", "--messages", "-i"] {
@@ -142,6 +172,8 @@ fn the_order_and_the_waiting_policy_are_part_of_the_result() {
         let ids: Vec<&str> =
             document["cells"].as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
         assert_eq!(ids, ["uds/rtt/64", "uds/rtt/64/wait=spin", "uds/rtt/128", "uds/rtt/128/wait=spin"]);
-        assert_eq!(document["cells"][1]["summary"]["limit"]["name"], "unix_spin_rtt_ns");
+        // A starved machine may not get to the 20 round trips that the median of the limit needs.
+        let limit = &document["cells"][1]["summary"]["limit"]["name"];
+        assert!(limit.is_null() || limit == "unix_spin_rtt_ns", "{limit}");
     }
 }

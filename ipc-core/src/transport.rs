@@ -87,12 +87,12 @@ pub trait Listener: Send {
     }
 }
 
-/// What a mechanism can do, within its default options.
+/// What a mechanism can do on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Clients one listener serves at once; `None`: as many as there are descriptors.
     pub max_clients: Option<usize>,
-    /// Longest message in bytes with default options on this machine.
+    /// Longest message in bytes.
     pub max_message: usize,
     /// The sender is a [`LoanSender`](crate::LoanSender).
     pub loan: bool,
@@ -148,6 +148,18 @@ pub trait Transport: 'static {
     where
         Self: Sized;
 
-    /// What this mechanism can do here.
+    /// What this mechanism can do here with default options; [`capabilities_with`](Transport::capabilities_with) tells
+    /// whether it can be used at all.
     fn capabilities() -> Capabilities;
+
+    /// What this mechanism can do here with `options`, of which both sides have the same. Makes no connection, so one
+    /// can still fail for want of what others hold: memory, queues, descriptors. By default what
+    /// [`capabilities`](Transport::capabilities) says, whatever the options.
+    ///
+    /// # Errors
+    /// `Unsupported` when this kernel has not what the mechanism needs, `BadAddress` for an option out of its range.
+    fn capabilities_with(options: &Self::Options) -> Result<Capabilities, SetupError> {
+        let _ = options;
+        Ok(Self::capabilities())
+    }
 }

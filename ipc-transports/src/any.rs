@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 
 use ipc_core::{
-    Address, Armed, Connection, Interest, Listener, Options, PeekReceiver, Pollable, Receiver, RecvError,
-    SendError, Sender, SetupError, SetupErrorKind, Stats, Transport, Wait,
+    Address, Armed, Capabilities, Connection, Interest, Listener, Options, PeekReceiver, Pollable, Receiver,
+    RecvError, SendError, Sender, SetupError, SetupErrorKind, Stats, Transport, Wait,
 };
 
 /// A connection over whichever mechanism the address named.
@@ -77,16 +77,18 @@ macro_rules! mechanisms {
             }
         }
 
-        /// Checks scheme, target and options of an address without touching the system.
+        /// What the mechanism of an address can do here with the options of its query.
         ///
         /// # Errors
-        /// `BadAddress`, naming the unknown scheme or option or the value that does not parse.
-        pub fn check(address: &Address) -> Result<(), SetupError> {
+        /// As [`Transport::capabilities_with`]; `BadAddress` for an unknown scheme, with the schemes there are, and for an
+        /// option that is unknown or does not parse.
+        pub fn capabilities(address: &Address) -> Result<Capabilities, SetupError> {
             match address.scheme() {
                 $(<$transport as Transport>::NAME => {
-                    <$transport as Transport>::Options::default().resolved(address).map(drop)
+                    let options = <$transport as Transport>::Options::default().resolved(address)?;
+                    <$transport>::capabilities_with(&options)
                 })+
-                _ => Err(unknown_scheme("check", address)),
+                _ => Err(unknown_scheme("use", address)),
             }
         }
 
@@ -250,10 +252,36 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_or_option_is_refused_by_name() {
-        let refused = |text: &str| check(&text.parse().unwrap()).unwrap_err().to_string();
+        let refused = |text: &str| capabilities(&text.parse().unwrap()).unwrap_err().to_string();
         assert!(refused("udp:x").contains("there are: uds, "), "{}", refused("udp:x"));
         assert!(refused("uds:x?bogus=1").contains("unknown option \"bogus\""));
         assert!(refused("uds:x?sndbuf=lots").contains("sndbuf=lots"));
-        assert!(check(&"uds:x?sndbuf=64K".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn what_an_address_can_do_follows_from_its_options() {
+        let longest = |text: &str| capabilities(&text.parse().unwrap()).map(|can| can.max_message);
+        assert_eq!(longest("uds:x?max_message=64K").unwrap(), 64 << 10);
+        assert_eq!(longest("tcp:127.0.0.1:0?max_message=32M").unwrap(), 32 << 20);
+        assert_eq!(longest("pipe:x").unwrap(), 16 << 20);
+        assert_eq!(longest("shm:x?capacity=64K").unwrap(), (32 << 10) - 8);
+        assert_eq!(longest("inproc:x?max_message=100").unwrap(), 100);
+        assert_eq!(longest("shm-direct:x?capacity=64K").unwrap(), 32 << 10);
+        assert!(longest("uds-seqpacket:x?sndbuf=4K").unwrap() < longest("uds-seqpacket:x").unwrap());
+    }
+
+    #[test]
+    fn a_value_out_of_its_range_is_refused_with_the_range() {
+        let refused = |text: &str| capabilities(&text.parse().unwrap()).unwrap_err();
+        for (text, range) in [
+            ("shm:x?capacity=5000", "a power of two from 4096"),
+            ("inproc:x?max_message=1M", "use capacity=4194304"),
+            ("shm-direct:x?capacity=3G", "at most 2147483648"),
+            ("mq:x?priority=32", "0 to 31"),
+        ] {
+            let error = refused(text);
+            assert_eq!(error.kind, SetupErrorKind::BadAddress, "{error}");
+            assert!(error.to_string().contains(range), "{error}");
+        }
     }
 }

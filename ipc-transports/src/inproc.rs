@@ -175,4 +175,8 @@ impl Transport for InProc {
     fn capabilities() -> Capabilities {
         Shm::capabilities()
     }
+
+    fn capabilities_with(options: &ShmOptions) -> Result<Capabilities, SetupError> {
+        Shm::capabilities_with(options)
+    }
 }

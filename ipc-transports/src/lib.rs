@@ -45,7 +45,7 @@ mod wait_set;
 mod waiting;
 
 pub use any::{
-    AnyConnection, AnyListener, AnyMessage, AnyReceiver, AnySender, SCHEMES, check, connect, listen,
+    AnyConnection, AnyListener, AnyMessage, AnyReceiver, AnySender, SCHEMES, capabilities, connect, listen,
 };
 pub use features::{DENY_VARIABLE, Features, feature_list};
 pub use handshake::Opening;

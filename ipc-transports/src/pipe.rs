@@ -85,10 +85,13 @@ impl Options for PipeOptions {
 
 impl PipeOptions {
     fn hello(&self) -> Hello {
-        let max_message = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
         let flags = if self.check == Some(Check::Crc) { FLAG_CRC } else { 0 };
         let fingerprint = self.fingerprint.map_or(0, Fingerprint::number);
-        Hello { fingerprint, ..own_hello(LAYOUT, max_message, 0, flags) }
+        Hello { fingerprint, ..own_hello(LAYOUT, self.longest(), 0, flags) }
+    }
+
+    fn longest(&self) -> usize {
+        self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD)
     }
 
     fn spins(&self) -> u32 {
@@ -512,5 +515,10 @@ impl Transport for Pipe {
             pollable: true,
             priorities: 1,
         }
+    }
+
+    fn capabilities_with(options: &PipeOptions) -> Result<Capabilities, SetupError> {
+        features("use")?;
+        Ok(Capabilities { max_message: options.longest(), ..Pipe::capabilities() })
     }
 }

@@ -488,6 +488,11 @@ impl Transport for Shm {
             priorities: 1,
         }
     }
+
+    fn capabilities_with(options: &ShmOptions) -> Result<Capabilities, SetupError> {
+        let max_message = Settings::new(options, "use", &"shm")?.max_message;
+        Ok(Capabilities { max_message, ..Shm::capabilities() })
+    }
 }
 
 #[cfg(test)]

@@ -349,4 +349,9 @@ impl Transport for ShmDirect {
             priorities: 1,
         }
     }
+
+    fn capabilities_with(options: &ShmDirectOptions) -> Result<Capabilities, SetupError> {
+        let max_message = Settings::new(options, "use", &"shm-direct")?.max_message;
+        Ok(Capabilities { max_message, ..ShmDirect::capabilities() })
+    }
 }

@@ -128,11 +128,14 @@ impl Options for TcpOptions {
 
 impl TcpOptions {
     fn hello(&self) -> Hello {
-        let max_message = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
         let crc = if self.check == Some(frame::Check::Crc) { FLAG_CRC } else { 0 };
         let flags = crc | if self.token.is_some() { FLAG_TOKEN } else { 0 };
         let fingerprint = self.fingerprint.map_or(0, Fingerprint::number);
-        Hello { fingerprint, ..own_hello(LAYOUT, max_message, 0, flags) }
+        Hello { fingerprint, ..own_hello(LAYOUT, self.longest(), 0, flags) }
+    }
+
+    fn longest(&self) -> usize {
+        self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD)
     }
 
     /// The secret of both sides, read anew for each listener and connection.
@@ -369,6 +372,11 @@ impl Transport for Tcp {
             pollable: true,
             priorities: 1,
         }
+    }
+
+    fn capabilities_with(options: &TcpOptions) -> Result<Capabilities, SetupError> {
+        features("use")?;
+        Ok(Capabilities { max_message: options.longest(), ..Tcp::capabilities() })
     }
 }
 

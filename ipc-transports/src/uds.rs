@@ -11,6 +11,7 @@ use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo, Receiver,
     Sender, SetupError, SetupErrorKind, Transport, Wait, WaitPolicy, frame,
 };
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::doorbell::pollable_listener;
@@ -157,10 +158,14 @@ impl Options for UdsOptions {
 
 impl UdsOptions {
     fn hello<K: Kind>(&self, socket: BorrowedFd<'_>) -> Hello {
-        let wanted = self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD);
+        let max_message = K::max_message(socket, self.longest());
         let flags = if self.check == Some(frame::Check::Crc) { FLAG_CRC } else { 0 };
         let fingerprint = self.fingerprint.map_or(0, Fingerprint::number);
-        Hello { fingerprint, ..own_hello(K::LAYOUT, K::max_message(socket, wanted), 0, flags) }
+        Hello { fingerprint, ..own_hello(K::LAYOUT, max_message, 0, flags) }
+    }
+
+    fn longest(&self) -> usize {
+        self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD)
     }
 
     fn apply(&self, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
@@ -270,12 +275,18 @@ macro_rules! transport {
             fn capabilities() -> Capabilities {
                 Capabilities {
                     max_clients: None,
-                    max_message: max_message_here::<$kind>(),
+                    max_message: max_message_here::<$kind>(&UdsOptions::default()),
                     loan: false,
                     peek: true,
                     pollable: true,
                     priorities: 1,
                 }
+            }
+
+            fn capabilities_with(options: &UdsOptions) -> Result<Capabilities, SetupError> {
+                features("use")?;
+                let max_message = max_message_here::<$kind>(options);
+                Ok(Capabilities { max_message, ..<$kind>::capabilities() })
             }
         }
     };
@@ -339,8 +350,12 @@ fn pair<K: Kind>(options: &UdsOptions) -> Result<(Both<K>, Both<K>), SetupError>
     Ok((half(one)?, half(other)?))
 }
 
-/// The longest message of a socket with default options on this machine.
-fn max_message_here<K: Kind>() -> usize {
-    rustix::net::socket_with(AddressFamily::UNIX, K::TYPE, SocketFlags::CLOEXEC, None)
-        .map_or(0, |socket| K::max_message(socket.as_fd(), DEFAULT_MAX_MESSAGE))
+/// The longest message of a socket with these options on this machine.
+fn max_message_here<K: Kind>(options: &UdsOptions) -> usize {
+    let probe = || {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, K::TYPE, SocketFlags::CLOEXEC, None)?;
+        options.apply(socket.as_fd())?;
+        Ok::<usize, Errno>(K::max_message(socket.as_fd(), options.longest()))
+    };
+    probe().unwrap_or(0)
 }

@@ -193,4 +193,8 @@ where
     fn capabilities() -> Capabilities {
         Capabilities { loan: false, pollable: false, ..T::capabilities() }
     }
+
+    fn capabilities_with(options: &T::Options) -> Result<Capabilities, SetupError> {
+        Ok(Capabilities { loan: false, pollable: false, ..T::capabilities_with(options)? })
+    }
 }

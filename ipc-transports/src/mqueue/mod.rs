@@ -309,15 +309,23 @@ impl Transport for Mq {
 
     fn capabilities() -> Capabilities {
         let limits = Limits::now();
-        let size = limits.fit(None, None);
-        let queues = (limits.budget_bytes / size.budget_bytes().max(1)).min(limits.queues_max);
-        Capabilities {
-            max_clients: Some(usize::try_from(queues / 2).unwrap_or(usize::MAX)),
-            max_message: size.max_message,
-            loan: false,
-            peek: true,
-            pollable: true,
-            priorities: sys::PRIORITIES,
-        }
+        capabilities_of(limits.fit(None, None), &limits)
+    }
+
+    fn capabilities_with(options: &MqOptions) -> Result<Capabilities, SetupError> {
+        let settings = Settings::new(options, "use", "mq")?;
+        Ok(capabilities_of(settings.size, &Limits::now()))
+    }
+}
+
+fn capabilities_of(size: Size, limits: &Limits) -> Capabilities {
+    let queues = (limits.budget_bytes / size.budget_bytes().max(1)).min(limits.queues_max);
+    Capabilities {
+        max_clients: Some(usize::try_from(queues / 2).unwrap_or(usize::MAX)),
+        max_message: size.max_message,
+        loan: false,
+        peek: true,
+        pollable: true,
+        priorities: sys::PRIORITIES,
     }
 }

@@ -1,0 +1,77 @@
+//! What a transport needs to carry messages of some size, and whether it can here.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::iter::successors;
+
+use ipc_transports::{DENY_VARIABLE, SetupErrorKind};
+
+use crate::mechanism::Mechanism;
+
+/// Why a cell cannot be measured, and what would change that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Impossible {
+    pub(crate) what: String,
+    pub(crate) why: String,
+    pub(crate) fix: String,
+}
+
+/// Least bytes of a ring or slot; the default of the transports that have one.
+const CAPACITY: usize = 1 << 20;
+
+/// A capacity for messages of `size` bytes: four of them, or the largest there is; a power of two, since a ring takes
+/// nothing else. `None` when the transport has no capacity.
+pub(crate) fn capacity(
+    mechanism: &Mechanism,
+    size: usize,
+    options: &BTreeMap<String, String>,
+) -> Option<String> {
+    let wanted = size.saturating_mul(4).max(CAPACITY).checked_next_power_of_two()?;
+    let halved = successors(Some(wanted), |bytes| Some(bytes / 2)).take_while(|bytes| *bytes >= CAPACITY);
+    halved.map(|bytes| bytes.to_string()).find(|capacity| {
+        let mut options = options.clone();
+        options.insert("capacity".to_owned(), capacity.clone());
+        (mechanism.can)(&options).is_ok()
+    })
+}
+
+/// Why a transport with these options cannot carry messages of `size` bytes.
+pub(crate) fn refusal(
+    mechanism: &Mechanism,
+    size: usize,
+    options: &BTreeMap<String, String>,
+) -> Option<Impossible> {
+    let name = mechanism.name;
+    let max = match (mechanism.can)(options) {
+        Ok(can) if size <= can.max_message => return None,
+        Ok(can) => can.max_message,
+        Err(error) if error.kind == SetupErrorKind::Unsupported => {
+            let others = format!("measure the others: -t all,-{name}");
+            let fix = match env::var(DENY_VARIABLE) {
+                Ok(denied) => format!("unset {DENY_VARIABLE}, which is {denied}, or {others}"),
+                Err(_) => others,
+            };
+            return Some(Impossible {
+                what: format!("{name} is not available here"),
+                why: error.to_string(),
+                fix,
+            });
+        }
+        Err(error) => {
+            return Some(Impossible {
+                what: format!("{name} cannot be used with these options"),
+                why: error.to_string(),
+                fix: "change what -L says about it".into(),
+            });
+        }
+    };
+    let (why, fix) = if name == "mq" {
+        (
+            format!("fs.mqueue.msgsize_max is {max}"),
+            format!("sudo sysctl -w fs.mqueue.msgsize_max={size}   (or drop mq: -t all,-mq)"),
+        )
+    } else {
+        (format!("{name} carries at most {max} bytes per message"), format!("use sizes up to {max}"))
+    };
+    Some(Impossible { what: format!("{name} cannot carry {size}-byte messages here"), why, fix })
+}
