@@ -219,6 +219,23 @@ fn the_next_call_after_a_death_reconnects_and_nothing_is_sent_twice() {
 }
 
 #[test]
+fn a_call_that_finds_its_server_gone_while_sending_is_answered_by_the_next() {
+    let _watchdog = Watchdog::over("a_call_that_finds_its_server_gone");
+    let place = Place::new(None);
+    let at = place.address::<Uds>();
+    let mut client = reconnecting(at.clone());
+    for life in 0..3 {
+        let mut listener = Uds::listen(&at, &UdsOptions::default()).unwrap();
+        thread::scope(|scope| {
+            // Serves one call and is gone before the next one is made: that one meets a broken connection.
+            scope.spawn(|| accept(&mut listener).serve_one(answer, Wait::Forever).unwrap());
+            assert_eq!(client.call(&Ask::Double(life)).unwrap(), Ok((2 * life).to_string()));
+        });
+        assert_eq!(client.calls(), 0);
+    }
+}
+
+#[test]
 fn a_call_waits_for_a_server_to_come_as_long_as_it_may() {
     let _watchdog = Watchdog::over("a_call_waits_for_a_server");
     let place = Place::new(None);

@@ -128,17 +128,24 @@ impl<Q: Request, Tx: Sender, Rx: Receiver> Client<Q, Tx, Rx> {
     /// * `Forked`, `Io`.
     #[inline]
     pub fn start(&mut self, request: &Q, wait: Wait) -> Result<Ticket, CallError> {
+        match self.request(request, wait) {
+            // Nothing of a request whose send failed was taken, so that this is its first sending. It is a new call: the
+            // old one was lost with the connection.
+            Err(CallError::Closed | CallError::PeerDied) if self.reconnect.is_some() => {
+                self.request(request, wait)
+            }
+            done => done,
+        }
+    }
+
+    /// Opens a call and sends its request; no call stays open when that fails.
+    #[inline]
+    fn request(&mut self, request: &Q, wait: Wait) -> Result<Ticket, CallError> {
         let call = self.calls.open();
         let sent = compose(&mut self.outgoing, call, Kind::Request, Some(request))
             .map_err(CallError::Encode)
             .and_then(|()| self.connected(wait))
-            .and_then(|()| match self.push(wait) {
-                // Nothing of a request whose send failed was taken, so that this is its first sending.
-                Err(CallError::Closed | CallError::PeerDied) if self.reconnect.is_some() => {
-                    self.connected(wait).and_then(|()| self.push(wait))
-                }
-                done => done,
-            });
+            .and_then(|()| self.push(wait));
         match sent {
             Ok(()) => Ok(Ticket(call)),
             Err(error) => {
