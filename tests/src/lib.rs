@@ -10,6 +10,8 @@ pub mod adapter;
 pub mod alone;
 pub mod chaos;
 pub mod contract;
+#[cfg(doctest)]
+mod cookbook;
 pub mod double;
 pub mod end;
 pub mod fork;
