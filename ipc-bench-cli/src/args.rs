@@ -211,13 +211,18 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "LIST", allow_hyphen_values = true)]
     size: Vec<String>,
 
-    /// Workloads: rtt (ping-pong), stream (throughput one way) [default: rtt,stream]
+    /// Workloads: rtt (ping-pong), stream (throughput one way), and between many processes fan-out, fan-in, pipeline,
+    /// broadcast, mesh [default: rtt,stream]
     #[arg(long, value_name = "LIST")]
     mode: Vec<String>,
 
     /// How the calls wait: sync (in the call), async (in a reactor driven by the caller) [default: sync]
     #[arg(long, value_name = "LIST")]
     io: Vec<String>,
+
+    /// Sizes of the patterns: processes beside the first, in a mesh all of them [default: 1]
+    #[arg(long, value_name = "LIST")]
+    peers: Vec<String>,
 
     /// Length of the measured part of a trial [default: 200ms]
     #[arg(short, long, value_name = "TIME", conflicts_with = "messages")]

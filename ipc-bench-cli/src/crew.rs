@@ -83,7 +83,7 @@ impl<'a> Crew<'a> {
     pub(crate) fn start(&mut self, role: Role, what: &str, end: Option<&End>) -> Result<(), Trouble> {
         // This very program, even if the file it was started from has been replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("ipc-bench").args([worker::COMMAND, role.name(), what]);
+        command.arg0("ipc-bench").args([worker::COMMAND, &role.name(), what]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The first worker leads the group. Its number stays taken until it is reaped, which is after the last signal.
         command.process_group(self.workers.first().map_or(0, |first| first.child.id() as i32));

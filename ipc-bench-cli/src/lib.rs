@@ -32,6 +32,7 @@ mod mechanism;
 mod order;
 mod os;
 mod output;
+mod pattern;
 mod payload;
 mod pin;
 mod plan;

@@ -9,6 +9,7 @@ use crate::error::Failure;
 use crate::fit::{self, Impossible};
 use crate::lists;
 use crate::mechanism::Mechanism;
+use crate::pattern::Pattern;
 use crate::pin::Topology;
 use crate::settings::{Origin, Settings, unknown};
 use crate::workload::{Io, Mode};
@@ -23,6 +24,8 @@ pub(crate) struct PlannedCell {
     pub(crate) io: Io,
     /// Options of its address.
     pub(crate) options: BTreeMap<String, String>,
+    /// Size of the pattern, where it is one.
+    pub(crate) peers: Option<usize>,
     /// What else the machine does meanwhile.
     pub(crate) background: Option<Background>,
     /// Index of the limit it is held against.
@@ -60,6 +63,7 @@ pub(crate) fn cells(
             .why("a parameter of a transport that is left out changes nothing")
             .fix(format!("drop it, or add {} to -t", param.transport)));
     }
+    let peers = settings.parse("peers", peers)?.unwrap_or_else(|| vec![1]);
     let backgrounds = settings.parse("background", background::list)?.unwrap_or_else(|| vec![None]);
     for cpu in backgrounds.iter().filter_map(|background| (*background)?.cpu) {
         topology.require(cpu)?;
@@ -71,7 +75,11 @@ pub(crate) fn cells(
                 for (io, wait) in ways_of(transport, &ios, &waits) {
                     for params in combinations(&params, transport.name) {
                         let cell = plan_cell(transport, *mode, *size, (io, &wait), &params, alone);
-                        cells.extend(backgrounds.iter().map(|background| cell.clone().beside(*background)));
+                        for cell in cell.among(&peers, transport) {
+                            cells.extend(
+                                backgrounds.iter().map(|background| cell.clone().beside(*background)),
+                            );
+                        }
                     }
                 }
             }
@@ -81,6 +89,21 @@ pub(crate) fn cells(
 }
 
 impl PlannedCell {
+    /// The same cell with each number of peers, where it is a pattern.
+    fn among(self, peers: &[usize], mechanism: &Mechanism) -> Vec<PlannedCell> {
+        let Mode::Pattern(pattern) = self.point.mode else { return vec![self] };
+        let with = |count: &usize| {
+            let mut cell = PlannedCell { peers: Some(*count), ..self.clone() };
+            if *count != 1 {
+                cell.point.dimensions.insert("peers".into(), count.to_string());
+            }
+            cell.impossible =
+                cell.impossible.or_else(|| no_pattern(mechanism, pattern, *count, self.io, &self.options));
+            cell
+        };
+        peers.iter().map(with).collect()
+    }
+
     /// The same cell beside some load.
     fn beside(mut self, background: Option<Background>) -> PlannedCell {
         if let Some(background) = background {
@@ -132,13 +155,21 @@ fn transports<'a>(settings: &Settings, mechanisms: &'a [Mechanism]) -> Result<Ve
 
 fn modes(text: &str) -> Result<Vec<Mode>, String> {
     let mode = |name: &str| {
-        let found = Mode::ALL.into_iter().find(|mode| mode.name() == name.trim());
+        let found = Mode::all().find(|mode| mode.name() == name.trim());
         found.ok_or_else(|| {
-            let known = Mode::ALL.map(Mode::name);
+            let known: Vec<_> = Mode::all().map(Mode::name).collect();
             format!("{name:?} is not a mode; there are {}", known.join(", "))
         })
     };
     unique(text, mode)
+}
+
+fn peers(text: &str) -> Result<Vec<usize>, String> {
+    const MOST: u64 = 256;
+    unique(text, |number| match lists::count(number.trim())? {
+        count if count <= MOST => Ok(count as usize),
+        count => Err(format!("{count} peers are more than {MOST}, each a process of its own")),
+    })
 }
 
 fn ios(text: &str) -> Result<Vec<Io>, String> {
@@ -289,7 +320,16 @@ fn plan_cell(
     let impossible = cannot_await(mechanism, io)
         .or_else(|| fit::refusal(mechanism, size, &options))
         .or_else(|| cannot_spin(mechanism, wait, alone));
-    PlannedCell { point, wait: wait.to_owned(), io, options, background: None, limit: None, impossible }
+    PlannedCell {
+        point,
+        wait: wait.to_owned(),
+        io,
+        options,
+        peers: None,
+        background: None,
+        limit: None,
+        impossible,
+    }
 }
 
 fn cannot_await(mechanism: &Mechanism, io: Io) -> Option<Impossible> {
@@ -297,6 +337,45 @@ fn cannot_await(mechanism: &Mechanism, io: Io) -> Option<Impossible> {
         what: format!("{} cannot be awaited", mechanism.name),
         why: "it was added without a descriptor that says when it is ready".into(),
         fix: "make its halves Pollable and add it using with_pollable, or use --io sync".into(),
+    })
+}
+
+fn no_pattern(
+    mechanism: &Mechanism,
+    pattern: Pattern,
+    peers: usize,
+    io: Io,
+    options: &BTreeMap<String, String>,
+) -> Option<Impossible> {
+    let name = mechanism.name;
+    let connections: usize = pattern.nodes(peers).iter().map(|node| node.inbound).sum();
+    if io == Io::Async {
+        return Some(Impossible {
+            what: format!("{} is not measured with awaited calls", pattern.name()),
+            why: "its processes wait in their calls, and on all their connections at once".into(),
+            fix: "use --io sync".into(),
+        });
+    }
+    if peers < pattern.fewest() {
+        return Some(Impossible {
+            what: format!("{} of {peers} is no pattern", pattern.name()),
+            why: format!("it needs {} peers", pattern.fewest()),
+            fix: format!("use --peers {}", pattern.fewest()),
+        });
+    }
+    if !mechanism.ways.contains(&Io::Async) && pattern.nodes(peers).iter().any(|node| node.inbound > 1) {
+        return Some(Impossible {
+            what: format!("{name} cannot be waited on together with others"),
+            why: "it was added without a descriptor that says when it is ready".into(),
+            fix: "make its halves Pollable and add it using with_pollable".into(),
+        });
+    }
+    let can = (mechanism.can)(options).ok()?;
+    let most = can.max_clients.filter(|most| connections > *most)?;
+    Some(Impossible {
+        what: format!("{name} cannot carry {} of {peers} here", pattern.name()),
+        why: format!("it needs {connections} connections and there is room for {most}"),
+        fix: format!("use fewer peers, or leave it out: -t all,-{name}"),
     })
 }
 

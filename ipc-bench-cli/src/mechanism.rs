@@ -13,12 +13,13 @@ use ipc_transports::{
 };
 
 use crate::error::Failure;
+use crate::pattern::{Node, node};
 use crate::protocol::{Job, Outcome, Role};
 use crate::remote::{self, Serving};
 use crate::signals::Signals;
 use crate::ways::{Halves, Ways};
 use crate::worker::Session;
-use crate::workload::{Blocking, Io};
+use crate::workload::{Blocking, Broken, Io};
 
 /// One transport.
 #[derive(Clone, Copy)]
@@ -34,6 +35,8 @@ pub(crate) struct Mechanism {
     pub(crate) work: fn(&mut Session, &Job, &Address) -> Result<Outcome, Ended>,
     /// The client's side of a trial with a server that is there already, inside a worker.
     pub(crate) visit: fn(&mut Session, &Job, &Address, Duration) -> Result<Outcome, Ended>,
+    /// One process of a pattern, inside a worker.
+    pub(crate) node: fn(&mut Session, &Job, &Address, &Node, u32) -> Result<Outcome, Ended>,
     /// A standalone server.
     pub(crate) listen: fn(&Address, &Arc<Serving>, &Signals) -> Result<(), Failure>,
 }
@@ -53,6 +56,7 @@ impl Mechanism {
             accepts: |key, value| T::Options::default().fill(key, value),
             work: work::<T, W>,
             visit: visit::<T, W>,
+            node: node::run::<T, W>,
             listen: remote::listen::<T, W>,
         }
     }
@@ -82,6 +86,17 @@ pub(crate) struct Ended {
     pub(crate) blames_the_peer: bool,
 }
 
+impl Ended {
+    /// A connection of a pattern broke.
+    pub(crate) fn lost(broken: Broken) -> Ended {
+        let what = match &broken {
+            Broken::Message(flaw) => format!("a wrong message came: {flaw}"),
+            other => format!("a connection was lost: {other}"),
+        };
+        Ended { failure: Failure::failed(what), blames_the_peer: broken.blames_the_peer() }
+    }
+}
+
 impl From<Failure> for Ended {
     fn from(failure: Failure) -> Ended {
         Ended { failure, blames_the_peer: false }
@@ -102,7 +117,7 @@ fn work<T: Transport, W: Ways<T>>(
             // The listener goes with this block: its names are gone before the first message.
             listener.accept(Wait::Forever)
         }
-        Role::Client | Role::Hog(_) => T::connect(address, &options, Wait::Forever),
+        Role::Client | Role::Hog(_) | Role::Node(_) => T::connect(address, &options, Wait::Forever),
     };
     let Connection { tx, rx, effective, .. } = connection.map_err(|error| Ended {
         // The server listened before we were told to connect: if it is not there any more, its end is the story.
@@ -162,7 +177,7 @@ fn counters<T: Transport>(end: &Halves<T>) -> BTreeMap<String, u64> {
     counters.map(|(name, count)| (name.to_owned(), count)).into()
 }
 
-fn too_long(name: &str, size: usize, max: usize) -> Failure {
+pub(crate) fn too_long(name: &str, size: usize, max: usize) -> Failure {
     Failure::failed(format!("{name} cannot carry {size}-byte messages"))
         .why(format!("this connection carries at most {max} bytes per message"))
         .fix(format!("use sizes up to {max}"))

@@ -115,6 +115,12 @@ impl Outgoing {
     }
 }
 
+/// When the message was stamped; 0 for one too short to have been.
+#[inline]
+pub(crate) fn sent_ns(message: &[u8]) -> u64 {
+    message.get(8..16).and_then(<[u8]>::first_chunk).map_or(0, |stamp| u64::from_le_bytes(*stamp))
+}
+
 /// What a receiver expects next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Incoming {

@@ -13,8 +13,12 @@
 //! ```
 //! A hog is ready before the others get their jobs, and then says nothing any more.
 //!
+//! A process of a pattern that others connect to listens first; between Listening and Ready each gets Peers, the
+//! addresses it connects to.
+//!
 //! Closing the worker's stdin at any time ends the worker.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -25,10 +29,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::hog::Hog;
+use crate::pattern::Node;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 5;
+pub(crate) const PROTOCOL: u32 = 6;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -37,6 +42,8 @@ const MAX_FRAME: usize = 4 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     Job(Box<Job>),
+    /// Number and address of each process to connect to, in the order of the node's `outbound`.
+    Peers(Vec<(usize, String)>),
     Go,
 }
 
@@ -71,14 +78,17 @@ pub(crate) enum Role {
     Client,
     /// Takes no part: it is the background, by number.
     Hog(u16),
+    /// One process of a pattern, by number.
+    Node(u16),
 }
 
 impl Role {
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> Cow<'static, str> {
         match self {
-            Role::Server => "server",
-            Role::Client => "client",
-            Role::Hog(_) => "hog",
+            Role::Server => "server".into(),
+            Role::Client => "client".into(),
+            Role::Hog(_) => "hog".into(),
+            Role::Node(number) => format!("peer {number}").into(),
         }
     }
 }
@@ -94,6 +104,9 @@ pub(crate) enum Link {
     Bare { end: String, size: usize },
     /// No link: the cost of one operation of this process alone.
     Alone(Alone),
+    /// A transport by name and where to listen, for one process of a pattern. Looks so often in vain at its connections
+    /// before it sleeps.
+    Node { name: String, address: String, node: Node, looks: u32 },
     /// No link and no result: work on the side until the runner ends this process.
     Hog(Hog),
 }
@@ -134,6 +147,9 @@ pub(crate) struct Outcome {
     pub(crate) cpu: Option<CpuUse>,
     /// Counters of this side's halves, over the whole connection.
     pub(crate) stats: BTreeMap<String, u64>,
+    /// Of a pattern: number of a sender and messages it made for this one, or this one received from it.
+    pub(crate) made_for: Vec<(usize, u64)>,
+    pub(crate) got_from: Vec<(usize, u64)>,
     /// What a remote server said of its side.
     pub(crate) peer: Option<Box<Outcome>>,
     /// Result of [`Link::Alone`], in its unit.

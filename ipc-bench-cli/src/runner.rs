@@ -1,5 +1,7 @@
 //! Makes the trials of a plan, each with processes of its own.
 
+mod pattern;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -198,6 +200,9 @@ impl<'a> Runner<'a> {
         if let Some(remote) = &self.plan.remote {
             return self.visit(planned, index, remote);
         }
+        if let Mode::Pattern(pattern) = planned.point.mode {
+            return self.perform(planned, pattern, index);
+        }
         // Before the crew, so that it is dropped after it: a server that lives on could make the directory again.
         let scratch = Scratch::choose()?;
         let name = planned.point.transport.clone();
@@ -265,26 +270,7 @@ impl<'a> Runner<'a> {
             let scratch = scratch.filter(|_| role == Role::Server).map(|scratch| scratch.path().to_owned());
             Request::Job(Box::new(Job { role, link: link(role, address), work, cpu, scratch }))
         };
-        let mut roles = crew.roles();
-        for _ in &roles {
-            match crew.next(SETUP_PATIENCE)? {
-                (_, Reply::Hello { protocol: PROTOCOL, .. }) => {}
-                (_, Reply::Hello { protocol, version }) => return Err(other_protocol(protocol, &version)),
-                (role, reply) => return Err(out_of_turn(role, &reply)),
-            }
-        }
-        roles.retain(|role| !matches!(role, Role::Hog(_)));
-        for (number, (hog, cpu)) in (0..).zip(hogs) {
-            let role = Role::Hog(number);
-            let job = Job { role, link: Link::Hog(*hog), work, cpu: *cpu, scratch: None };
-            crew.tell(role, &Request::Job(Box::new(job)))?;
-        }
-        for _ in hogs {
-            match crew.next(SETUP_PATIENCE)? {
-                (Role::Hog(_), Reply::Ready(_)) => {}
-                (role, reply) => return Err(out_of_turn(role, &reply)),
-            }
-        }
+        let roles = greet(crew, work, hogs)?;
         // A client of a transport needs to know where the server listens; an inherited end knows its peer.
         let listens = scratch.is_some();
         let mut address = None;
@@ -322,7 +308,7 @@ impl<'a> Runner<'a> {
                     match role {
                         Role::Client => outcomes.client = *outcome,
                         Role::Server => outcomes.server = *outcome,
-                        Role::Hog(_) => {}
+                        Role::Hog(_) | Role::Node(_) => {}
                     }
                 }
                 (role, reply) => return Err(out_of_turn(role, &reply)),
@@ -354,6 +340,31 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// Hears that everybody is there and of our version, and sets the hogs to work; who is left to be told something.
+fn greet(crew: &mut Crew<'_>, work: Work, hogs: &[(Hog, Option<u32>)]) -> Result<Vec<Role>, Trouble> {
+    let mut roles = crew.roles();
+    for _ in &roles {
+        match crew.next(SETUP_PATIENCE)? {
+            (_, Reply::Hello { protocol: PROTOCOL, .. }) => {}
+            (_, Reply::Hello { protocol, version }) => return Err(other_protocol(protocol, &version)),
+            (role, reply) => return Err(out_of_turn(role, &reply)),
+        }
+    }
+    roles.retain(|role| !matches!(role, Role::Hog(_)));
+    for (number, (hog, cpu)) in (0..).zip(hogs) {
+        let role = Role::Hog(number);
+        let job = Job { role, link: Link::Hog(*hog), work, cpu: *cpu, scratch: None };
+        crew.tell(role, &Request::Job(Box::new(job)))?;
+    }
+    for _ in hogs {
+        match crew.next(SETUP_PATIENCE)? {
+            (Role::Hog(_), Reply::Ready(_)) => {}
+            (role, reply) => return Err(out_of_turn(role, &reply)),
+        }
+    }
+    Ok(roles)
+}
+
 /// The work of a yardstick, but for its size.
 const STANDARD_WORK: Work = Work {
     mode: Mode::Rtt,
@@ -371,6 +382,8 @@ struct Outcomes {
     server: Outcome,
     client_ready: Ready,
     server_ready: Ready,
+    /// Of a pattern.
+    measures: BTreeMap<String, f64>,
 }
 
 impl Outcomes {
@@ -423,7 +436,7 @@ impl Outcomes {
 
     fn into_trial(self, size: usize, limit: Option<Limit>, steal_ns: Option<u64>) -> Trial {
         let messages = self.messages();
-        let Outcomes { client, server, .. } = self;
+        let Outcomes { client, server, measures, .. } = self;
         let first_send_ns = client.first_send_ns;
         let last_recv_ns = server.last_recv_ns.or(client.last_recv_ns);
         let elapsed_ns =
@@ -460,6 +473,7 @@ impl Outcomes {
             cpu,
             steal_ns,
             limit,
+            measures,
             ..Trial::default()
         }
     }
@@ -475,6 +489,7 @@ fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
     let mut cell = Cell::new(point.to_string(), &point.transport, point.mode.name(), point.size as u64);
     cell.wait.clone_from(&planned.wait);
     cell.io = planned.io.name().to_owned();
+    cell.clients = planned.peers.unwrap_or(1) as u32;
     cell.background = planned.background.map(|background| background.to_string());
     if planned.sleeps() {
         cell.kept_awake.clone_from(&plan.awake);
@@ -486,6 +501,7 @@ fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
     let (t0, t1) = match point.mode {
         Mode::Rtt => ("previous_t1", "after_recv"),
         Mode::Stream => ("first_send", "last_recv"),
+        Mode::Pattern(_) => ("stamp_of_sender", "after_recv"),
     };
     cell.method = Method { clock: "monotonic".into(), t0: t0.into(), t1: t1.into() };
     match &planned.impossible {

@@ -47,6 +47,7 @@ const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("size", Some("64,4K,64K")),
     ("mode", Some("rtt,stream")),
     ("io", Some("sync")),
+    ("peers", Some("1")),
     ("duration", Some("200ms")),
     ("messages", None),
     ("trials", Some("7")),

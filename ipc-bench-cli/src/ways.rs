@@ -3,7 +3,10 @@
 use ipc_async::Reactor;
 use ipc_transports::{Connection, PeerInfo, Pollable, Transport};
 
+use crate::pattern::gather::{self, Arriving};
+
 use crate::error::Failure;
+use crate::mechanism::Ended;
 use crate::workload::{Awaited, Blocking, InPlace, Io, Task};
 
 /// Both halves of a transport's connection.
@@ -19,6 +22,12 @@ pub(crate) trait Ways<T: Transport> {
     /// # Errors
     /// It cannot be used this way.
     fn perform<K: Task>(io: Io, halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure>;
+
+    /// Receives from all connections until each has had its last message; looks so often in vain before it sleeps.
+    ///
+    /// # Errors
+    /// A connection broke, or nobody can wait on several.
+    fn gather(rxs: &mut [T::Rx], looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended>;
 }
 
 /// Halves that block and may be unable to do anything else.
@@ -34,6 +43,20 @@ impl<T: Transport> Ways<T> for Blocks {
         }
         let output = task.over(&mut halves, &mut InPlace);
         Ok((halves, output))
+    }
+
+    fn gather(rxs: &mut [T::Rx], _looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended> {
+        match rxs {
+            [only] => gather::one(only, arriving).map_err(Ended::lost),
+            several => Err(Failure::failed(format!(
+                "{} connections of {} cannot be waited on at once",
+                several.len(),
+                T::NAME
+            ))
+            .why("it was added without a descriptor that says when it is ready")
+            .fix("make its halves Pollable and add it using with_pollable")
+            .into()),
+        }
     }
 }
 
@@ -59,5 +82,13 @@ where
         let mut end = Awaited { tx, rx };
         let output = task.over(&mut end, &mut reactor);
         Ok((Blocking { tx: end.tx.into_inner(), rx: end.rx.into_inner() }, output))
+    }
+
+    fn gather(rxs: &mut [T::Rx], looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended> {
+        match rxs {
+            [only] => gather::one(only, arriving),
+            several => gather::many(several, looks, arriving),
+        }
+        .map_err(Ended::lost)
     }
 }

@@ -86,6 +86,10 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
             session.go();
             Ok(Outcome { cost: Some(measure_alone(*alone)), ..Outcome::default() })
         }
+        Link::Node { name, address, node, looks } => {
+            let (mechanism, address) = find(mechanisms, name, address)?;
+            (mechanism.node)(session, job, &address, node, *looks)
+        }
         Link::Hog(hog) => {
             hog.prepare().map_err(|error| Failure::failed("the background cannot be made").why(error))?;
             end_with_the_runner();
@@ -156,7 +160,7 @@ impl Session {
     fn job(&mut self) -> Job {
         match self.request() {
             Request::Job(job) => *job,
-            Request::Go => self.confused("Go before Job"),
+            Request::Peers(_) | Request::Go => self.confused("something else before Job"),
         }
     }
 
@@ -174,7 +178,7 @@ impl Session {
     fn go(&mut self) {
         match self.request() {
             Request::Go => *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = None,
-            Request::Job(_) => self.confused("a second Job"),
+            Request::Job(_) | Request::Peers(_) => self.confused("something else than Go"),
         }
         // From here on nothing has to be removed.
         end_with_the_runner();
@@ -200,6 +204,14 @@ impl Session {
         self.reply(&Reply::Listening { address: address.to_string() });
     }
 
+    /// The processes of a pattern that this one connects to: number and address.
+    pub(crate) fn peers(&mut self) -> Vec<(usize, String)> {
+        match self.request() {
+            Request::Peers(peers) => peers,
+            Request::Job(_) | Request::Go => self.confused("something else than Peers"),
+        }
+    }
+
     /// Connected.
     pub(crate) fn ready(&mut self, effective: Vec<(String, u64)>) {
         let cpus = pin::allowed_cpus().unwrap_or_default();
@@ -216,10 +228,15 @@ impl Session {
         Ok((halves, outcome?))
     }
 
+    /// Waits for the permission to begin; what a process of a pattern tells the runner meanwhile.
+    pub(crate) fn watch(&mut self) -> Watch<'_> {
+        self.go();
+        Watch { out: &mut self.out, before: None, during: None }
+    }
+
     /// Waits for the permission to begin.
     fn begin<'a>(&'a mut self, job: &'a Job) -> Side<'a> {
-        self.go();
-        Side { job, watch: Watch { out: &mut self.out, before: None, during: None } }
+        Side { job, watch: self.watch() }
     }
 }
 
@@ -240,7 +257,9 @@ impl Task for Side<'_> {
             (Role::Client, Mode::Stream) => {
                 executor.run(stream::client(end, work, &mut watch)).map(sent_outcome)
             }
-            (Role::Server | Role::Hog(_), _) => Serve { work, observer: &mut watch }.over(end, executor),
+            (Role::Server | Role::Hog(_) | Role::Node(_), _) | (_, Mode::Pattern(_)) => {
+                Serve { work, observer: &mut watch }.over(end, executor)
+            }
         };
         let during = watch.during;
         measured
@@ -269,6 +288,7 @@ impl<O: Observer> Task for Serve<'_, O> {
         match work.mode {
             Mode::Rtt => executor.run(rtt::server(end, work, observer)).map(|()| Outcome::default()),
             Mode::Stream => executor.run(stream::server(end, work, observer)).map(delivered_outcome),
+            Mode::Pattern(_) => Err(Broken::NoPair),
         }
     }
 }
@@ -303,7 +323,7 @@ fn delivered_outcome(delivered: stream::Delivered) -> Outcome {
     Outcome { messages: delivered.messages, last_recv_ns: Some(delivered.last_recv_ns), ..Outcome::default() }
 }
 
-fn histogram(recorder: &Recorder) -> Histogram {
+pub(crate) fn histogram(recorder: &Recorder) -> Histogram {
     Histogram { bytes: recorder.to_bytes(), saturated: recorder.saturated() }
 }
 
@@ -316,10 +336,11 @@ pub(crate) fn broken_trial(role: Role, broken: &Broken) -> Ended {
 }
 
 /// Takes the resource counters at the ends of the measured part.
-struct Watch<'a> {
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
     out: &'a mut File,
     before: Option<CpuUse>,
-    during: Option<CpuUse>,
+    pub(crate) during: Option<CpuUse>,
 }
 
 impl Observer for Watch<'_> {

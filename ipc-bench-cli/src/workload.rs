@@ -15,6 +15,7 @@ use std::time::Duration;
 use ipc_transports::{RecvError, SendError};
 use serde::{Deserialize, Serialize};
 
+use crate::pattern::Pattern;
 use crate::payload::{Flaw, Phase};
 
 #[cfg(test)]
@@ -28,15 +29,21 @@ pub(crate) enum Mode {
     Rtt,
     /// As many messages as fit, one way.
     Stream,
+    /// As many messages as fit, between more than two processes.
+    Pattern(Pattern),
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 2] = [Mode::Rtt, Mode::Stream];
+    /// All of them, by name.
+    pub(crate) fn all() -> impl Iterator<Item = Mode> + Clone {
+        [Mode::Rtt, Mode::Stream].into_iter().chain(Pattern::ALL.map(Mode::Pattern))
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Rtt => "rtt",
             Mode::Stream => "stream",
+            Mode::Pattern(pattern) => pattern.name(),
         }
     }
 }
@@ -200,6 +207,8 @@ pub(crate) enum Broken {
     Send(SendError),
     Recv(RecvError),
     Message(Flaw),
+    /// A pattern was asked of two sides only.
+    NoPair,
 }
 
 impl Broken {
@@ -237,6 +246,7 @@ impl fmt::Display for Broken {
             Broken::Send(error) => error.fmt(f),
             Broken::Recv(error) => error.fmt(f),
             Broken::Message(flaw) => flaw.fmt(f),
+            Broken::NoPair => f.write_str("a pattern is no workload of one connection"),
         }
     }
 }

@@ -40,6 +40,7 @@ const PLANNED: &[(&str, &str)] = &[
     ("size", "--size 1K"),
     ("mode", "--mode stream"),
     ("io", "--io async"),
+    ("peers", "--mode fan-in --peers 2"),
     ("duration", "--duration 10ms"),
     ("messages", "--messages 10"),
     ("trials", "--trials 3"),
