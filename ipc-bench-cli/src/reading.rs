@@ -3,6 +3,7 @@
 mod baseline;
 mod compare;
 mod gate;
+mod recipe;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -94,5 +95,8 @@ pub(crate) fn repro(cell: &str) -> String {
 
 /// The page of a run.
 pub(crate) fn page(report: &Report<'_>) -> String {
-    html::run(report, &html::Options { repro: &|cell| repro(&cell.id) })
+    html::run(
+        report,
+        &html::Options { repro: &|cell| repro(&cell.id), recipe: &|cell| Some(recipe::recipe(cell)) },
+    )
 }

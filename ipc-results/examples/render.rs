@@ -14,9 +14,10 @@ fn main() {
     let runs: Vec<_> = paths.iter().map(|path| file::read_run(Path::new(path)).unwrap()).collect();
     let reports: Vec<Report<'_>> = runs.iter().map(|run| Report::new(run).unwrap()).collect();
     let page = match reports.as_slice() {
-        [one] => {
-            html::run(one, &html::Options { repro: &|cell| format!("ipc-bench run --repro {}", cell.id) })
-        }
+        [one] => html::run(
+            one,
+            &html::Options { repro: &|cell| format!("the command for {}", cell.id), recipe: &|_| None },
+        ),
         [a, b] => {
             let named = ((paths[0].as_str(), a.run), (paths[1].as_str(), b.run));
             let compared =

@@ -27,8 +27,8 @@ pub struct Figures {
     pub bytes_per_s: f64,
     /// Processor time per message.
     pub cpu_ns_per_msg: Option<f64>,
-    /// Processors kept busy by all workers together: processor time over elapsed time.
-    pub cores: Option<f64>,
+    /// How often the workers slept per message: their voluntary context switches.
+    pub sleeps_per_msg: Option<f64>,
 }
 
 impl Figures {
@@ -62,7 +62,10 @@ impl Figures {
             msgs_per_s: trial.throughput.msgs_per_s,
             bytes_per_s: trial.throughput.bytes_per_s,
             cpu_ns_per_msg: trial.cpu.map(per(trial.messages as f64)).filter(|ns| ns.is_finite()),
-            cores: trial.cpu.map(per(trial.elapsed_ns as f64)).filter(|cores| cores.is_finite()),
+            sleeps_per_msg: trial
+                .cpu
+                .map(|cpu| cpu.vcsw as f64 / trial.messages as f64)
+                .filter(|sleeps| sleeps.is_finite()),
         })
     }
 }

@@ -29,6 +29,17 @@ use page::Page;
 pub struct Options<'a> {
     /// The command that measures a cell again.
     pub repro: &'a dyn Fn(&Cell) -> String,
+    /// How to use what a cell measured; `None` where there is nothing to say.
+    pub recipe: &'a dyn Fn(&Cell) -> Option<Recipe>,
+}
+
+/// How to use a transport as a cell measured it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// Its address with options.
+    pub address: String,
+    /// A few lines of code around that address.
+    pub code: String,
 }
 
 impl fmt::Debug for Options<'_> {
@@ -40,7 +51,7 @@ impl fmt::Debug for Options<'_> {
 /// The report of one run.
 pub fn run(report: &Report<'_>, options: &Options<'_>) -> String {
     let mut page = Page::new();
-    answer::answer(&mut page, report);
+    answer::answer(&mut page, report, options);
     validity::validity(&mut page, report);
     heat::heat_maps(&mut page, report);
     charts::percentiles(&mut page, report);

@@ -6,7 +6,7 @@ mod gains;
 mod load;
 mod ranking;
 
-pub use answers::{Answer, Entry};
+pub use answers::{Answer, Aside, Entry};
 pub use cost::Cost;
 pub use gains::Gain;
 pub use load::{LoadCurve, LoadPoint};

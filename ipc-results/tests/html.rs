@@ -11,7 +11,10 @@ use ipc_results::{Run, html};
 
 fn page(run: &Run) -> String {
     let repro = |cell: &ipc_results::Cell| format!("measure <{}>", cell.id);
-    html::run(&Report::new(run).unwrap(), &html::Options { repro: &repro })
+    let recipe = |cell: &ipc_results::Cell| {
+        Some(html::Recipe { address: format!("{}:NAME", cell.transport), code: "open(<it>)".into() })
+    };
+    html::run(&Report::new(run).unwrap(), &html::Options { repro: &repro, recipe: &recipe })
 }
 
 fn compared() -> String {

@@ -8,9 +8,10 @@ use crate::report::{Answer, Entry, Report, Separation};
 use crate::run::RunStatus;
 use crate::units::{percent, ratio, size, yardstick};
 
+use super::Options;
 use super::page::{Page, named};
 
-pub(super) fn answer(page: &mut Page, report: &Report<'_>) {
+pub(super) fn answer(page: &mut Page, report: &Report<'_>, options: &Options<'_>) {
     let run = report.run;
     let day = run.started.replace('T', " ").replace('Z', " UTC");
     let machine = crate::text::machine(&run.environment, crate::units::Charset::Unicode);
@@ -29,10 +30,10 @@ pub(super) fn answer(page: &mut Page, report: &Report<'_>) {
     }
     let lead = "Every answer is computed from the cells of this run that it names: medians over trials, with the interval \
                 each median is known within. The position on the scale is logarithmic.";
-    page.section("answer", "Which one for you", lead);
+    page.section("answer", "Answer", "Which one for you", lead);
     page.push("<div class=\"cards\">");
     for answer in &report.answers {
-        page.push(&card(report, answer));
+        page.push(&card(report, answer, options));
     }
     page.push("</div>");
     page.end_section();
@@ -59,7 +60,8 @@ fn headline(report: &Report<'_>) -> String {
     };
     let names = tied(report, answer);
     let verb = if names.len() > 1 { "are" } else { "is" };
-    format!("{} {verb} fastest: {}", escape(&join(&names)), escape(&what))
+    // A number and its unit stay on one line.
+    format!("{} {verb} fastest: {}", escape(&join(&names)), escape(&what).replacen(' ', "\u{a0}", 1))
 }
 
 /// The first entry and those that cannot be told from it.
@@ -113,7 +115,7 @@ fn sentences(report: &Report<'_>) -> String {
     escape(&sentences.join(" "))
 }
 
-fn card(report: &Report<'_>, answer: &Answer<'_>) -> String {
+fn card(report: &Report<'_>, answer: &Answer<'_>, options: &Options<'_>) -> String {
     let mut card = format!(
         "<article><h3>{}</h3><p class=\"measure\">{}</p>",
         escape(answer.question),
@@ -122,12 +124,16 @@ fn card(report: &Report<'_>, answer: &Answer<'_>) -> String {
     let Some(first) = answer.entries.first() else {
         return card + "<p>No cell of this run answers that.</p></article>";
     };
-    let winners: Vec<String> = answer
+    let mut winners: Vec<String> = answer
         .entries
         .iter()
         .filter(|entry| !matches!(entry.behind, Some((_, Separation::Separated | Separation::TooFewTrials))))
         .map(|entry| named(report, entry.series))
         .collect();
+    if let more @ 3.. = winners.len() {
+        winners.truncate(1);
+        winners.push(format!("<small>and {} not separable from it</small>", more - 1));
+    }
     // Writing to a string cannot fail, here and below.
     let _ = write!(
         card,
@@ -155,7 +161,22 @@ fn card(report: &Report<'_>, answer: &Answer<'_>) -> String {
             behind(entry),
         );
     }
-    card + "</ol></article>"
+    card += "</ol>";
+    if let Some(aside) = &answer.aside {
+        let flags = aside.flags.as_deref().map(escape);
+        let flags = flags.map(|flags| format!(" Asleep they are measured by <code>{flags}</code>."));
+        let _ = write!(card, "<p class=\"aside\">{}{}</p>", escape(&aside.text), flags.unwrap_or_default());
+    }
+    if let Some(recipe) = (options.recipe)(first.cell) {
+        let _ = write!(
+            card,
+            "<details class=\"recipe\" open><summary>from <code>{}</code>: open <code>{}</code></summary><pre>{}</pre></details>",
+            escape(&first.cell.id),
+            escape(&recipe.address),
+            escape(&recipe.code)
+        );
+    }
+    card + "</article>"
 }
 
 /// The median and its interval on a logarithmic scale from `lo` to `hi`.

@@ -41,7 +41,7 @@ pub(super) fn percentiles(page: &mut Page, report: &Report<'_>) {
     }
     let lead = "The line is the trial with the median p50, the band reaches from the lowest to the highest trial. To the right every \
                 nine takes the same room; a curve ends where fewer than ten samples of a trial lie beyond.";
-    page.section("percentiles", "The whole distribution", lead);
+    page.section("percentiles", "Distribution", "The whole distribution", lead);
     page.push("<div class=\"grid\">");
     for (caption, (logarithmic, linear, numbers)) in charts {
         page.figure(&caption, &switchable(&logarithmic, &linear), &numbers);
@@ -150,7 +150,7 @@ pub(super) fn scaling(page: &mut Page, report: &Report<'_>) {
     }
     let lead = "Both axes are logarithmic: a straight line is a power law. The dotted line is what one core can copy, measured in this \
                 run: no transport that copies can be above it.";
-    page.section("scaling", "How it scales with message size", lead);
+    page.section("scaling", "Scaling", "How it scales with message size", lead);
     page.push("<div class=\"grid\">");
     for table in tables {
         let (metric, name) = if table.by_throughput {
@@ -223,7 +223,7 @@ pub(super) fn load(page: &mut Page, report: &Report<'_>) {
                 response time, from when a message was due; the thin line is the p99 of the service time, from when it was sent. The ring \
                 marks the knee, the highest load at which waiting takes no longer than the service. Hollow points did not reach \
                 their load: their latency claims nothing.";
-    page.section("load", "Latency under load", lead);
+    page.section("load", "Load", "Latency under load", lead);
     page.push("<div class=\"grid\">");
     for curve in &report.load {
         if let Some(svg) = load_chart(report, curve) {
@@ -291,7 +291,7 @@ pub(super) fn timeline(page: &mut Page, report: &Report<'_>) {
     }
     let lead = "One trial over time, interval by interval: the thick line is the median, the thin one the p99, the points are maxima. A \
                 tick at the lower edge is an interval in which the hypervisor took time or a worker moved to another CPU.";
-    page.section("timeline", "Over time", lead);
+    page.section("timeline", "Timeline", "Over time", lead);
     page.push("<div class=\"grid\">");
     for cell in cells {
         if let Some((svg, numbers)) = timeline_chart(report, cell) {

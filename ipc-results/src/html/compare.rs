@@ -73,7 +73,7 @@ fn yardsticks(page: &mut Page, comparison: &Comparison) {
         return;
     }
     let lead = "Limits of the machine, measured in both runs. Where one moved by more than 5 %, the machine changed and not the code.";
-    page.section("yardsticks", "Did the machine change", lead);
+    page.section("yardsticks", "Machine", "Did the machine change", lead);
     let rows = comparison.yardsticks.iter().map(|own| {
         let verdict = if own.moved { "<span class=\"care\">moved</span>" } else { "" };
         vec![escape(&yardstick(&own.name, 1.0).0), change_interval(&own.ratio), verdict.to_owned()]
@@ -95,7 +95,7 @@ fn tone(verdict: Option<Verdict>) -> usize {
 fn forest(page: &mut Page, rows: &[&Change]) {
     let lead = "New over old with its interval, the worst at the top; to the right is more. Triangles improved, squares regressed, circles are \
                 unchanged, flat bars are inconclusive.";
-    page.section("changes", "What changed", lead);
+    page.section("changes", "Changes", "What changed", lead);
     let away = |ratio: f64| ratio - 1.0;
     let reach = rows
         .iter()
@@ -146,6 +146,7 @@ fn curves(page: &mut Page, comparison: &Comparison, a: &Report<'_>, b: &Report<'
     }
     page.section(
         "percentiles",
+        "Distribution",
         "The distributions that changed",
         "The median trial of each run, and the band of all its trials.",
     );
@@ -158,7 +159,7 @@ fn curves(page: &mut Page, comparison: &Comparison, a: &Report<'_>, b: &Report<'
 }
 
 fn changes(page: &mut Page, rows: &[&Change]) {
-    page.section("table", "Every figure", "");
+    page.section("table", "Table", "Every figure", "");
     let rows = rows.iter().map(|row| {
         let class = match row.verdict {
             Some(Verdict::Regressed) => "bad",

@@ -16,7 +16,7 @@ pub(super) fn cost(page: &mut Page, report: &Report<'_>) {
     let lead = "Processor time of both sides together at the smallest size: the full colour is spent inside the kernel, the pale part \
                 outside. A transport that spins pays with time that nobody else can use. System calls are not counted here, since \
                 counting them slows them down.";
-    page.section("cost", "What a message costs", lead);
+    page.section("cost", "Cost", "What a message costs", lead);
     page.push("<div class=\"grid\">");
     for (caption, svg, numbers) in charts {
         page.figure(&caption, &svg, &numbers);

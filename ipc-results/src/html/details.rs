@@ -17,7 +17,7 @@ pub(super) fn gains(page: &mut Page, report: &Report<'_>) {
         return;
     }
     let lead = "Each row compares two cells of this run that differ in this setting alone.";
-    page.section("settings-gain", "What each setting changes", lead);
+    page.section("settings-gain", "Gains", "What each setting changes", lead);
     let rows = report.gains.iter().map(|gain| {
         let certain = match gain.separation {
             Separation::Separated => "separated",
@@ -53,7 +53,7 @@ pub(super) fn settings(page: &mut Page, report: &Report<'_>) {
         return;
     }
     let lead = "As the system granted them, read back from the workers.";
-    page.section("settings", "Settings in force", lead);
+    page.section("settings", "Settings", "Settings in force", lead);
     let rows = groups.into_iter().map(|(mut row, cells)| {
         let mut sizes: Vec<u64> = cells.iter().map(|cell| cell.size_bytes).collect();
         sizes.sort_unstable();
@@ -103,6 +103,7 @@ pub(super) fn environment(page: &mut Page, run: &Run) {
     page.section(
         "environment",
         "Environment",
+        "Environment",
         "Read from the system when the run began; a dash could not be read.",
     );
     page.push("<div class=\"grid\">");
@@ -149,13 +150,17 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
 }
 
 pub(super) fn method(page: &mut Page, report: &Report<'_>) {
-    page.section("method", "How this was measured", "");
+    page.section("method", "Method", "How this was measured", "");
     let run = report.run;
     page.push(METHOD);
-    let reproduce = run.manifest.argv.join(" ");
+    let program = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let words = run.manifest.argv.iter().enumerate();
+    let words = words.map(|(index, word)| if index == 0 { program(word) } else { word.clone() });
+    let reproduce = words.collect::<Vec<_>>().join(" ");
     page.push(&format!(
-        "<h3>Measure it again</h3><p>The whole run: <code class=\"command\">{}</code> with seed {}. This page carries its run file; save \
-         it, and <code>--manifest</code> replays it. The command for a single cell stands beside it below.</p>",
+        "<h3>Measure it again</h3><p>The whole run: <code class=\"command\">{}</code> with <code>--seed {}</code>. This page carries its run file \
+         and stands wherever a run can: <code>ipc-bench compare THIS.html last</code>. The command for a single cell stands beside it \
+         below.</p>",
         escape(&reproduce),
         run.manifest.seed
     ));
@@ -183,7 +188,7 @@ that a stall also counts against those that had to wait for it; service time cou
 
 pub(super) fn cells(page: &mut Page, report: &Report<'_>, options: &Options<'_>) {
     let lead = "All cells with the command that measures each again.";
-    page.section("cells", "Every cell", lead);
+    page.section("cells", "Cells", "Every cell", lead);
     let csv = STANDARD.encode(csv_of_trials(report));
     page.push(&format!(
         "<p class=\"tools\"><a download=\"{}.csv\" href=\"data:text/csv;base64,{csv}\">all trials as CSV</a></p>",

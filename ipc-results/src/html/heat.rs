@@ -16,7 +16,7 @@ pub(super) fn heat_maps(page: &mut Page, report: &Report<'_>) {
     }
     let lead = "In each column the best is the palest and colour deepens with the logarithm of the distance from it. A dash was not \
                 measured or, for a percentile, is not supported by enough samples.";
-    page.section("map", "Every transport at every size", lead);
+    page.section("map", "Heat map", "Every transport at every size", lead);
     page.push("<div class=\"grid\">");
     for table in &report.tables {
         let metrics: &[(Metric, &str)] = if table.by_throughput {

@@ -33,9 +33,9 @@ impl Page {
         self.main += html;
     }
 
-    /// Opens a section with a heading and an explanation under it.
-    pub(super) fn section(&mut self, id: &'static str, title: &'static str, lead: &str) {
-        self.sections.push((id, title));
+    /// Opens a section with a heading and an explanation under it; `short` is its name in the bar at the top.
+    pub(super) fn section(&mut self, id: &'static str, short: &'static str, title: &str, lead: &str) {
+        self.sections.push((id, short));
         // Writing to a string cannot fail, here and below.
         let _ = write!(self.main, "<section id=\"{id}\"><h2>{title}</h2>");
         if !lead.is_empty() {

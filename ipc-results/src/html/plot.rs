@@ -13,7 +13,10 @@ const TOP: f64 = 14.0;
 const BOTTOM: f64 = 46.0;
 const LEFT: f64 = 66.0;
 /// Room for the labels at the ends of the lines.
-const RIGHT: f64 = 96.0;
+const RIGHT: f64 = 110.0;
+
+/// Longest label that fits there; the table below has the rest.
+const LABEL: usize = 15;
 
 /// Least distance between two of those labels.
 const LABEL_PITCH: f64 = 14.0;
@@ -218,11 +221,19 @@ impl Plot {
                 "<text class=\"end {class}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
                 edge + 12.0,
                 at + 4.0,
-                escape(label)
+                escape(&shortened(label, LABEL))
             );
         }
         text
     }
+}
+
+/// At most `most` characters: a longer text keeps its beginning.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.into();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
 }
 
 /// Classes that colour a series and let the page hide it.

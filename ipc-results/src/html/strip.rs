@@ -11,7 +11,7 @@ use crate::units::size;
 
 use super::axis::Axis;
 use super::page::{Page, named, table};
-use super::plot::{class, marker};
+use super::plot::{class, marker, shortened};
 
 /// Sizes in the units of the drawing.
 const WIDTH: f64 = 520.0;
@@ -45,7 +45,7 @@ pub(super) fn trials(page: &mut Page, report: &Report<'_>) {
     let lead = "Each point is one trial, a fresh set of processes, by its distance from the median of its cell. Two clusters mean that \
                 placement decides, and that no single number describes the cell. The bar is the interval of the median; hollow \
                 points were disturbed and are kept.";
-    page.section("trials", "Every trial", lead);
+    page.section("trials", "Trials", "Every trial", lead);
     page.push("<div class=\"grid\">");
     for (caption, svg, numbers) in figures {
         page.figure(&caption, &svg, &numbers);
@@ -85,10 +85,11 @@ fn strip(report: &Report<'_>, cells: &[(usize, &Cell)], metric: Metric) -> Optio
     }
     for (index, Dots { series, median, trials }) in rows.iter().enumerate() {
         drawing.label(index, &report.series[*series]);
-        drawing.interval(index, *series, away(median, median.lo), away(median, median.hi));
+        let inside = |value: f64| away(median, value).clamp(-reach, reach);
+        drawing.interval(index, *series, inside(median.lo), inside(median.hi));
         for (value, flagged) in trials {
             let text = format!("{}: {}", report.series[*series], metric.format(*value));
-            drawing.point(index, *series, away(median, *value).clamp(-reach, reach), *flagged, &text);
+            drawing.point(index, *series, inside(*value), *flagged, &text);
         }
     }
     let most = rows.iter().map(|row| row.trials.len()).max().unwrap_or(0);
@@ -134,15 +135,10 @@ impl Rows {
     pub(super) fn label(&mut self, row: usize, text: &str) {
         let y = Self::py(row) + 4.0;
         // Long names keep their beginning; the table below has them whole.
-        let short: String = if text.chars().count() > 18 {
-            text.chars().take(17).chain(['…']).collect()
-        } else {
-            text.into()
-        };
         self.push(format_args!(
             "<text class=\"row\" x=\"{}\" y=\"{y:.1}\" text-anchor=\"end\">{}</text>",
             LEFT - 12.0,
-            escape(&short)
+            escape(&shortened(text, 18))
         ));
     }
 

@@ -9,7 +9,7 @@ use super::page::{Page, table};
 
 pub(super) fn validity(page: &mut Page, report: &Report<'_>) {
     let run = report.run;
-    page.section("validity", "Can these numbers be trusted", "");
+    page.section("validity", "Trust", "Can these numbers be trusted", "");
     page.push("<div class=\"validity\">");
     page.push(&format!("<ul class=\"facts\">{}</ul>", facts(report).concat()));
     if let Some(error) = &run.error {
@@ -114,7 +114,16 @@ fn yardsticks(page: &mut Page, report: &Report<'_>) {
         "<h3>Yardsticks</h3><p class=\"lead\">Physical limits of this machine, measured in this run by the same loop with the same \
          clock. If they move between two runs, the machine changed and not the code.</p>",
     );
-    let rows = report.run.yardsticks.iter().map(|(name, estimate)| {
+    // Those that every run has come first, then those of single transports and sizes.
+    let standard = |name: &str| {
+        ["clock_ns", "syscall_ns", "cacheline_rtt_ns", "futex_rtt_ns", "pipe_rtt_ns", "memcpy_bytes_per_s"]
+            .iter()
+            .position(|known| *known == name)
+            .unwrap_or(usize::MAX)
+    };
+    let mut yardsticks: Vec<_> = report.run.yardsticks.iter().collect();
+    yardsticks.sort_by_key(|(name, _)| standard(name));
+    let rows = yardsticks.into_iter().map(|(name, estimate)| {
         let (words, value) = yardstick(name, estimate.value);
         let error = estimate.relative_error().map(|error| format!("±{}", percent(error))).unwrap_or_default();
         vec![escape(&words), escape(&value), error, format!("<code>{}</code>", escape(name))]

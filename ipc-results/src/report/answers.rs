@@ -23,6 +23,17 @@ pub struct Answer<'a> {
     pub metric: Metric,
     /// Best first; empty when no cell qualifies.
     pub entries: Vec<Entry<'a>>,
+    /// What to know about those that are not among them.
+    pub aside: Option<Aside>,
+}
+
+/// A remark below an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// The remark.
+    pub text: String,
+    /// Flags of a run that would answer it.
+    pub flags: Option<String>,
 }
 
 /// One transport in an [`Answer`].
@@ -49,7 +60,10 @@ pub(super) fn answers<'a>(report: &Report<'a>) -> Vec<Answer<'a>> {
         let size = size(table.sizes[0]);
         let median = format!("median {workload}, {size}");
         answers.push(answer(report, "Lowest latency", median.clone(), Metric::P50, smallest.iter().copied()));
-        answers.push(answer(report, "Lowest latency without burning a core", median, Metric::P50, sleeping));
+        let mut answer_asleep =
+            answer(report, "Lowest latency without burning a core", median, Metric::P50, sleeping);
+        answer_asleep.aside = awake(report, &smallest);
+        answers.push(answer_asleep);
         let cpu = format!("processor time of both sides per {workload}, {size}");
         answers.push(answer(
             report,
@@ -80,6 +94,19 @@ pub(super) fn answers<'a>(report: &Report<'a>) -> Vec<Answer<'a>> {
         answers.push(answer(report, "Most clients", measure, Metric::MsgsPerS, cells));
     }
     answers
+}
+
+/// Says which transports are not counted as sleeping, and how to see them do it.
+fn awake(report: &Report<'_>, cells: &[(usize, &Cell)]) -> Option<Aside> {
+    let awake = cells.iter().filter(|(_, cell)| burns_cpu(report.figures(&cell.id)));
+    let (names, transports): (Vec<&str>, Vec<&str>) =
+        awake.map(|(series, cell)| (report.series[*series].as_str(), cell.transport.as_str())).unzip();
+    let parked =
+        |name: &&&str| !cells.iter().any(|(_, cell)| cell.transport == **name && cell.wait == "park");
+    let unseen: Vec<&str> = transports.iter().filter(parked).copied().collect();
+    let text = format!("Not here, because they never slept and kept both cores busy: {}.", names.join(", "));
+    let flags = (!unseen.is_empty()).then(|| format!("-t {} --wait park", unseen.join(",")));
+    (!names.is_empty()).then_some(Aside { text, flags })
 }
 
 fn rate(cell: &Cell) -> f64 {
@@ -116,5 +143,5 @@ fn answer<'a>(
             other.behind = ratio.map(|ratio| (ratio, Separation::of(&ratio)));
         }
     }
-    Answer { question, measure, metric, entries }
+    Answer { question, measure, metric, entries, aside: None }
 }

@@ -24,7 +24,7 @@ pub struct Cost<'a> {
     pub involuntary: Estimate,
     /// Processors kept busy by all workers together.
     pub cores: Estimate,
-    /// Whether a workload that could sleep kept two processors busy.
+    /// Whether a workload that could sleep did not.
     pub burns_cpu: bool,
 }
 

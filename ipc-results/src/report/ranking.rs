@@ -93,10 +93,10 @@ impl<'a> Ranking<'a> {
     }
 }
 
-/// Two workers that never sleep keep two processors busy; 1.6 leaves room for what the hypervisor takes, and is well above
-/// what a pair that sleeps in turn keeps busy.
+/// Whether the workers kept their processors busy between messages. A pair that sleeps does so once a message at least; half
+/// of that is the border. Processor time says the same on an idle machine only: on a busy one it shrinks.
 pub(super) fn burns_cpu(figures: &[Figures]) -> bool {
-    const TWO_BUSY_WORKERS: f64 = 1.6;
-    let cores: Option<Vec<f64>> = figures.iter().map(|trial| trial.cores).collect();
-    cores.and_then(|cores| median(&cores)).is_some_and(|cores| cores.value > TWO_BUSY_WORKERS)
+    const SLEEPS: f64 = 0.5;
+    let sleeps: Option<Vec<f64>> = figures.iter().map(|trial| trial.sleeps_per_msg).collect();
+    sleeps.and_then(|sleeps| median(&sleeps)).is_some_and(|sleeps| sleeps.value < SLEEPS)
 }

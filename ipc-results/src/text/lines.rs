@@ -10,7 +10,7 @@ use crate::units::{Charset, yardstick};
 
 use super::Page;
 
-/// The machine in one line: `AMD EPYC (kvm), 2 cpus, Linux 6.18.44, governor n/a, SMT notsupported`.
+/// The machine in one line: `AMD EPYC (kvm), 2 cpus, Linux 6.18.44, governor n/a, SMT not supported`.
 pub fn machine(environment: &Environment, charset: Charset) -> String {
     let absent = || "n/a".to_owned();
     let model = environment.cpu.model.clone().unwrap_or_else(|| "unknown processor".into());
@@ -18,7 +18,9 @@ pub fn machine(environment: &Environment, charset: Charset) -> String {
     let threads = environment.cpu.threads.map_or_else(absent, |threads| threads.to_string());
     let kernel = environment.kernel.clone().unwrap_or_else(absent);
     let governor = environment.governor.clone().unwrap_or_else(absent);
-    let smt = environment.smt.clone().unwrap_or_else(absent);
+    // The kernel writes it as one word.
+    let smt =
+        environment.smt.as_deref().map_or_else(absent, |smt| smt.replace("notsupported", "not supported"));
     charset.apply(&format!("{model}{virt}, {threads} cpus, Linux {kernel}, governor {governor}, SMT {smt}"))
 }
 
