@@ -1,5 +1,6 @@
 //! The command line.
 
+mod machine;
 mod reading;
 
 use std::env;
@@ -11,6 +12,8 @@ use ipc_results::text::Style;
 use ipc_results::units::Charset;
 
 pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs, VerifyArgs};
+pub(crate) use machine::DoctorArgs;
+pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs};
 
 /// Measures message transports between real processes on your own machine.
 #[derive(Debug, Parser)]
@@ -43,6 +46,10 @@ pub(crate) enum Command {
     Baseline(BaselineArgs),
     /// Hold claims against measurements; exit code 3 on a missed target
     Verify(VerifyArgs),
+    /// Check what disturbs numbers on this machine, and print what would change it
+    Doctor(DoctorArgs),
+    /// List live endpoints of this user
+    Ls,
     /// List what there is: transports, presets, runs
     List {
         /// What to list
@@ -118,6 +125,8 @@ pub(crate) enum Document {
     Run,
     /// What `compare` writes
     Compare,
+    /// What `doctor` writes
+    Doctor,
 }
 
 /// Flags of every command.

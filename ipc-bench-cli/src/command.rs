@@ -20,8 +20,10 @@ use ipc_transports::Address;
 
 use crate::args::{Cli, ClientArgs, Command, Document, Global, Listed, RunArgs, ServerArgs};
 use crate::config::Config;
+use crate::doctor;
 use crate::error::{Exit, Failure};
 use crate::lists;
+use crate::ls;
 use crate::mechanism::Mechanism;
 use crate::output::{self, Output};
 use crate::plan::{Context, Plan, Remote};
@@ -52,11 +54,14 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Command::Gate(args) => reading::gate(&cli.global, &args),
         Command::Baseline(args) => reading::baseline(&cli.global, &args),
         Command::Verify(args) => verify::verify(mechanisms, &cli.global, &args),
+        Command::Doctor(args) => doctor::doctor(&cli.global, &args),
+        Command::Ls => ls::ls(&cli.global),
         Command::Plan(args) => plan(mechanisms, &cli.global, &args, settings),
         Command::Schema { what } => {
             let schema = match what {
                 Document::Run => schema::run(),
                 Document::Compare => schema::compare(),
+                Document::Doctor => schema::doctor(),
             };
             print(&schema::to_json(&schema))
         }
@@ -166,7 +171,8 @@ pub(crate) fn measure(
         let standard: Vec<String> = Yardstick::standard().into_iter().map(Yardstick::name).collect();
         let mut shown = report.document().yardsticks.clone();
         shown.retain(|name, _| standard.contains(name));
-        eprintln!("yardstick  {}\n", yardsticks(&shown, global.charset()));
+        eprintln!("yardstick  {}", yardsticks(&shown, global.charset()));
+        eprintln!("doctor     {}\n", doctor::headline(&report.document().doctor));
     }
     let place = output.directory.join("run.json").display().to_string();
     let failure = report.end(measured, &place);

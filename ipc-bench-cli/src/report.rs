@@ -7,6 +7,7 @@ use ipc_results::environment::Environment;
 use ipc_results::run::{CellStatus, Manifest, Run, RunStatus, Tool, Warning};
 use ipc_results::text::{Style, render};
 
+use crate::doctor;
 use crate::error::{Exit, Failure};
 use crate::plan::Plan;
 use crate::runner::Measured;
@@ -39,6 +40,7 @@ impl Report {
     /// Adds what was planned.
     pub(crate) fn plan(&mut self, plan: &Plan, environment: &Environment) {
         self.run.environment = environment.clone();
+        self.run.doctor = doctor::findings(environment);
         self.run.manifest = Manifest {
             argv: std::mem::take(&mut self.run.manifest.argv),
             preset: plan.settings.text("preset").map(|(name, _)| name.to_owned()),

@@ -13,6 +13,7 @@
 
 pub mod cell;
 pub mod compare;
+pub mod doctor;
 pub mod environment;
 pub mod estimate;
 pub mod export;

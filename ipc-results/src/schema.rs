@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 
 use crate::compare::Comparison;
+use crate::doctor::Diagnosis;
 use crate::run::Run;
 
 /// Schema of `run.json`, version 1 (JSON Schema 2020-12): what a reader must accept.
@@ -14,6 +15,11 @@ pub fn run() -> Schema {
 /// Schema of a comparison, version 1.
 pub fn compare() -> Schema {
     of::<Comparison>()
+}
+
+/// Schema of a diagnosis, version 1.
+pub fn doctor() -> Schema {
+    of::<Diagnosis>()
 }
 
 fn of<T: JsonSchema>() -> Schema {

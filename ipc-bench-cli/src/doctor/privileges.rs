@@ -1,0 +1,90 @@
+//! R, K: what this process may do, and whether a peer lives in another world.
+
+use std::fs;
+
+use ipc_results::run::Level;
+
+use super::Check;
+use super::system::System;
+
+pub(super) fn checks(system: &System) -> Vec<Check> {
+    let checks: [fn(&System) -> Option<Check>; 4] = [realtime, perf, seccomp, peer];
+    checks.into_iter().filter_map(|check| check(system)).collect()
+}
+
+fn realtime(system: &System) -> Option<Check> {
+    let status = system.line("proc/self/status").unwrap_or_default();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    // CAP_SYS_NICE is bit 23 (linux/capability.h).
+    let may = capabilities >> 23 & 1 == 1;
+    Some(match *system.environment.limits.get("rtprio")? {
+        Some(0) if !may => Check::new("R1", "rtprio", Level::Note, "0: no real-time priority")
+            .fix("ulimit -r 50 | setcap cap_sys_nice+ep"),
+        Some(0) => Check::new("R1", "rtprio", Level::Ok, "0, but CAP_SYS_NICE is there"),
+        Some(most) => Check::new("R1", "rtprio", Level::Ok, most.to_string()),
+        None => Check::new("R1", "rtprio", Level::Ok, "unlimited"),
+    })
+}
+
+fn perf(system: &System) -> Option<Check> {
+    let level: i64 = system.number("proc/sys/kernel/perf_event_paranoid")?;
+    Some(if level > 1 {
+        Check::new(
+            "R2",
+            "perf events",
+            Level::Note,
+            format!("perf_event_paranoid {level}: user-space counters at most"),
+        )
+        .sysctl("kernel.perf_event_paranoid", 1, level)
+    } else {
+        Check::new("R2", "perf events", Level::Ok, format!("perf_event_paranoid {level}"))
+    })
+}
+
+fn seccomp(system: &System) -> Option<Check> {
+    let status = system.line("proc/self/status")?;
+    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?.trim().to_owned();
+    let scope = system.number::<u32>("proc/sys/kernel/yama/ptrace_scope").unwrap_or(0);
+    Some(if mode == "2" {
+        Check::new(
+            "R3",
+            "seccomp",
+            Level::Note,
+            format!(
+                "a filter is active, as in a container: each system call costs more; ptrace_scope {scope}"
+            ),
+        )
+        .fix("container: --security-opt seccomp=unconfined")
+    } else {
+        Check::new("R3", "seccomp", Level::Ok, format!("no filter; ptrace_scope {scope}"))
+    })
+}
+
+fn peer(system: &System) -> Option<Check> {
+    let pid = system.peer?;
+    let of = |who: &str, name: &str| fs::read_link(system.root.join(format!("proc/{who}/ns/{name}"))).ok();
+    let names = ["ipc", "net", "pid", "time", "mnt"];
+    if of(&pid.to_string(), "ipc").is_none() {
+        let text = format!("process {pid} cannot be looked at");
+        return Some(
+            Check::new("K1", "peer", Level::Warn, text)
+                .fix("the same user, or root, in the host's pid namespace"),
+        );
+    }
+    let other: Vec<&str> =
+        names.into_iter().filter(|name| of("self", name) != of(&pid.to_string(), name)).collect();
+    Some(if other.is_empty() {
+        Check::new("K1", "peer", Level::Ok, format!("process {pid} shares every namespace with this one"))
+    } else {
+        let means = |name: &&str| match *name {
+            "ipc" => "ipc (no common mq)",
+            "net" => "net (no common loopback)",
+            "time" => "time (no one-way latency)",
+            "mnt" => "mnt (bind-mount the socket's directory)",
+            _ => "pid",
+        };
+        let text = other.iter().map(means).collect::<Vec<_>>().join(", ");
+        Check::new("K1", "peer", Level::Warn, format!("process {pid} has other namespaces: {text}"))
+    })
+}

@@ -1,0 +1,55 @@
+//! Commands that look at the machine.
+
+mod common;
+
+use common::{Place, assert_refused, document, stderr, stdout, wait_for};
+
+#[test]
+fn the_doctor_names_its_checks_and_changes_nothing() {
+    let place = Place::new();
+    let output = place.run("doctor");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for words in ["CPU & noise", "C1  cpus", "Message queues", "Suitable for:", "--fix-script"] {
+        assert!(stdout(&output).contains(words), "{words}: {}", stdout(&output));
+    }
+    let diagnosis = document(&place.run("doctor --json=- --probe 10ms"));
+    assert_eq!(diagnosis["schema"], "ipc-bench/doctor");
+    assert!(diagnosis["checks"].as_array().unwrap().len() > 15);
+    assert_eq!(diagnosis["probe"]["elapsed_ns"], 10_000_000);
+    let few = place.run("doctor --for latency");
+    assert!(stdout(&few).lines().count() <= stdout(&output).lines().count());
+    assert_refused(&place.run("doctor --for latancy"), 2, ["unknown preset", "there are: quick", "latency"]);
+    // This test runs a debug build, which is a failure of its own.
+    assert_refused(&place.run("doctor --strict"), 5, ["--strict", "list above", "--fix-script"]);
+    let script = place.run("doctor --fix-script");
+    assert!(stdout(&script).starts_with("#!/bin/sh\n") && stdout(&script).contains("\nundo)\n"));
+    let myself = place.run(&format!("doctor --peer {}", std::process::id()));
+    assert!(stdout(&myself).contains("shares every namespace"), "{}", stdout(&myself));
+    assert_eq!(document(&place.run("schema doctor"))["title"], "Diagnosis");
+}
+
+#[test]
+fn live_endpoints_are_listed_and_dead_ones_cleaned() {
+    let place = Place::new();
+    let mut server = place.command("server uds:alive").spawn().unwrap();
+    let rows = wait_for("the endpoint", || {
+        let output = place.command("ls --json=-").output().unwrap();
+        Some(document(&output)).filter(|rows| rows[0]["address"] == "uds:alive")
+    });
+    assert!(rows[0]["pids"].as_array().unwrap().contains(&server.id().into()));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let left = place.command("ls").output().unwrap();
+    assert_eq!(stdout(&left), "");
+    assert!(stderr(&left).contains("--clean"), "{}", stderr(&left));
+    let cleaned = place.run("doctor --clean");
+    assert!(stderr(&cleaned).contains("uds.alive"), "{}", stderr(&cleaned));
+}
+
+#[test]
+fn a_run_keeps_what_the_doctor_found() {
+    let place = Place::new();
+    let run = document(&place.measure("-t uds -s 64 --mode rtt --trials 1 -n 100 --json=-"));
+    let found = run["doctor"].as_array().unwrap();
+    assert!(found.iter().any(|finding| finding["id"] == "B1"), "{found:?}");
+}
