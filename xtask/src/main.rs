@@ -5,6 +5,7 @@
 
 mod api;
 mod bench;
+mod chaos;
 mod ci;
 mod console;
 mod loom;
@@ -30,6 +31,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &[],
         what: "build ipc-bench (profile bench) and run it; without ARGS: ipc-bench run",
         run: bench::main,
+    },
+    Command {
+        name: "chaos",
+        usage: "chaos [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--full] [--budget S] [--record] [--page]",
+        flags: &["--mechanism", "--victim", "--n", "--seed", "--full", "--budget", "--record", "--page"],
+        what: "kill, stop, interrupt and starve processes that talk, and check what the survivor is told",
+        run: chaos::main,
     },
     Command {
         name: "ci",

@@ -16,9 +16,13 @@
 //! | I8 | files are the old or the new version, never something between |
 
 pub mod cell;
+pub mod dose;
+pub mod forks;
 pub mod journal;
 pub mod kill;
 pub mod ledger;
+pub mod stop;
+pub mod storm;
 pub mod victim;
 
 pub use cell::{Cell, Mechanism, Role, Violation};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipc_transports::{Address, Listener, Receiver, RecvError, Sender, Wait, connect, listen};
 
 use super::journal::Journal;
+use super::{forks, storm};
 use crate::end::{Random, message};
 
 /// Longest message of a round in bytes: several lines of a ring, less than a queue's default.
@@ -46,14 +47,25 @@ impl Series {
 }
 
 /// How long a victim goes on by itself. Its driver kills it long before; without a driver it ends.
-const LIFE: Duration = Duration::from_secs(30);
+const LIFE: Duration = Duration::from_secs(600);
 
 /// Plays the victim in `role`.
 pub fn play(role: &str, address: &Address, journal: &Path, seed: u64) {
     let journal = Journal::at(journal);
+    let asked = |variable: &str| std::env::var_os(variable).is_some();
+    if asked(storm::PIN_VARIABLE) {
+        storm::pin();
+    }
+    if asked(storm::STORM_VARIABLE) {
+        storm::begin_storm();
+    }
+    if asked(forks::FORK_VARIABLE) {
+        // With one thread only, as a fork demands; its driver ends it.
+        return send_for_ever(address, &journal, seed, true);
+    }
     let _end = crate::watchdog::Watchdog::within(LIFE, "victim");
     match role {
-        "sender" => send_for_ever(address, &journal, seed),
+        "sender" => send_for_ever(address, &journal, seed, false),
         "receiver" => receive_for_ever(address, &journal, seed),
         "listener" => listen_for_ever(address, &journal),
         "connector" => connect_for_ever(address, &journal),
@@ -65,10 +77,13 @@ fn patience() -> Wait {
     Wait::within(LIFE)
 }
 
-fn send_for_ever(address: &Address, journal: &Journal, seed: u64) {
+fn send_for_ever(address: &Address, journal: &Journal, seed: u64, forks: bool) {
     let mut connection = connect(address, patience()).unwrap_or_else(|error| panic!("{error}"));
     let mut series = Series::of(seed);
     loop {
+        if forks {
+            forks::fork_now_and_then(&mut connection, journal, series.count() + 1);
+        }
         let bytes = series.next();
         journal.begun().store(series.count(), SeqCst);
         if connection.tx.send_with(&[IoSlice::new(&bytes)], Wait::Forever).is_err() {

@@ -177,7 +177,7 @@ pub fn a_receive_replaces_the_buffer<T: Transport>(mut end: End<T>) {
     }
     let mut buf = vec![1; 100];
     end.rx.try_recv(&mut buf).expect_err("nothing was sent");
-    assert_eq!(buf, [], "a failed receive leaves the buffer empty");
+    assert!(buf.is_empty(), "a failed receive leaves the buffer empty");
     buf.extend([1; 100]);
     end.cue.tell("go");
     end.rx.recv(&mut buf).expect("a message");

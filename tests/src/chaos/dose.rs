@@ -1,0 +1,205 @@
+//! Doses: which cells there are, how often each is run, and what all of them came to.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use super::cell::{Cell, MECHANISMS, Mechanism, Role, Violation};
+use super::{forks, kill, stop, storm};
+
+/// One kind of fault.
+#[derive(Debug)]
+pub struct Fault {
+    /// Its word on the command line.
+    pub name: &'static str,
+    /// What it does, for the help and the page.
+    pub what: &'static str,
+    /// Mechanisms it concerns; none: all.
+    pub mechanisms: &'static [Mechanism],
+    /// Who it strikes.
+    pub roles: &'static [Role],
+    /// Rounds (or messages) per cell in CI.
+    pub ci: u64,
+    /// Rounds (or messages) per cell in a full dose.
+    pub full: u64,
+    /// One cell at a time: it wants the processors to itself.
+    pub alone: bool,
+    /// Runs the rounds of one cell.
+    pub run: fn(&mut Cell, u64),
+}
+
+const ENDS: &[Role] = &[Role::Sender, Role::Receiver];
+
+/// All of them.
+pub const FAULTS: &[Fault] = &[
+    Fault {
+        name: "kill9",
+        what: "SIGKILL at a random moment of a stream",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 200,
+        full: 10_000,
+        alone: false,
+        run: kill::run,
+    },
+    Fault {
+        name: "kill9-setup",
+        what: "SIGKILL of clients on their way in, and of listeners",
+        mechanisms: &[],
+        roles: &[Role::Listener, Role::Connector],
+        ci: 20,
+        full: 1000,
+        alone: false,
+        run: kill::run,
+    },
+    Fault {
+        name: "stop",
+        what: "SIGSTOP for 0.2 to 2 s, then SIGCONT; every fourth time another client attaches meanwhile",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 10,
+        full: 250,
+        alone: false,
+        run: stop::run,
+    },
+    Fault {
+        name: "eintr",
+        what: "both sides interrupted 5000 times a second; counted in messages",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 50_000,
+        full: 5_000_000,
+        alone: true,
+        run: storm::interrupted,
+    },
+    Fault {
+        name: "hogs",
+        what: "both sides on one CPU beside four busy programs; counted in messages",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 20_000,
+        full: 500_000,
+        alone: true,
+        run: storm::crowded,
+    },
+    Fault {
+        name: "fork",
+        what: "the sender forks as it sends, and is killed while a child lives",
+        mechanisms: &[],
+        roles: &[Role::Sender],
+        ci: 5,
+        full: 200,
+        alone: false,
+        run: forks::run,
+    },
+];
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Names of faults; none: all.
+    pub faults: Vec<String>,
+    /// This mechanism only.
+    pub mechanism: Option<Mechanism>,
+    /// This role only.
+    pub role: Option<Role>,
+    /// Rounds (or messages) per cell, instead of the dose's.
+    pub rounds: Option<u64>,
+    /// The full dose instead of CI's.
+    pub full: bool,
+    /// The seed of every cell, instead of a random one each.
+    pub seed: Option<u64>,
+    /// The lines go into the ledger.
+    pub record: Option<super::ledger::Origin>,
+    /// No further cell is started after this long.
+    pub budget: Option<Duration>,
+}
+
+/// Cells that run at once: most of their time is waiting.
+const AT_ONCE: usize = 4;
+
+/// Runs the cells asked for, each in a process of its own, and prints their lines as they come. The lines, and how many
+/// cells failed.
+pub fn run(program: &Path, asked: &Asked) -> (Vec<String>, usize) {
+    let began = Instant::now();
+    let chosen =
+        |fault: &&Fault| asked.faults.is_empty() || asked.faults.iter().any(|name| name == fault.name);
+    let mut jobs = Vec::new();
+    for fault in FAULTS.iter().filter(chosen) {
+        for &mechanism in MECHANISMS.iter().filter(|known| asked.mechanism.is_none_or(|only| only == **known))
+        {
+            for &role in fault.roles.iter().filter(|role| asked.role.is_none_or(|only| only == **role)) {
+                jobs.push((fault, mechanism, role));
+            }
+        }
+    }
+    let (lines, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    let (alone, together): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|(fault, ..)| fault.alone);
+    for (jobs, at_once) in [(together, AT_ONCE), (alone, 1)] {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    while let Some(job) = jobs.get(next.fetch_add(1, SeqCst)) {
+                        if asked.budget.is_some_and(|budget| began.elapsed() > budget) {
+                            continue;
+                        }
+                        let (line, passed) = one_cell(program, job, asked);
+                        println!("{line}");
+                        failed.fetch_add(usize::from(!passed), SeqCst);
+                        lines.lock().expect("no other holder panics").push(line);
+                    }
+                });
+            }
+        });
+    }
+    (lines.into_inner().unwrap_or_default(), failed.into_inner())
+}
+
+type Job = (&'static Fault, Mechanism, Role);
+
+/// One cell in a process of its own: a survivor that is killed by a signal or hangs shows in its exit status. Its line,
+/// and whether it passed.
+fn one_cell(program: &Path, &(fault, mechanism, role): &Job, asked: &Asked) -> (String, bool) {
+    let dose = if asked.full { fault.full } else { fault.ci };
+    let rounds = asked.rounds.unwrap_or(dose);
+    let seed = asked.seed.unwrap_or_else(|| crate::end::Random::seed() >> 16);
+    let mut command = Command::new(program);
+    command.args(["cell", fault.name, mechanism, role.name(), &rounds.to_string(), &seed.to_string()]);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let ended = match output {
+        Ok(output) => {
+            let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            if matches!(output.status.code(), Some(0 | 1)) && line.starts_with('{') {
+                return (line, output.status.success());
+            }
+            output.status.to_string()
+        }
+        Err(error) => error.to_string(),
+    };
+    let mut cell = Cell::new(mechanism, role, program, seed);
+    cell.violations.push(Violation { of: "I6", what: ended.clone() });
+    cell.notes.push(format!("I6: the survivor ended with {ended}"));
+    (super::ledger::line(fault.name, &mut cell), false)
+}
+
+/// Plays one cell in this process: `cell FAULT MECHANISM ROLE ROUNDS SEED`.
+pub fn play(arguments: &[String]) -> Option<bool> {
+    let [fault, mechanism, role, rounds, seed] = arguments else { return None };
+    let fault = FAULTS.iter().find(|known| known.name == fault)?;
+    let known = MECHANISMS.iter().chain(fault.mechanisms);
+    let mechanism = known.into_iter().find(|known| *known == mechanism)?;
+    let role = Role::ALL.into_iter().find(|known| known.name() == role)?;
+    let seed = seed.parse().ok()?;
+    super::own_sigpipe();
+    let program = std::env::current_exe().ok()?;
+    let _turn = (*mechanism == "mq").then(|| crate::turn::Turn::of::<ipc_transports::Mq>(""));
+    let mut cell = Cell::new(mechanism, role, &program, seed);
+    (fault.run)(&mut cell, rounds.parse().ok()?);
+    println!("{}", super::ledger::line(fault.name, &mut cell));
+    let _ = std::io::stdout().flush();
+    Some(cell.violations.is_empty())
+}

@@ -1,0 +1,53 @@
+//! `cargo xtask chaos [FAULT…]`: builds the program `chaos` of ipc-tests and runs a dose of faults with it.
+
+use crate::bench::cargo;
+use crate::workspace;
+use anyhow::{Context, Result, ensure};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
+    let root = workspace::root()?;
+    let built = build(&root).status().context("cannot start cargo")?;
+    ensure!(built.success(), "the program chaos does not build");
+    let target = workspace::metadata(&root)?.target_directory.into_std_path_buf();
+    let mut chaos = program(&root, &target);
+    if args == ["--page"] {
+        chaos.arg("page");
+    } else {
+        chaos.arg("run");
+        for arg in args {
+            let is_record = arg == "--record";
+            chaos.arg(arg);
+            if is_record {
+                chaos.arg(commit(&root)?);
+            }
+        }
+    }
+    let status = chaos.status().context("cannot start chaos")?;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}
+
+/// Cargo, about to build the program with the points at which it can be made to crash.
+pub(crate) fn build(root: &Path) -> Command {
+    let mut command = Command::new(cargo());
+    command.args(["build", "--quiet", "--package", "ipc-tests", "--bin", "chaos"]).current_dir(root);
+    command
+}
+
+pub(crate) fn program(root: &Path, target: &Path) -> Command {
+    let mut command = Command::new(target.join("debug/chaos"));
+    command.current_dir(root);
+    command
+}
+
+/// The commit that is run, with `+` if the tree differs from it.
+fn commit(root: &Path) -> Result<String> {
+    let git = |args: &[&str]| -> Result<String> {
+        let output = Command::new("git").args(args).current_dir(root).output().context("cannot start git")?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short", "HEAD"])?;
+    let changes = git(&["status", "--porcelain", "--", ".", ":!docs"])?;
+    Ok(if changes.is_empty() { commit } else { commit + "+" })
+}
