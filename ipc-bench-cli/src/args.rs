@@ -11,9 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipc_results::text::Style;
 use ipc_results::units::Charset;
 
-pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs, VerifyArgs};
 pub(crate) use machine::DoctorArgs;
-pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs};
+pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs, VerifyArgs};
 
 /// Measures message transports between real processes on your own machine.
 #[derive(Debug, Parser)]
