@@ -95,6 +95,8 @@ impl Killer {
                 thread::sleep(after);
                 let blow = Instant::now();
                 let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+                // Before the blow is told: whoever hears of it counts descriptors.
+                drop(pidfd);
                 let _ = tell.send(blow);
             }
         });
