@@ -385,7 +385,7 @@ fn call_until_it_dies(address: &Address, victim: &mut Victim) -> Result<(), Viol
                 }
                 SetupErrorKind::NotFound => break,
                 // It died in the middle of our handshake.
-                SetupErrorKind::Io if struck.is_some() || victim.blow().is_some() => break,
+                SetupErrorKind::HungUp if struck.is_some() || victim.blow().is_some() => break,
                 other => return violated("I3", format!("a killed listener is told as {other:?}: {error}")),
             },
         };

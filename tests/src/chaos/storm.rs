@@ -149,7 +149,7 @@ fn pass(role: Role, connection: &mut AnyConnection, seed: u64, messages: u64) ->
     let (mut last, mut stall) = (began, Duration::ZERO);
     while series.count() < messages {
         // Every way of waiting has its own system calls to be interrupted in.
-        let wait = if series.count() % 3 == 0 { Wait::Forever } else { Wait::within(3 * DEADLINE) };
+        let wait = if series.count().is_multiple_of(3) { Wait::Forever } else { Wait::within(3 * DEADLINE) };
         let passed = match role {
             Role::Sender => match connection.rx.recv_with(&mut buf, wait) {
                 Ok(_) if buf == series.next() => Ok(()),
