@@ -69,8 +69,10 @@ fn one_call_sends_and_one_receives<T: Transport>() {
         };
         for (program, (fewer, more)) in ["alone", "peer"].into_iter().zip(fewer.iter().zip(&more)) {
             let cost = beyond(more, fewer);
-            let counts: Vec<usize> = cost.values().copied().collect();
-            assert_eq!(counts, [MORE - FEWER; 2], "{} {program}, {len} bytes: {cost:?}", T::NAME);
+            // Setting up makes the same calls (a hello is looked for until it has come), so the totals share its jitter.
+            let is_one_a_round = |count: &usize| count.abs_diff(MORE - FEWER) <= JITTER;
+            let (calls, each_once) = (cost.len(), cost.values().all(is_one_a_round));
+            assert!(calls == 2 && each_once, "{} {program}, {len} bytes: {cost:?}", T::NAME);
             let is_one_of = |names: [&str; 3]| cost.keys().any(|call| names.contains(&call.as_str()));
             assert!(is_one_of(["sendto", "sendmsg", "pwritev2"]), "no call sends: {cost:?}");
             assert!(is_one_of(["recvfrom", "recvmsg", "readv"]), "no call receives: {cost:?}");
