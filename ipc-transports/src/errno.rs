@@ -1,5 +1,7 @@
 //! System errors of set-up calls as [`SetupError`]s: one place decides which errno is which kind.
 
+use std::io;
+
 use ipc_core::{SetupError, SetupErrorKind};
 use rustix::io::Errno;
 use rustix::process::Resource;
@@ -27,5 +29,36 @@ pub(crate) fn setup_error(op: &'static str, target: impl std::fmt::Display, erro
         Errno::NOSYS | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT => SetupErrorKind::Unsupported,
         _ => SetupErrorKind::Io,
     };
-    SetupError::new(kind, op, target).because(error)
+    let told = io::Error::from(error);
+    let source = match fix(&kind) {
+        Some(fix) => io::Error::new(told.kind(), format!("{told}; {fix}")),
+        None => told,
+    };
+    SetupError::new(kind, op, target).because(source)
+}
+
+/// What lifts a limit.
+fn fix(kind: &SetupErrorKind) -> Option<&'static str> {
+    match kind {
+        SetupErrorKind::Limit { name: "RLIMIT_NOFILE", .. } => {
+            Some("close some descriptors or raise it with ulimit -n")
+        }
+        SetupErrorKind::Limit { name: "fs.file-max", .. } => Some("raise it with sysctl fs.file-max"),
+        _ => None,
+    }
+}
+
+/// `error` of mapping `len` bytes: `ENOMEM` is the limit on this process's address space where it has one.
+pub(crate) fn map_error(op: &'static str, len: usize, error: Errno) -> SetupError {
+    let target = format_args!("{len} bytes");
+    match rustix::process::getrlimit(Resource::As).current {
+        Some(have) if error == Errno::NOMEM => {
+            let kind = SetupErrorKind::Limit { name: "RLIMIT_AS", need: len as u64, have };
+            SetupError::new(kind, op, target).because(io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                format!("{error}, with all that is mapped already; use a smaller capacity or raise it with ulimit -v"),
+            ))
+        }
+        _ => setup_error(op, target, error),
+    }
 }

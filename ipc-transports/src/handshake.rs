@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Handshakes under way at once; more clients wait in the kernel's backlog.
 const MAX_PENDING: usize = 16;
 
-/// Most descriptors that letting one client in takes, in any mechanism (shm: a memory and two eventfds, each once more
-/// while they are handed over, and a pidfd).
-const ROOM: usize = 7;
+/// Most descriptors that letting one client in takes, in any mechanism. shm: the peer's two eventfds, and a memory and two
+/// eventfds of our own, each twice while they are handed over; its pidfd comes when the copies are gone.
+const ROOM: usize = 8;
 
 /// Most descriptors in one hello.
 pub(crate) const MAX_FDS: usize = 4;
@@ -345,6 +345,11 @@ fn make_sure_of_room(listener: BorrowedFd<'_>) -> rustix::io::Result<()> {
     Ok(())
 }
 
+/// Whether this process can have no more descriptors.
+fn is_full(socket: BorrowedFd<'_>) -> bool {
+    rustix::io::fcntl_dupfd_cloexec(socket, 0).is_err()
+}
+
 /// Whether a client that has said its hello gave up waiting for ours: it sends nothing more before it has it.
 fn has_hung_up(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
@@ -398,10 +403,12 @@ impl Pending {
                 }
             }
             if received.flags.contains(ReturnFlags::CTRUNC) || self.fds.len() > MAX_FDS {
-                return refuse(
-                    SetupErrorKind::Io,
-                    "descriptors were lost on the way: too many, or our limit is reached",
-                );
+                // The kernel drops what does not fit into the message's room and what we have no number for alike
+                // (scm_detach_fds); the one is the peer's fault, the other our limit.
+                if self.fds.len() < MAX_FDS && is_full(socket) {
+                    return Err(setup_error(op, target, Errno::MFILE));
+                }
+                return refuse(SetupErrorKind::Io, "the peer's hello brings too many descriptors");
             }
             if received.flags.contains(ReturnFlags::TRUNC) {
                 return refuse(SetupErrorKind::Io, "the peer's hello is longer than 64 bytes");

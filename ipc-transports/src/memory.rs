@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::thread::futex;
 
-use crate::errno::setup_error;
+use crate::errno::{map_error, setup_error};
 
 /// Smaller pieces are not worth reading `/proc/meminfo` for.
 const WORTH_ASKING: usize = 16 << 20;
@@ -108,7 +108,7 @@ impl Memory {
         rustix::fs::ftruncate(&fd, len as u64).map_err(fail)?;
         // Without this, running out of memory would be a SIGBUS in the middle of a message.
         rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, len as u64).map_err(fail)?;
-        let memory = map(fd.as_fd(), len, true).map_err(fail)?;
+        let memory = map(fd.as_fd(), len, true).map_err(|error| map_error(OP, len, error))?;
         if lock {
             // SAFETY: the range was just mapped by us.
             unsafe { rustix::mm::mlock(memory.base.as_ptr().cast(), len) }.map_err(|error| {
@@ -118,7 +118,10 @@ impl Memory {
                     need: len as u64,
                     have: have.unwrap_or(u64::MAX),
                 };
-                SetupError::new(limit, "mlock", format_args!("{len} bytes")).because(error)
+                SetupError::new(limit, "mlock", format_args!("{len} bytes")).because(std::io::Error::new(
+                    std::io::Error::from(error).kind(),
+                    format!("{error}; use a smaller capacity or raise it with ulimit -l"),
+                ))
             })?;
         }
         rustix::fs::fcntl_add_seals(&fd, writers.seals()).map_err(fail)?;
@@ -152,7 +155,7 @@ impl Memory {
                 writers.seals()
             ));
         }
-        map(fd, len, writers == Writers::Both).map_err(fail)
+        map(fd, len, writers == Writers::Both).map_err(|error| map_error(OP, len, error))
     }
 
     /// Zeroed private memory, for two threads of one test.

@@ -68,6 +68,8 @@ pub struct PipeOptions {
     pub wait: Option<WaitPolicy>,
     /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
     pub fingerprint: Option<Fingerprint>,
+    /// A further user whose processes may connect or be connected to, `allow_uid=`; default our own only.
+    pub allow_uid: Option<u32>,
 }
 
 impl Options for PipeOptions {
@@ -78,7 +80,11 @@ impl Options for PipeOptions {
             "capacity" => OptionError::fill_bytes(&mut self.capacity, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
             "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
-            _ => Err(OptionError::unknown(key, &["max_message", "check", "capacity", "wait", "fingerprint"])),
+            "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
+            _ => Err(OptionError::unknown(
+                key,
+                &["max_message", "check", "capacity", "wait", "fingerprint", "allow_uid"],
+            )),
         }
     }
 }
@@ -466,7 +472,8 @@ impl Transport for Pipe {
                 "a bare pipe: connects a child to its parent; the parent uses Pipe::spawn, others pipe:NAME",
             )));
         }
-        Ok(PipeListener { control: ControlListener::bind(at, &[], features)?, options, features })
+        let control = ControlListener::bind(at, options.allow_uid.as_slice(), features)?;
+        Ok(PipeListener { control, options, features })
     }
 
     fn connect(
@@ -484,7 +491,9 @@ impl Transport for Pipe {
             let ends = take_stdio(&target)?;
             return inherited(ends, peer, &options, features, wait, OP, &target, Turn::First);
         }
-        let (control, greeted, agreed) = control::connect(to, &[], features, &options.hello(), &[], wait)?;
+        let allowed = options.allow_uid.as_slice();
+        let (control, greeted, agreed) =
+            control::connect(to, allowed, features, &options.hello(), &[], wait)?;
         let ends = checked_ends(greeted.fds, &target)?;
         let peer = (Peer::Control(Arc::new(control)), greeted.peer);
         connection(ends, peer, agreed, &options, features).map_err(|error| setup_error(OP, &target, error))

@@ -1,6 +1,8 @@
 //! The page of faults is what the ledger says.
 
-use ipc_tests::chaos::ledger;
+use std::process::Command;
+
+use ipc_tests::chaos::{guest, ledger};
 
 #[test]
 fn the_page_of_faults_is_made_from_the_ledger() {
@@ -22,4 +24,29 @@ fn lines_of_several_runs_add_up_and_a_cell_without_a_line_is_not_tested() {
     assert!(page.contains("| shm | sender | 150 | 1 |"), "{page}");
     assert!(page.contains("| shm | receiver | not tested |"), "{page}");
     assert!(page.contains("| 1 | `c` | k | 2 | b | 2 |"), "{page}");
+}
+
+/// One round of a cell in a process of its own, as `cargo xtask chaos` runs it.
+fn cell(fault: &str, mechanism: &str, role: &str, rounds: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_chaos"))
+        .args(["cell", fault, mechanism, role, rounds, "1"])
+        .output();
+    let output = output.expect("the program chaos");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn each_step_of_a_cell_of_limits_is_met() {
+    let line = cell("limits", "mq", "listener", "1");
+    let met = if guest::is_root() { "\"rounds\":8" } else { "\"rounds\":3" };
+    assert!(line.contains(met), "{line}");
+}
+
+#[test]
+fn another_user_is_not_let_in() {
+    let line = cell("wrong-uid", "uds", "connector", "2");
+    let met = if guest::is_root() { "\"rounds\":5" } else { "\"missed\":2" };
+    assert!(line.contains(met), "{line}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipc_tests::chaos::cell::{MECHANISMS, Role};
 use ipc_tests::chaos::dose::{self, Asked, FAULTS};
-use ipc_tests::chaos::{ledger, storm, victim};
+use ipc_tests::chaos::{guest, ledger, storm, victim};
 use ipc_transports::Address;
 
 /// The lines of every recorded run, from the root of the workspace.
@@ -28,6 +28,14 @@ fn main() -> ExitCode {
             storm::hog();
             ExitCode::SUCCESS
         }
+        ("guest", asked) => match guest::play(asked) {
+            Some(outcome) => {
+                let passed = outcome.is_ok();
+                println!("{}", outcome.unwrap_or_else(|what| what));
+                ExitCode::from(u8::from(!passed))
+            }
+            None => usage(),
+        },
         ("cell", cell) => dose::play(cell).map_or_else(usage, |passed| ExitCode::from(u8::from(!passed))),
         ("run", asked) => match parse(asked) {
             Some(asked) => {

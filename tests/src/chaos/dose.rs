@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, MECHANISMS, Mechanism, Role, Violation};
-use super::{forks, kill, stop, storm};
+use super::{forks, kill, limits, stop, storm, wrong_uid};
 
 /// One kind of fault.
 #[derive(Debug)]
@@ -94,6 +94,27 @@ pub const FAULTS: &[Fault] = &[
         full: 200,
         alone: false,
         run: forks::run,
+    },
+    Fault {
+        name: "limits",
+        what: "every limit of the system that the mechanism can meet; counted in limits met, each with its typed error, its \
+               numbers and its fix, and all well when it lifts",
+        mechanisms: &[],
+        roles: &[Role::Listener],
+        ci: 1,
+        full: 20,
+        alone: true,
+        run: limits::run,
+    },
+    Fault {
+        name: "wrong-uid",
+        what: "another user's process connects (through the library and past it) or listens where ours connects",
+        mechanisms: &[],
+        roles: &[Role::Listener, Role::Connector],
+        ci: 4,
+        full: 20,
+        alone: false,
+        run: wrong_uid::run,
     },
 ];
 

@@ -29,8 +29,19 @@ pub struct Victim {
 impl Victim {
     /// Starts the victim of `cell` at `address`; `extra` goes into its environment.
     pub fn start(cell: &Cell, address: &Address, seed: u64, extra: &[(&str, String)]) -> Victim {
+        Victim::start_as(cell.role, cell, address, seed, extra)
+    }
+
+    /// The same in another role than the cell's.
+    pub fn start_as(
+        role: Role,
+        cell: &Cell,
+        address: &Address,
+        seed: u64,
+        extra: &[(&str, String)],
+    ) -> Victim {
         let child = Command::new(&cell.program)
-            .args(["victim", cell.role.name(), &address.to_string()])
+            .args(["victim", role.name(), &address.to_string()])
             .arg(journal_of(cell))
             .arg(seed.to_string())
             .envs(extra.iter().map(|(key, value)| (*key, value)))
@@ -346,11 +357,15 @@ fn survive_listeners(cell: &mut Cell, journal: &Journal, killer: &Killer, rounds
     }
 }
 
-fn one_listener(cell: &mut Cell, journal: &Journal, killer: &Killer) -> Result<(), Violation> {
+/// Starts a process that listens at the cell's address and answers what it is told; its address.
+///
+/// # Errors
+/// It does not come up.
+pub fn start_listener(cell: &Cell, journal: &Journal) -> Result<(Victim, Address), Violation> {
     journal.clear();
     let began = Instant::now();
     let at = cell.address();
-    let mut victim = Victim::start(cell, &at, 0, &[]);
+    let mut victim = Victim::start_as(Role::Listener, cell, &at, 0, &[]);
     while journal.begun().load(SeqCst) == 0 {
         if victim.has_ended() || began.elapsed() > 10 * DEADLINE {
             victim.end();
@@ -363,6 +378,11 @@ fn one_listener(cell: &mut Cell, journal: &Journal, killer: &Killer) -> Result<(
         Target::Inet(any) => at.with_target(Target::Inet((any.ip(), port).into())),
         _ => at.clone(),
     };
+    Ok((victim, address))
+}
+
+fn one_listener(cell: &mut Cell, journal: &Journal, killer: &Killer) -> Result<(), Violation> {
+    let (mut victim, address) = start_listener(cell, journal)?;
     victim.doom(killer, moment(&mut cell.random));
     let outcome = call_until_it_dies(&address, &mut victim);
     victim.end();

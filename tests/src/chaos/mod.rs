@@ -18,12 +18,15 @@
 pub mod cell;
 pub mod dose;
 pub mod forks;
+pub mod guest;
 pub mod journal;
 pub mod kill;
 pub mod ledger;
+pub mod limits;
 pub mod stop;
 pub mod storm;
 pub mod victim;
+pub mod wrong_uid;
 
 pub use cell::{Cell, Mechanism, Role, Violation};
 
