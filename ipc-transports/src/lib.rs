@@ -20,6 +20,7 @@ mod features;
 mod fork;
 mod handshake;
 mod inproc;
+mod lent;
 mod memory;
 #[cfg(all(test, loom))]
 mod model;

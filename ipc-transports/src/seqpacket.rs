@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::fork::Owner;
+use crate::lent;
 use crate::socket::Socket;
 use crate::stream::{Halt, LINGER, Link, MAX_GATHERED, Shared, transfer};
 
@@ -222,22 +223,8 @@ impl Receiver for UdsSeqpacketReceiver {
         Ok(message.len())
     }
 
-    fn recv_each<F: FnMut(&[u8])>(
-        &mut self,
-        limit: usize,
-        wait: Wait,
-        mut each: F,
-    ) -> Result<usize, RecvError> {
-        let mut received = 0;
-        while received < limit {
-            match self.recv_ref(if received == 0 { wait } else { Wait::Never }) {
-                Ok(message) => each(message),
-                Err(_) if received > 0 => break,
-                Err(error) => return Err(error),
-            }
-            received += 1;
-        }
-        Ok(received)
+    fn recv_each<F: FnMut(&[u8])>(&mut self, limit: usize, wait: Wait, each: F) -> Result<usize, RecvError> {
+        lent::recv_each(self, limit, wait, each)
     }
 
     fn stats(&self) -> Stats {

@@ -14,6 +14,7 @@ use super::sys;
 use crate::control::{Control, Half};
 use crate::fork::Owner;
 use crate::handshake::sleep;
+use crate::lent::{self, CopiesOut, Lent};
 
 /// Of so many `Never` calls in a row that found nothing to do, one asks whether the peer is still there.
 const ASK_EVERY: u32 = 16;
@@ -314,14 +315,19 @@ pub struct MqReceiver {
     /// Of every message; `None`: any.
     priority: Option<u32>,
     /// Where a message lies that is lent out: the queue gives it up only by copying it.
-    lent: Vec<u8>,
-    /// [`PeekReceiver::ready`] has put a message there that was not taken yet.
-    found: bool,
+    lent: Lent,
 }
 
 impl MqReceiver {
     pub(super) fn new(link: Link, max_message: usize, priority: Option<u32>) -> Self {
-        MqReceiver { common: Common::new(link), max_message, priority, lent: Vec::new(), found: false }
+        MqReceiver { common: Common::new(link), max_message, priority, lent: Lent::default() }
+    }
+}
+
+impl CopiesOut for MqReceiver {
+    #[inline]
+    fn lent(&mut self) -> &mut Lent {
+        &mut self.lent
     }
 
     #[inline]
@@ -372,33 +378,11 @@ fn recv_error(end: End) -> RecvError {
 impl Receiver for MqReceiver {
     #[inline]
     fn recv_with(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
-        if self.found {
-            self.found = false;
-            std::mem::swap(buf, &mut self.lent);
-            return Ok(buf.len());
-        }
-        self.receive(buf, wait)
+        lent::recv_with(self, buf, wait)
     }
 
-    fn recv_each<F: FnMut(&[u8])>(
-        &mut self,
-        limit: usize,
-        wait: Wait,
-        mut each: F,
-    ) -> Result<usize, RecvError> {
-        let mut received = 0;
-        while received < limit {
-            // What stops a batch is still there for the next call: an end is kept, emptiness needs no keeping.
-            match self.ready(if received == 0 { wait } else { Wait::Never }) {
-                Err(error) if received == 0 => return Err(error),
-                Err(_) => break,
-                Ok(()) => {}
-            }
-            self.found = false;
-            each(&self.lent);
-            received += 1;
-        }
-        Ok(received)
+    fn recv_each<F: FnMut(&[u8])>(&mut self, limit: usize, wait: Wait, each: F) -> Result<usize, RecvError> {
+        lent::recv_each(self, limit, wait, each)
     }
 
     fn stats(&self) -> Stats {
@@ -415,19 +399,12 @@ impl PeekReceiver for MqReceiver {
 
     #[inline]
     fn ready(&mut self, wait: Wait) -> Result<(), RecvError> {
-        if !self.found {
-            let mut lent = std::mem::take(&mut self.lent);
-            let received = self.receive(&mut lent, wait);
-            self.lent = lent;
-            received?;
-            self.found = true;
-        }
-        Ok(())
+        lent::ready(self, wait)
     }
 
     #[inline]
     fn take(&mut self) -> Option<&[u8]> {
-        std::mem::take(&mut self.found).then_some(&self.lent[..])
+        self.lent.take()
     }
 }
 
@@ -442,7 +419,7 @@ impl Pollable for MqReceiver {
 
     fn arm(&mut self) -> io::Result<Armed> {
         let armed = self.common.arm(epoll::EventFlags::IN, Half::Sender)?;
-        Ok(if self.found { Armed::Ready } else { armed })
+        Ok(if self.lent.is_found() { Armed::Ready } else { armed })
     }
 }
 

@@ -11,6 +11,7 @@ use ipc_core::{
 
 use crate::control::Control;
 use crate::fork::Owner;
+use crate::lent::{self, CopiesOut, Lent};
 use crate::pollset::PollSet;
 use crate::slot::{Attempt, Cells, Corrupt, Ring, SharedCells, Side};
 use crate::waiting::{SLICE, Site, Stopped, Waiting};
@@ -388,14 +389,12 @@ pub struct ShmDirectReceiver {
     /// The slot of our own sender: who receives a message often answers it.
     answers: SharedCells,
     /// Room for one message, for those that are lent: lending in place would keep the slot locked.
-    lent: Vec<u8>,
-    /// [`PeekReceiver::ready`] has put a message there that was not taken yet.
-    found: bool,
+    lent: Lent,
 }
 
 impl ShmDirectReceiver {
     pub(super) fn new(half: Half, answers: SharedCells) -> Self {
-        ShmDirectReceiver { half, answers, lent: Vec::new(), found: false }
+        ShmDirectReceiver { half, answers, lent: Lent::default() }
     }
 
     #[cold]
@@ -404,6 +403,13 @@ impl ShmDirectReceiver {
             Some(broken) if !self.half.owner.is_forked() => broken.into(),
             _ => RecvError::Forked,
         }
+    }
+}
+
+impl CopiesOut for ShmDirectReceiver {
+    #[inline]
+    fn lent(&mut self) -> &mut Lent {
+        &mut self.lent
     }
 
     #[inline]
@@ -434,33 +440,11 @@ impl ShmDirectReceiver {
 impl Receiver for ShmDirectReceiver {
     #[inline]
     fn recv_with(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
-        if self.found {
-            self.found = false;
-            std::mem::swap(buf, &mut self.lent);
-            return Ok(buf.len());
-        }
-        self.receive(buf, wait)
+        lent::recv_with(self, buf, wait)
     }
 
-    fn recv_each<F: FnMut(&[u8])>(
-        &mut self,
-        limit: usize,
-        wait: Wait,
-        mut each: F,
-    ) -> Result<usize, RecvError> {
-        let mut received = 0;
-        while received < limit {
-            // What stops a batch is still there for the next call: an end is kept, emptiness needs no keeping.
-            match self.ready(if received == 0 { wait } else { Wait::Never }) {
-                Err(error) if received == 0 => return Err(error),
-                Err(_) => break,
-                Ok(()) => {}
-            }
-            self.found = false;
-            each(&self.lent);
-            received += 1;
-        }
-        Ok(received)
+    fn recv_each<F: FnMut(&[u8])>(&mut self, limit: usize, wait: Wait, each: F) -> Result<usize, RecvError> {
+        lent::recv_each(self, limit, wait, each)
     }
 
     fn stats(&self) -> Stats {
@@ -477,19 +461,12 @@ impl PeekReceiver for ShmDirectReceiver {
 
     #[inline]
     fn ready(&mut self, wait: Wait) -> Result<(), RecvError> {
-        if !self.found {
-            let mut lent = std::mem::take(&mut self.lent);
-            let received = self.receive(&mut lent, wait);
-            self.lent = lent;
-            received?;
-            self.found = true;
-        }
-        Ok(())
+        lent::ready(self, wait)
     }
 
     #[inline]
     fn take(&mut self) -> Option<&[u8]> {
-        std::mem::take(&mut self.found).then_some(&self.lent[..])
+        self.lent.take()
     }
 }
 
@@ -504,7 +481,7 @@ impl Pollable for ShmDirectReceiver {
 
     fn arm(&mut self) -> io::Result<Armed> {
         let armed = self.half.arm()?;
-        Ok(if self.found { Armed::Ready } else { armed })
+        Ok(if self.lent.is_found() { Armed::Ready } else { armed })
     }
 
     fn disarm(&mut self) {
