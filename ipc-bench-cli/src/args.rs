@@ -1,5 +1,6 @@
 //! The command line.
 
+mod limits;
 mod machine;
 mod reading;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipc_results::text::Style;
 use ipc_results::units::Charset;
 
+pub(crate) use limits::LimitsArgs;
 pub(crate) use machine::DoctorArgs;
 pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs, VerifyArgs};
 
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Baseline(BaselineArgs),
     /// Hold claims against measurements; exit code 3 on a missed target
     Verify(VerifyArgs),
+    /// Measure the physical limits of this machine, ours beside each
+    Limits(LimitsArgs),
     /// Check what disturbs numbers on this machine, and print what would change it
     Doctor(DoctorArgs),
     /// List live endpoints of this user

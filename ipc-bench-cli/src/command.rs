@@ -22,6 +22,7 @@ use crate::args::{Cli, ClientArgs, Command, Document, Global, Listed, RunArgs, S
 use crate::config::Config;
 use crate::doctor;
 use crate::error::{Exit, Failure};
+use crate::limits;
 use crate::lists;
 use crate::ls;
 use crate::mechanism::Mechanism;
@@ -54,6 +55,7 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Command::Gate(args) => reading::gate(&cli.global, &args),
         Command::Baseline(args) => reading::baseline(&cli.global, &args),
         Command::Verify(args) => verify::verify(mechanisms, &cli.global, &args),
+        Command::Limits(args) => limits::limits(&cli.global, &args),
         Command::Doctor(args) => doctor::doctor(&cli.global, &args),
         Command::Ls => ls::ls(&cli.global),
         Command::Plan(args) => plan(mechanisms, &cli.global, &args, settings),

@@ -27,6 +27,7 @@ mod doctor;
 mod error;
 mod fit;
 mod hog;
+mod limits;
 mod lists;
 mod ls;
 mod matrix;
@@ -113,8 +114,11 @@ impl Bench {
     /// Does what the command line says and returns how it ended. Call it first in `main`: the program starts itself
     /// again for each side of each trial, and such a process must do nothing else.
     pub fn main(self) -> ExitCode {
-        if env::args_os().nth(1).is_some_and(|command| command == worker::COMMAND) {
-            return worker::main(&self.mechanisms);
+        let mut words = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+        match words.next().as_deref() {
+            Some(worker::COMMAND) => return worker::main(&self.mechanisms),
+            Some(limits::COMMAND) => return limits::side(words.next()),
+            _ => {}
         }
         command::main(&self.mechanisms)
     }

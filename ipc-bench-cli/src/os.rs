@@ -1,4 +1,4 @@
-//! System calls that rustix does not have. The only file of this crate with `unsafe`.
+//! System calls that rustix does not have, and a promise to a transport. The only file of this crate with `unsafe`.
 #![allow(unsafe_code, reason = "calls into libc with arguments of our own")]
 
 use std::io;
@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use ipc_results::run::CpuUse;
+use ipc_transports::Trust;
 
 /// `int getrusage(int who, struct rusage *usage);` for the whole process.
 ///
@@ -59,6 +60,13 @@ pub(crate) fn run_when_idle() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Lets a receiver lend messages where they lie in its peer's memory.
+pub(crate) fn trust_our_own_worker() -> Trust {
+    // SAFETY: used in workers only, whose peer is a process of this very program: it writes a message before it commits
+    // it, and not again before the receiver has released it.
+    unsafe { Trust::peer() }
 }
 
 #[cfg(test)]

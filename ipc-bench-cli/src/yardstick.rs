@@ -7,6 +7,9 @@ use crate::protocol::Alone;
 /// Message size of the yardsticks that are in every run, in bytes.
 pub(crate) const STANDARD_SIZE: usize = 64;
 
+/// Payload bytes that share a cache line with the commit word.
+const LINE_PAYLOAD: usize = 56;
+
 /// One limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Yardstick {
@@ -43,7 +46,9 @@ impl Yardstick {
             "mq" => Kind::Mq(waiting),
             // A parked ring cannot be faster than the wake-up it sleeps for.
             "shm" | "shm-direct" if wait == "park" => Kind::Futex,
-            "shm" | "shm-direct" => Kind::Cacheline,
+            // What fits a line beside its commit word moves one line each way; more moves a slot's lines and copies.
+            "shm" | "shm-direct" if size <= LINE_PAYLOAD => Kind::Cacheline,
+            "shm" | "shm-direct" => Kind::Slot,
             _ => return None,
         };
         Some(Yardstick::round_trip(kind, size))
@@ -120,7 +125,9 @@ mod tests {
         let name = |transport, wait, size| Yardstick::behind(transport, wait, size).map(Yardstick::name);
         assert_eq!(name("uds", "park", 64).as_deref(), Some("unix_rtt_ns"));
         assert_eq!(name("tcp", "park", 4096).as_deref(), Some("tcp_rtt_4096_ns"));
-        assert_eq!(name("shm", "adaptive", 4096).as_deref(), Some("cacheline_rtt_ns"));
+        assert_eq!(name("shm", "adaptive", 56).as_deref(), Some("cacheline_rtt_ns"));
+        assert_eq!(name("shm", "spin", 64).as_deref(), Some("slot_rtt_ns"));
+        assert_eq!(name("shm", "adaptive", 4096).as_deref(), Some("slot_rtt_4096_ns"));
         assert_eq!(name("shm", "park", 64).as_deref(), Some("futex_rtt_ns"));
         assert_eq!(name("bespoke", "park", 64), None);
     }

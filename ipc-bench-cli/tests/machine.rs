@@ -53,3 +53,31 @@ fn a_run_keeps_what_the_doctor_found() {
     let found = run["doctor"].as_array().unwrap();
     assert!(found.iter().any(|finding| finding["id"] == "B1"), "{found:?}");
 }
+
+#[test]
+fn limits_holds_ours_against_the_bare_loops() {
+    let place = Place::new();
+    let rows = "shm rtt 48 spin,shm rtt 48 Any,shm stream 4K,shm stream 48 batch 32,uds stream 64 batch,mq rtt 8K,pipe idle";
+    let output = place
+        .command("limits --rounds 1 -d 5ms --idle 50ms --allow-debug --json=- --only")
+        .arg(rows)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    let measured = document["rows"].as_array().unwrap();
+    // The first row has a line for its tail, too.
+    assert_eq!(measured.len(), 8, "{document:#}");
+    for row in measured.iter().filter(|row| row["figure"] != "p99_ns") {
+        assert!(row["ratio"]["value"].as_f64().unwrap() > 0.0, "{row:#}");
+        assert_eq!(row["ratio"]["trials"], 1);
+    }
+    assert_eq!(document["idle"][0]["name"], "pipe idle");
+    assert_eq!(document["idle"][0]["wakeups_per_s"], 0.0);
+    assert_refused(
+        &place.run("limits --allow-debug --only carrier-pigeon"),
+        2,
+        ["no row", "shm rtt 48 spin", "--only \"shm rtt\""],
+    );
+    assert_refused(&place.run("limits"), 5, ["debug build", "measures itself", "--allow-debug"]);
+}
