@@ -13,7 +13,8 @@ pub(crate) fn setup_error(op: &'static str, target: impl std::fmt::Display, erro
         Errno::NOENT | Errno::CONNREFUSED => SetupErrorKind::NotFound,
         // A listener that dies takes the clients in its backlog along.
         Errno::CONNRESET | Errno::PIPE => SetupErrorKind::HungUp,
-        Errno::ACCESS | Errno::PERM => SetupErrorKind::Denied,
+        // A link or a directory in the place of one of our files is somebody else's doing.
+        Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::ISDIR => SetupErrorKind::Denied,
         Errno::MFILE => {
             let have = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
             SetupErrorKind::Limit { name: "RLIMIT_NOFILE", need: have.saturating_add(1), have }

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use ipc_core::hello::{Agreed, HELLO_LEN, Hello};
+use ipc_core::hello::{Agreed, HELLO_LEN, Hello, NotAHello};
 use ipc_core::{Armed, PeerInfo, SetupError, SetupErrorKind, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -378,9 +378,8 @@ impl Pending {
         op: &'static str,
         target: &str,
     ) -> Result<Option<Greeted>, SetupError> {
-        let refuse = |kind, why: &str| {
-            Err(SetupError::new(kind, op, target)
-                .because(std::io::Error::new(std::io::ErrorKind::InvalidData, why.to_owned())))
+        let differ = |what, ours, theirs| {
+            Err(SetupError::new(SetupErrorKind::Mismatch { what, ours, theirs }, op, target))
         };
         while self.got < HELLO_LEN {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
@@ -408,10 +407,11 @@ impl Pending {
                 if self.fds.len() < MAX_FDS && is_full(socket) {
                     return Err(setup_error(op, target, Errno::MFILE));
                 }
-                return refuse(SetupErrorKind::Io, "the peer's hello brings too many descriptors");
+                let (ours, theirs) = (MAX_FDS as u64, self.fds.len() as u64 + 1);
+                return differ("descriptors in the hello, at most", ours, theirs);
             }
             if received.flags.contains(ReturnFlags::TRUNC) {
-                return refuse(SetupErrorKind::Io, "the peer's hello is longer than 64 bytes");
+                return differ("length of the hello", HELLO_LEN as u64, HELLO_LEN as u64 + 1);
             }
             if received.bytes == 0 {
                 return Err(SetupError::new(SetupErrorKind::HungUp, op, target));
@@ -423,8 +423,13 @@ impl Pending {
                 let fds = std::mem::take(&mut self.fds);
                 Ok(Some(Greeted { hello, protocol, fds, peer: self.peer, owed: None }))
             }
-            Err(_) => {
-                refuse(SetupErrorKind::Io, "the peer is some other program: its first bytes are no hello")
+            // Some other program.
+            Err(NotAHello) => {
+                let first = |bytes: &[u8; HELLO_LEN]| {
+                    bytes.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+                };
+                let own = own_hello(0, 0, 0, 0).encode();
+                differ("their first bytes: one says no hello", first(&own), first(&self.bytes))
             }
         }
     }

@@ -34,29 +34,43 @@ impl Rendezvous {
     pub(crate) fn bind(at: &Address, kind: SocketType) -> Result<Self, SetupError> {
         const OP: &str = "listen on";
         let path = socket_path(at, OP)?;
-        let fail = |error: Errno| setup_error(OP, path.display(), error);
         let lock = Lock::take(&path).map_err(|error| lock_error(&path, kind, error))?;
-        // We hold the lock, so whoever bound this socket is gone; anything but a socket is not ours to remove.
-        match std::fs::symlink_metadata(&path) {
-            Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
-                let _ = std::fs::remove_file(&path);
+        match bind_alone(&path, kind) {
+            Ok(socket) => Ok(Rendezvous { socket, path, lock }),
+            Err(error) => {
+                // A lock without a listener would be litter beside what is in the way.
+                let _ = std::fs::remove_file(&lock.path);
+                Err(error)
             }
-            Ok(_) => {
-                return Err(SetupError::new(SetupErrorKind::Denied, OP, path.display()).because(
-                    io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is in the way"),
-                ));
-            }
-            Err(_) => {}
         }
-        let socket = new_socket(kind, SocketFlags::NONBLOCK).map_err(fail)?;
-        // The mode of an unbound socket becomes the mode of its file (net/unix/af_unix.c, unix_bind_bsd), so there is
-        // no moment at which others could connect.
-        rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(0o600)).map_err(fail)?;
-        let name = SocketAddrUnix::new(&path).map_err(fail)?;
-        rustix::net::bind(&socket, &name).map_err(fail)?;
-        rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
-        Ok(Rendezvous { socket, path, lock })
     }
+}
+
+/// Binds the socket at `path`, whose lock we hold.
+fn bind_alone(path: &Path, kind: SocketType) -> Result<OwnedFd, SetupError> {
+    const OP: &str = "listen on";
+    let fail = |error: Errno| setup_error(OP, path.display(), error);
+    // We hold the lock, so whoever bound this socket is gone; anything but a socket is not ours to remove.
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(_) => {
+            return Err(SetupError::new(SetupErrorKind::Denied, OP, path.display()).because(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket is in the way",
+            )));
+        }
+        Err(_) => {}
+    }
+    let socket = new_socket(kind, SocketFlags::NONBLOCK).map_err(fail)?;
+    // The mode of an unbound socket becomes the mode of its file (net/unix/af_unix.c, unix_bind_bsd), so there is
+    // no moment at which others could connect.
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(0o600)).map_err(fail)?;
+    let name = SocketAddrUnix::new(path).map_err(fail)?;
+    rustix::net::bind(&socket, &name).map_err(fail)?;
+    rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
+    Ok(socket)
 }
 
 impl AsFd for Rendezvous {

@@ -50,3 +50,9 @@ fn another_user_is_not_let_in() {
     let met = if guest::is_root() { "\"rounds\":5" } else { "\"missed\":2" };
     assert!(line.contains(met), "{line}");
 }
+
+#[test]
+fn a_table_of_attacks_is_survived() {
+    let line = cell("hostile", "shm", "listener", "1");
+    assert!(line.contains("Denied") && line.contains("Mismatch") && line.contains("HungUp"), "{line}");
+}

@@ -185,7 +185,14 @@ impl Settings {
     ) -> Result<Connection<MqSender, MqReceiver>, SetupError> {
         const OP: &str = "use the queue from";
         let fail = |error| setup_error(OP, "the peer", error);
-        let received = sys::attributes(receive.as_fd()).map_err(fail)?.size;
+        let received = match sys::attributes(receive.as_fd()) {
+            Ok(attributes) => attributes.size,
+            Err(error) => {
+                let told = format!("the peer's descriptor is no message queue: {error}");
+                return Err(SetupError::new(SetupErrorKind::Denied, OP, "the peer")
+                    .because(std::io::Error::new(std::io::ErrorKind::InvalidData, told)));
+            }
+        };
         if received.max_message as u64 > theirs.max_message {
             let (ours, theirs) = (theirs.max_message, received.max_message as u64);
             let kind = SetupErrorKind::Mismatch { what: "the announced and the real queue", ours, theirs };

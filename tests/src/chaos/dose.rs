@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, MECHANISMS, Mechanism, Role, Violation};
-use super::{forks, kill, limits, stop, storm, wrong_uid};
+use super::{forks, hostile, kill, limits, stop, storm, wrong_uid};
 
 /// One kind of fault.
 #[derive(Debug)]
@@ -115,6 +115,17 @@ pub const FAULTS: &[Fault] = &[
         full: 20,
         alone: false,
         run: wrong_uid::run,
+    },
+    Fault {
+        name: "hostile",
+        what: "peers that break the protocol, from the first byte of the hello to words of shared memory that change all the \
+               time; wrong descriptors, squatted names; counted in attacks",
+        mechanisms: &[],
+        roles: &[Role::Listener, Role::Connector],
+        ci: 1,
+        full: 20,
+        alone: false,
+        run: hostile::run,
     },
 ];
 

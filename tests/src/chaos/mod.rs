@@ -15,14 +15,17 @@
 //! | I7 | waiting costs next to no processor time |
 //! | I8 | files are the old or the new version, never something between |
 
+pub mod attacker;
 pub mod cell;
 pub mod dose;
 pub mod forks;
 pub mod guest;
+pub mod hostile;
 pub mod journal;
 pub mod kill;
 pub mod ledger;
 pub mod limits;
+mod squatter;
 pub mod stop;
 pub mod storm;
 pub mod victim;
