@@ -2,6 +2,7 @@
 
 use crate::ctx::Ctx;
 use crate::exit::ExitReason;
+use crate::health::Health;
 use crate::id::ActorId;
 use crate::mailbox::Mailbox;
 use ipc_core::Message;
@@ -81,6 +82,13 @@ pub trait Actor: Sized + Send + 'static {
         Ok(())
     }
 
+    /// Says how it is, when its supervisor asks ([`Child::health`](crate::Child::health)). The question comes before
+    /// queued messages, so an answer that does not come means a handler that does not return.
+    fn health(&mut self, ctx: &mut Ctx<Self>) -> Health {
+        let _ = ctx;
+        Health::Healthy
+    }
+
     /// Decides what an error of `handle` or `signal` means.
     fn on_error(&mut self, error: &Self::Error, ctx: &mut Ctx<Self>) -> ErrorAction {
         let _ = (error, ctx);
@@ -140,6 +148,9 @@ pub enum Signal {
     },
     /// A child that was started with this actor as its parent started or ended.
     Child(ChildEvent),
+    /// Somebody ends this actor, and it takes its end into its own hands ([`Ctx::trap_stop`]): it has to call
+    /// [`Ctx::stop_with`] with this reason when it is ready.
+    Stop(ExitReason),
 }
 
 /// One monitor, as [`Ctx::monitor`] returned it.
@@ -163,6 +174,8 @@ pub struct ChildEvent {
 pub enum ChildState {
     /// `started` returned `Ok`.
     Running,
+    /// What it said of its health.
+    Health(Health),
     /// The incarnation ended. The address and the mailbox are kept until the parent restarts or releases the child.
     Exited {
         /// Why.

@@ -238,6 +238,17 @@ impl AnyAddr {
         self.demand(control::STOP);
     }
 
+    /// Begins the next incarnation of a child that waits for its parent, who calls this.
+    pub(crate) fn restart(&self) {
+        self.core().status.withdraw(control::STOP | control::KILL);
+        self.demand(control::RESTART);
+    }
+
+    /// Ends a child that waits for its parent, who calls this, for good.
+    pub(crate) fn release(&self) {
+        self.demand(control::RELEASE);
+    }
+
     /// Sets a request in the control word and has the owner look at it.
     pub(crate) fn demand(&self, request: u32) {
         if self.core().status.request(request) {

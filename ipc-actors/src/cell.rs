@@ -24,8 +24,9 @@ use crate::local;
 use crate::mailbox::Limits;
 use crate::pool;
 use crate::run::{self, Step};
-use crate::status::Status;
+use crate::status::{Status, control};
 use crate::system::Inner;
+use ipc_core::Priority;
 
 /// What is the same for actors of every type.
 #[repr(C)]
@@ -236,7 +237,18 @@ impl AnyAddr {
 
     /// Queues a command, or gives it back: the actor is gone.
     pub(crate) fn command(&self, command: Command) -> Result<(), Command> {
-        let node = Node::<()>::command(command);
+        self.command_at(Priority::Normal, command)
+    }
+
+    /// The same before what is queued.
+    pub(crate) fn urgent_command(&self, command: Command) -> Result<(), Command> {
+        self.command_at(Priority::Critical, command)?;
+        self.core().status.request(control::URGENT);
+        Ok(())
+    }
+
+    fn command_at(&self, priority: Priority, command: Command) -> Result<(), Command> {
+        let node = Node::<()>::command(command, priority);
         // SAFETY: a command.
         match unsafe { self.core().inbox.push(node) } {
             Ok(push) => {

@@ -26,4 +26,6 @@ pub(crate) enum Command {
     Watched(Box<Signal>),
     /// A child started or ended.
     Child(Box<ChildEvent>),
+    /// The parent asks how it is.
+    Health,
 }

@@ -14,6 +14,7 @@ use crate::envelope::Extras;
 use crate::exit::{ExitReason, Phase};
 use crate::id::{ActorAddress, ActorId};
 use crate::inbox::Lists;
+use crate::mailbox::OnRestart;
 use crate::system::{SpawnError, System};
 use crate::watch::Watch;
 
@@ -43,6 +44,9 @@ pub(crate) struct Cold<A: Actor> {
     pub(crate) factory: Option<Factory<A>>,
     pub(crate) parent: Option<AnyAddr>,
     pub(crate) leaving: Option<ExitReason>,
+    /// `started` has returned, and its parent is told only when the actor says so.
+    pub(crate) unannounced: bool,
+    pub(crate) on_restart: OnRestart,
     pub(crate) stash: VecDeque<A::Msg>,
     pub(crate) asks: Asks<A::Msg>,
     pub(crate) alarms: Alarms<A::Msg>,
@@ -76,6 +80,8 @@ impl<A: Actor> Ctx<A> {
                 factory: None,
                 parent: None,
                 leaving: None,
+                unannounced: false,
+                on_restart: OnRestart::Keep,
                 stash: VecDeque::new(),
                 asks: Asks::default(),
                 alarms: Alarms::default(),

@@ -26,16 +26,19 @@ pub enum DeadReason {
     Poison,
     /// An answer to a question that nobody waits for any more.
     LateReply,
+    /// It was queued when its actor was restarted, and the actor does not keep messages across restarts.
+    Restarted,
 }
 
 impl DeadReason {
     /// Every reason.
-    pub const ALL: [DeadReason; 5] = [
+    pub const ALL: [DeadReason; 6] = [
         DeadReason::ActorEnded,
         DeadReason::Overflow,
         DeadReason::Expired,
         DeadReason::Poison,
         DeadReason::LateReply,
+        DeadReason::Restarted,
     ];
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::supervisor::StartError;
+
 /// Why an actor ended, or why one incarnation of it did. Cheap to clone: it is told to everybody who watches.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -21,6 +23,10 @@ pub enum ExitReason {
     Error(Arc<str>),
     /// There is no such actor (any more).
     NoActor,
+    /// Its factory chose not to make it ([`Ignore`](crate::Ignore)).
+    Ignored,
+    /// A supervisor could not start one of its children.
+    StartFailed(Arc<StartError>),
     /// A process ended with this exit code.
     Exited(i32),
     /// A process was ended by this signal.
@@ -30,8 +36,8 @@ pub enum ExitReason {
 impl ExitReason {
     /// Whether this is how things are meant to end: no restart of a transient child, no exit signal that kills.
     pub fn is_normal(&self) -> bool {
-        use ExitReason::{Exited, Normal, Shutdown, ShutdownWith};
-        matches!(self, Normal | Shutdown | ShutdownWith(_) | Exited(0))
+        use ExitReason::{Exited, Ignored, Normal, Shutdown, ShutdownWith};
+        matches!(self, Normal | Shutdown | ShutdownWith(_) | Exited(0) | Ignored)
     }
 }
 
@@ -45,6 +51,8 @@ impl fmt::Display for ExitReason {
             ExitReason::Panic(panic) => panic.fmt(f),
             ExitReason::Error(error) => write!(f, "error: {error}"),
             ExitReason::NoActor => f.write_str("no such actor"),
+            ExitReason::Ignored => f.write_str("its factory chose not to make it"),
+            ExitReason::StartFailed(error) => error.fmt(f),
             ExitReason::Exited(code) => write!(f, "exit code {code}"),
             ExitReason::Signaled(signal) => write!(f, "signal {signal}"),
         }
@@ -83,6 +91,8 @@ pub enum Phase {
     Signal,
     /// [`Actor::on_error`](crate::Actor::on_error).
     OnError,
+    /// [`Actor::health`](crate::Actor::health).
+    Health,
     /// [`Actor::stopped`](crate::Actor::stopped).
     Stopped,
     /// The `Drop` of the instance or of what it held.
@@ -97,6 +107,7 @@ impl fmt::Display for Phase {
             Phase::Handle => "handle",
             Phase::Signal => "signal",
             Phase::OnError => "on_error",
+            Phase::Health => "health",
             Phase::Stopped => "stopped",
             Phase::Drop => "drop",
         })

@@ -109,8 +109,8 @@ impl<M> Node<M> {
     }
 
     /// A command of the runtime.
-    pub(crate) fn command(command: Command) -> Self {
-        Node::new(Kind::Command, Priority::Normal, 0, command)
+    pub(crate) fn command(command: Command, priority: Priority) -> Self {
+        Node::new(Kind::Command, priority, 0, command)
     }
 
     /// Moves the body out and frees the node.
@@ -286,17 +286,40 @@ impl<M> Lists<M> {
     {
         for message in messages.rev() {
             let priority = message.priority();
-            let node = Node::<M>::new(Kind::Unstashed, priority, 0, message).header.as_ptr();
-            let tail = &mut self.tails[priority as usize];
-            if tail.is_null() {
-                *tail = node;
-            }
-            // SAFETY: a node in our list, or the new one.
-            let front = unsafe { (**tail).next };
+            self.put_front(Node::new(Kind::Unstashed, priority, 0, message), priority);
+        }
+    }
+
+    fn put_front(&mut self, node: Node<M>, priority: Priority) {
+        let node = node.header.as_ptr();
+        let tail = &mut self.tails[priority as usize];
+        if tail.is_null() {
+            *tail = node;
             // SAFETY: the new node is ours.
-            unsafe { (*node).next = if front.is_null() { node } else { front } };
-            // SAFETY: a node in our list, or the new one.
-            unsafe { (**tail).next = node };
+            unsafe { (*node).next = node };
+            return;
+        }
+        // SAFETY: a node in our list.
+        let front = unsafe { (**tail).next };
+        // SAFETY: the new node is ours.
+        unsafe { (*node).next = front };
+        // SAFETY: a node in our list.
+        unsafe { (**tail).next = node };
+    }
+
+    /// Takes out everything but the runtime's commands, which stay in their order.
+    pub(crate) fn take_messages(&mut self, mut give: impl FnMut(Content<M>)) {
+        let mut commands = Vec::new();
+        while let Some(node) = self.pop() {
+            // SAFETY: the node is owned and initialised.
+            let Header { kind, priority, .. } = unsafe { node.header.read() };
+            match kind {
+                Kind::Command => commands.push((node, priority)),
+                _ => give(node.open()),
+            }
+        }
+        for (node, priority) in commands.into_iter().rev() {
+            self.put_front(node, priority);
         }
     }
 

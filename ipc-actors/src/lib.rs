@@ -28,6 +28,7 @@ mod ctx;
 mod dead;
 mod envelope;
 mod exit;
+mod health;
 mod id;
 mod idle;
 mod inbox;
@@ -43,6 +44,7 @@ mod sched;
 mod sim;
 mod spawn;
 mod status;
+mod supervisor;
 mod sync;
 mod system;
 mod table;
@@ -58,12 +60,18 @@ pub use ctx::Ctx;
 pub use dead::{DeadLetter, DeadReason};
 pub use envelope::Envelope;
 pub use exit::{ExitReason, Panic, Phase};
+pub use health::{Health, HealthCheck};
 pub use id::{ActorAddress, ActorId, MessageId, NodeId};
 pub use ipc_core::{Message, Priority};
-pub use mailbox::{Mailbox, Overflow};
+pub use mailbox::{Mailbox, OnRestart, Overflow};
 pub use reply::{AskError, Reply};
 pub use sim::Simulation;
 pub use status::Lifecycle;
+pub use supervisor::{
+    AdminError, AutoShutdown, Backoff, Child, ChildInfo, ChildKind, ChildStatus, Counts, Ignore, Observer,
+    Request, RestartPolicy, ShutdownPolicy, SpecError, StartError, Supervision, SupervisionEvent,
+    SupervisionStrategy, Supervisor, SupervisorRef,
+};
 pub use system::{Builder, Shutdown, Spawn, SpawnError, System};
 
 /// Bytes that one idle actor of type `A` takes: its state, its mailbox and what the runtime knows of it, in the units
@@ -71,3 +79,8 @@ pub use system::{Builder, Shutdown, Spawn, SpawnError, System};
 pub const fn actor_footprint<A: Actor>() -> usize {
     cell::footprint::<A>()
 }
+
+/// The guide, whose examples are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/actors.md")]
+mod guide {}

@@ -44,6 +44,20 @@ pub enum Overflow {
     Block(Duration),
 }
 
+/// What happens to the messages that are queued when an actor is restarted. Questions among them get
+/// [`AskError::ActorCrashed`](crate::AskError::ActorCrashed) when they are not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum OnRestart {
+    /// The next incarnation handles them.
+    #[default]
+    Keep,
+    /// They are dropped.
+    Drop,
+    /// They become dead letters.
+    DeadLetter,
+}
+
 /// A mailbox in the form that senders look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Limits {

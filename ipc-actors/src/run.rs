@@ -15,10 +15,11 @@ use crate::exit::{ExitReason, Phase};
 use crate::id::ActorId;
 use crate::inbox::{Content, Parcel};
 use crate::local;
-use crate::mailbox::Overflow;
+use crate::mailbox::{OnRestart, Overflow};
 use crate::panics;
 use crate::reply::AskError;
 use crate::status::{Lifecycle, control};
+use crate::supervisor::Ignore;
 
 /// What the turn of an actor ended with.
 pub(crate) enum Step {
@@ -98,11 +99,13 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
             if requests & control::KILL != 0 {
                 return Flow::End(End::abrupt(ExitReason::Killed));
             }
-            if requests & control::STOP != 0 {
-                return Flow::End(End::orderly(ExitReason::Shutdown));
-            }
             if requests & control::URGENT != 0 {
                 core.inbox.grab(&mut ctx.lists);
+            }
+            if requests & control::STOP != 0
+                && let Some(end) = stop(actor, ctx, ExitReason::Shutdown)
+            {
+                return Flow::End(end);
             }
         }
         if ctx.leaving {
@@ -154,7 +157,7 @@ fn begin<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>) -> Optio
         };
         match made {
             Ok(made) => *slot = Some(made),
-            Err(error) => return Some(End::abrupt(ExitReason::Error(error.to_string().into()))),
+            Err(error) => return Some(End::abrupt(refusal(error.as_ref()))),
         }
     }
     let Some(actor) = slot else { unreachable!("made above") };
@@ -165,10 +168,8 @@ fn begin<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>) -> Optio
     core.status.advance(Lifecycle::Running);
     let incarnation = core.status.incarnation();
     if let Some(cold) = &ctx.cold {
-        if let Some(parent) = &cold.parent {
-            let event = ChildEvent { child: core.id, incarnation, what: ChildState::Running };
-            // A parent that is gone is noticed when this incarnation ends.
-            let _ = parent.command(Command::Child(Box::new(event)));
+        if !cold.unannounced {
+            tell_parent(core, cold, ChildState::Running);
         }
         for watcher in cold.watch.watchers.iter().filter(|watcher| watcher.restarts && incarnation > 0) {
             watcher.tell(Signal::Restarted { monitor: watcher.monitor, actor: core.id, incarnation });
@@ -177,14 +178,31 @@ fn begin<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>) -> Optio
     None
 }
 
+/// Tells the parent, if there is one. One that is gone is noticed when this incarnation ends.
+pub(crate) fn tell_parent<A: Actor>(core: &Core, cold: &Cold<A>, what: ChildState) {
+    if let Some(parent) = &cold.parent {
+        let event = ChildEvent { child: core.id, incarnation: core.status.incarnation(), what };
+        let _ = parent.command(Command::Child(Box::new(event)));
+    }
+}
+
+/// Why a factory made nothing.
+fn refusal(error: &(dyn std::error::Error + 'static)) -> ExitReason {
+    if error.is::<Ignore>() { ExitReason::Ignored } else { ExitReason::Error(error.to_string().into()) }
+}
+
 /// The turn of an actor whose incarnation ended and whose parent has not decided, or decides now.
 fn wait_for_parent<A: Actor>(core: &Core, ctx: &mut Ctx<A>) -> Flow {
+    // A stop or a kill that is not part of a restart was meant for the incarnation that is over.
     let requests = core.status.take(u32::MAX);
-    if requests & (control::RELEASE | control::KILL | control::STOP) != 0 {
+    if requests & control::RELEASE != 0 {
         let reason = leaving(ctx);
         return Flow::Step(bury(core, ctx, &reason));
     }
     if requests & control::RESTART != 0 {
+        core.status.request(requests & (control::STOP | control::KILL));
+        leaving(ctx);
+        forget_mail(core, ctx);
         core.status.next_incarnation();
         core.status.advance(Lifecycle::Starting);
         return Flow::Step(Step::Again);
@@ -196,6 +214,47 @@ fn wait_for_parent<A: Actor>(core: &Core, ctx: &mut Ctx<A>) -> Flow {
 fn leaving<A: Actor>(ctx: &mut Ctx<A>) -> ExitReason {
     ctx.leaving = false;
     ctx.cold.as_mut().and_then(|cold| cold.leaving.take()).unwrap_or(ExitReason::Normal)
+}
+
+/// Does what the restart is to do with what is queued.
+fn forget_mail<A: Actor>(core: &Core, ctx: &mut Ctx<A>) {
+    let policy = ctx.cold.as_ref().map_or(OnRestart::Keep, |cold| cold.on_restart);
+    if policy == OnRestart::Keep {
+        return;
+    }
+    core.inbox.grab(&mut ctx.lists);
+    let letter = |sender| {
+        if policy == OnRestart::DeadLetter {
+            core.system.dead_letter(core, DeadReason::Restarted, sender);
+        }
+    };
+    local::dropping_as(AskError::ActorCrashed, || {
+        ctx.lists.take_messages(|content| {
+            let message = match content {
+                Content::Message { sender, message }
+                | Content::Parcel { sender, parcel: Parcel { message, .. } } => {
+                    if core.limits.is_bounded() && !core.take_from_bounded(sender) {
+                        return;
+                    }
+                    letter(sender);
+                    message
+                }
+                // Answers to the incarnation that is over are late anyway.
+                Content::Unstashed { message } | Content::Reply { message, .. } => message,
+                Content::Command(_) => unreachable!("commands stay"),
+            };
+            let _ = panics::guard(Phase::Drop, || drop(message));
+        });
+    });
+}
+
+/// Somebody stops the actor.
+#[cold]
+fn stop<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, reason: ExitReason) -> Option<End> {
+    if ctx.cold.as_ref().is_some_and(|cold| cold.watch.trap_stop) {
+        return signal(actor, ctx, Signal::Stop(reason));
+    }
+    Some(End::orderly(reason))
 }
 
 #[inline]
@@ -261,7 +320,7 @@ fn parcel_arrived<A: Actor>(
 fn obey<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, command: Command) -> Option<End> {
     match command {
         Command::Kick => {}
-        Command::Stop(reason) => return Some(End::orderly(reason)),
+        Command::Stop(reason) => return stop(actor, ctx, reason),
         Command::Timer(ASKS) => ctx.asks_due(),
         Command::Timer(token) => {
             ctx.phase = Phase::Handle;
@@ -277,7 +336,7 @@ fn obey<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, command: Command) -> Option<E
                 return signal(actor, ctx, Signal::Exit { from, reason });
             }
             if !reason.is_normal() {
-                return Some(End::orderly(reason));
+                return stop(actor, ctx, reason);
             }
         }
         Command::Link { peer } => {
@@ -301,6 +360,13 @@ fn obey<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, command: Command) -> Option<E
             }
         }
         Command::Child(event) => return signal(actor, ctx, Signal::Child(*event)),
+        Command::Health => {
+            ctx.phase = Phase::Health;
+            let health = actor.health(ctx);
+            if let Some(cold) = &ctx.cold {
+                tell_parent(&ctx.me, cold, ChildState::Health(health));
+            }
+        }
     }
     None
 }
@@ -308,7 +374,8 @@ fn obey<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, command: Command) -> Option<E
 /// Ends the incarnation. `None`: the next one begins at once.
 fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: End) -> Option<Step> {
     let End { mut reason, hooks, wish } = end;
-    let starting = core.status.lifecycle() == Lifecycle::Starting;
+    let unannounced = ctx.cold.as_mut().is_some_and(|cold| std::mem::take(&mut cold.unannounced));
+    let starting = unannounced || core.status.lifecycle() == Lifecycle::Starting;
     core.status.advance(Lifecycle::Stopping);
     if let (true, Some(actor)) = (hooks, slot.as_mut()) {
         ctx.phase = Phase::Stopped;
@@ -396,6 +463,11 @@ fn last_command(core: &Core, command: Command, reason: &ExitReason) {
         }
         Command::Link { peer } => {
             let _ = peer.command(Command::Exit { from: core.id, reason: reason.clone() });
+        }
+        Command::Child(event) if matches!(event.what, ChildState::Exited { .. }) => {
+            if let Some(child) = core.system.table.find(event.child) {
+                child.demand(control::RELEASE);
+            }
         }
         _ => {}
     }

@@ -9,7 +9,7 @@ use crate::cell::{self, AnyAddr};
 use crate::ctx::{Factory, FactoryError};
 use crate::exit::Phase;
 use crate::id::ActorAddress;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, OnRestart};
 use crate::panics;
 use crate::status::control;
 use crate::system::Inner;
@@ -53,11 +53,19 @@ pub(crate) struct Plan<A: Actor> {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) mailbox: Mailbox,
     pub(crate) parent: Option<AnyAddr>,
+    pub(crate) on_restart: OnRestart,
 }
 
 impl Inner {
     pub(crate) fn spawn<A: Actor>(self: &Arc<Self>, actor: A) -> Result<Addr<A>, SpawnError> {
-        self.start(Plan { actor: Some(actor), factory: None, name: None, mailbox: A::MAILBOX, parent: None })
+        self.start(Plan {
+            actor: Some(actor),
+            factory: None,
+            name: None,
+            mailbox: A::MAILBOX,
+            parent: None,
+            on_restart: OnRestart::Keep,
+        })
     }
 
     /// Starts an actor. Without an instance the factory makes it in the actor's first turn, so that a parent hears of
@@ -66,7 +74,7 @@ impl Inner {
         if self.is_stopping() {
             return Err(SpawnError::ShuttingDown);
         }
-        let Plan { actor, factory, name, mailbox, parent } = plan;
+        let Plan { actor, factory, name, mailbox, parent, on_restart } = plan;
         let child = parent.is_some();
         let made = self.table.insert(self.config.max_actors, |id| {
             let (task, addr) = cell::create(id, self.clone(), mailbox.limits, child, actor, |ctx| {
@@ -74,6 +82,7 @@ impl Inner {
                     let cold = ctx.cold();
                     cold.factory = factory;
                     cold.parent = parent;
+                    cold.on_restart = on_restart;
                 }
             });
             let any = addr.any().clone();
@@ -145,6 +154,7 @@ impl<A: Actor> Spawn<A> {
             name: self.name,
             mailbox: self.mailbox,
             parent: None,
+            on_restart: OnRestart::Keep,
         })
     }
 }

@@ -112,6 +112,13 @@ impl Status {
         self.control.fetch_and(!bits, Ordering::Acquire) & bits
     }
 
+    /// Takes requests back. For the parent of an actor that waits for it: what was asked of the incarnation that is
+    /// over must not hit the next.
+    pub(crate) fn withdraw(&self, bits: u32) {
+        // Relaxed: nothing was handed over with a request that nobody saw.
+        self.control.fetch_and(!bits, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_child(&self) -> bool {
         self.child
     }

@@ -171,6 +171,10 @@ impl System {
         System { inner, _owner: None }
     }
 
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// Starts `actor`. It has no factory, so nothing restarts it.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub(crate) struct Watch {
     pub(crate) watchers: Vec<Watcher>,
     monitors: Vec<(MonitorRef, AnyAddr)>,
     pub(crate) trap_exit: bool,
+    pub(crate) trap_stop: bool,
 }
 
 /// Somebody who wants to know of our end.
@@ -86,6 +87,13 @@ impl<A: Actor> Ctx<A> {
         self.cold().watch.trap_exit = trap;
     }
 
+    /// Whether a stop, by whomever but [`Addr::kill`](crate::Addr::kill), comes as [`Signal::Stop`] instead of ending
+    /// this actor: for an actor whose end takes several turns. It ends when it calls [`stop_with`](Self::stop_with),
+    /// or when who stops it loses patience and kills it. Holds for this incarnation.
+    pub fn trap_stop(&mut self, trap: bool) {
+        self.cold().watch.trap_stop = trap;
+    }
+
     /// Has this actor told of `target`'s end for good, once: [`Signal::Down`]. Restarts are no end.
     pub fn monitor<B: Actor>(&mut self, target: &Addr<B>) -> MonitorRef {
         self.watch(target.any(), false)
@@ -130,5 +138,6 @@ impl<A: Actor> Ctx<A> {
             let _ = peer.command(Command::Exit { from: id, reason: reason.clone() });
         }
         cold.watch.trap_exit = false;
+        cold.watch.trap_stop = false;
     }
 }
