@@ -1,17 +1,19 @@
 //! What one side of a shared-memory connection writes and the other only reads, and how both reach it.
 //!
 //! ```text
-//! offset   0          64         128        192        256        320        384 ... 4096 ........ 4096 + capacity
-//!          ┌──────────┬──────────┬──────────┬──────────┬──────────┬──────────┬───────┬────────────────────────────┐
-//!          │ identity │ rx state │ tx state │ tx bell  │ rx bell  │ consumed │       │ ring: 64-byte lines        │
-//!          │ 4 × u64  │ u32      │ u32      │ u32      │ u32      │ u64      │       │                            │
-//!          └──────────┴──────────┴──────────┴──────────┴──────────┴──────────┴───────┴────────────────────────────┘
+//! offset   0          64         128        192        256        320        384      448 ... 4096 ..... 4096 + capacity
+//!          ┌──────────┬──────────┬──────────┬──────────┬──────────┬──────────┬────────┬────────┬──────────────────────┐
+//!          │ identity │ rx state │ tx state │ tx bell  │ rx bell  │ consumed │ newest │        │ ring: 64-byte lines  │
+//!          │ 4 × u64  │ u32      │ u32      │ u32      │ u32      │ u64      │ u64    │        │                      │
+//!          └──────────┴──────────┴──────────┴──────────┴──────────┴──────────┴────────┴────────┴──────────────────────┘
 //! identity  magic, layout, nonce, capacity: compared once at connect, never read again
 //! rx state  is this side's receiver awake, asleep or gone      (read by the peer's sender)
 //! tx state  is this side's sender awake, asleep or gone        (read by the peer's receiver)
 //! tx bell   rung by this side's sender for the peer's receiver (a futex the peer sleeps on)
 //! rx bell   rung by this side's receiver for the peer's sender
-//! consumed  bytes of the peer's ring this side's receiver is done with
+//! consumed  bytes of the peer's ring this side's receiver is done with; of a broadcast's writer: bytes of its own ring
+//!           that it may have overwritten
+//! newest    of a broadcast's writer: position of the last message, for readers that want no other; else unused
 //! ```
 //!
 //! One line each: a word that changes must not drag along a word that somebody else polls.
@@ -55,7 +57,10 @@ pub(crate) enum Word {
 /// Offset of `consumed`.
 const CONSUMED: usize = 5 * LINE;
 
-const _: () = assert!(CONSUMED + LINE <= DATA, "control words lie before the ring");
+/// Offset of `newest`.
+const NEWEST: usize = 6 * LINE;
+
+const _: () = assert!(NEWEST + LINE <= DATA, "control words lie before the ring");
 
 /// Memory with the layout above.
 ///
@@ -117,6 +122,18 @@ impl Memory {
         // SAFETY: callers keep `offset` aligned and inside the mapping, which lives as long as `self`; commit words and
         // `consumed` are only accessed atomically while the other side may look at them.
         unsafe { AtomicU64::from_ptr(at) }
+    }
+
+    /// Reads `newest` with Acquire: the message there is published.
+    pub(crate) fn newest(&self) -> u64 {
+        // Acquire: pairs with the Release in store_newest.
+        self.wide(NEWEST).load(Ordering::Acquire)
+    }
+
+    /// Publishes `newest` with Release; only on the side that owns this memory.
+    pub(crate) fn store_newest(&self, position: u64) {
+        // Release: pairs with the Acquire in newest.
+        self.wide(NEWEST).store(position, Ordering::Release);
     }
 }
 

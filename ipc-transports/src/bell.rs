@@ -201,23 +201,52 @@ impl Waker {
     /// Rings for the announcement that is there, unless it has been rung for. True if it rang.
     #[cold]
     pub(crate) fn ring<B: Backing>(&mut self, ours: &B, theirs: &B) -> bool {
-        // Acquire: pairs with the Release in Sleeper::announce.
-        let state = theirs.load(self.state, Ordering::Acquire);
-        if state == self.rung || !matches!(state & MODE, FUTEX | EVENTFD) {
-            return false;
-        }
-        self.rung = state;
-        // Relaxed load: only we write it. Release: pairs with the Acquire in Sleeper::sample.
-        let bell = ours.load(self.bell, Ordering::Relaxed);
-        ours.store(self.bell, bell.wrapping_add(1), Ordering::Release);
-        match (state & MODE, &self.eventfd) {
-            (EVENTFD, Some(eventfd)) => {
-                let _ = rustix::io::write(&**eventfd, &1u64.to_ne_bytes());
-            }
-            _ => ours.wake(self.bell),
+        let Some(by) = self.take_due(theirs) else { return false };
+        strike(ours, self.bell);
+        if !(by == WokenBy::Eventfd && self.ring_eventfd()) {
+            ours.wake(self.bell);
         }
         true
     }
+
+    /// Whether there is an announcement that has not been rung for. The barrier before it is the caller's: it may have
+    /// many sleepers to look after.
+    #[inline]
+    pub(crate) fn is_due<B: Backing>(&self, theirs: &B) -> bool {
+        // Relaxed: the caller's barrier orders it; the announcement carries no data.
+        let state = theirs.load(self.state, Ordering::Relaxed);
+        state != self.rung && matches!(state & MODE, FUTEX | EVENTFD)
+    }
+
+    /// What the announcement that has not been rung for asks for; the caller rings.
+    pub(crate) fn take_due<B: Backing>(&mut self, theirs: &B) -> Option<WokenBy> {
+        // Acquire: pairs with the Release in Sleeper::announce.
+        let state = theirs.load(self.state, Ordering::Acquire);
+        if state == self.rung {
+            return None;
+        }
+        let by = match state & MODE {
+            FUTEX => WokenBy::Futex,
+            EVENTFD => WokenBy::Eventfd,
+            _ => return None,
+        };
+        self.rung = state;
+        Some(by)
+    }
+
+    /// Writes to the peer's eventfd; false if it has none.
+    pub(crate) fn ring_eventfd(&self) -> bool {
+        let Some(eventfd) = &self.eventfd else { return false };
+        let _ = rustix::io::write(&**eventfd, &1u64.to_ne_bytes());
+        true
+    }
+}
+
+/// Moves our `bell`, so that nobody goes to sleep on what it said before. Who sleeps already has to be woken yet.
+pub(crate) fn strike<B: Backing>(ours: &B, bell: Word) {
+    // Relaxed load: only we write it. Release: pairs with the Acquire in Sleeper::sample.
+    let now = ours.load(bell, Ordering::Relaxed);
+    ours.store(bell, now.wrapping_add(1), Ordering::Release);
 }
 
 #[cfg(all(test, loom))]

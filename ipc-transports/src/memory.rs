@@ -219,9 +219,9 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
     let _ = futex::wait(word, futex::Flags::empty(), expected, Some(&timeout));
 }
 
-/// `futex(word, FUTEX_WAKE, 1)`, process-shared.
+/// `futex(word, FUTEX_WAKE, INT_MAX)`, process-shared: wakes whoever sleeps, one peer or all readers of a broadcast.
 pub(crate) fn futex_wake(word: &AtomicU32) {
-    let _ = futex::wake(word, futex::Flags::empty(), 1);
+    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@
 //! the tail index from the latency path, is what halves the lines moved.
 #![allow(unsafe_code, reason = "upholds the ranges that Backing asks for")]
 
-use crate::atomics::Ordering;
+use crate::atomics::{Ordering, fence};
 use crate::backing::{Backing, LINE, RECORD_HEADER};
 
 const COMMITTED: u64 = 1 << 31;
@@ -156,10 +156,47 @@ impl<B: Backing> Producer<B> {
     /// Whether the peer now leaves room for a message of `len` bytes; believed only after [`refresh`](Producer::refresh).
     #[inline]
     pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.would_have_room(len, self.theirs.consumed())
+    }
+
+    /// Whether there is room for a message of `len` bytes once everything before `consumed` is read.
+    #[inline]
+    pub(crate) fn would_have_room(&self, len: usize, consumed: u64) -> bool {
         let size = record_size(len);
         let room = self.capacity - self.offset(self.head);
         let end = self.head + size + if size <= room { 0 } else { room };
-        (end + LINE as u64).wrapping_sub(self.theirs.consumed()) <= self.capacity
+        (end + LINE as u64).wrapping_sub(consumed) <= self.capacity
+    }
+
+    /// Position of the next record.
+    #[inline]
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Position of the record in `space`.
+    #[inline]
+    pub(crate) fn start(&self, space: Space) -> u64 {
+        space.start
+    }
+
+    /// Gives up the oldest records until a message of `len` bytes has room, for readers that are not waited for: they
+    /// find in our own `consumed` what they may have missed. Needs a `theirs` that is `ours`, and every record published.
+    #[cold]
+    pub(crate) fn give_up_for(&mut self, len: usize) {
+        while !self.would_have_room(len, self.consumed) {
+            let at = self.offset(self.consumed);
+            // SAFETY: the offset of a position.
+            let word = unsafe { self.ours.load_commit(at as usize) };
+            self.consumed += match word & PADDING {
+                0 => record_size((word & (PADDING - 1)) as usize),
+                _ => self.capacity - at,
+            };
+        }
+        self.ours.store_consumed(self.consumed);
+        // Release: pairs with the Acquire fence in a reader that has copied a record and asks whether it was still
+        // there. Nothing is overwritten before it is given up.
+        fence(Ordering::Release);
     }
 
     /// Whether the peer has consumed something since the last [`refresh`](Producer::refresh), or everything.
@@ -380,6 +417,18 @@ impl<B: Backing> Consumer<B> {
     #[inline]
     pub(crate) fn position(&self) -> u64 {
         self.tail
+    }
+
+    /// Goes on at `position`, where the peer says that a record begins.
+    ///
+    /// # Errors
+    /// No record can begin there.
+    pub(crate) fn jump(&mut self, position: u64) -> Result<(), Corrupt> {
+        if !position.is_multiple_of(LINE as u64) {
+            return Err(Corrupt("a record begins inside a line"));
+        }
+        self.tail = position;
+        Ok(())
     }
 
     #[inline]

@@ -13,27 +13,25 @@ mod sender;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
 
 use ipc_core::hello::{Agreed, FLAG_SLEEPER_PAYS, Hello};
 use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
-    RecvError, SendError, SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
+    SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
 };
 
 use crate::backing::{DATA, Word};
-use crate::bell::{Barrier, Sleeper, Waker, WokenBy};
+use crate::bell::{Barrier, Sleeper, Waker};
 use crate::control::{self, Control, ControlListener};
 use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::eventfd;
 use crate::features::{Features, features, unsupported};
-use crate::fork::Owner;
+use crate::half::Half;
 use crate::handshake::{Greeted, agreed_in_a_pair, own_hello};
 use crate::memory::{Memory, Writers};
-use crate::pollset::PollSet;
 use crate::ring::{MAX_CAPACITY, MIN_CAPACITY, longest_message};
-use crate::waiting::{SLICE, Waiting};
+use crate::waiting::Waiting;
 
 pub use receiver::{ShmMessage, ShmReceiver};
 pub use sender::{ShmLoan, ShmSender};
@@ -83,6 +81,12 @@ impl Trust {
     /// changes while it is borrowed, which is undefined behaviour.
     pub const unsafe fn peer() -> Trust {
         Trust(true)
+    }
+}
+
+impl Trust {
+    pub(crate) fn is_given(self) -> bool {
+        self.0
     }
 }
 
@@ -249,18 +253,14 @@ fn connected(
         Barrier::Both
     };
     let control = Arc::new(control);
-    let half = |state, their_state, bell, their_bell, event, their_event| Half {
-        sleeper: Sleeper::new(state, their_bell, barrier),
-        waker: Waker::new(bell, their_state, barrier, Some(their_event)),
-        waiting: Waiting::new(settings.wait, agreed.share_one_cpu),
-        owner: Owner::here(),
-        broken: None,
-        control: Arc::clone(&control),
-        event,
-        poll: PollSet::default(),
-        armed: false,
-        vain: 0,
-        asked: Instant::now(),
+    let half = |state, their_state, bell, their_bell, event, their_event| {
+        Half::new(
+            Sleeper::new(state, their_bell, barrier),
+            Waker::new(bell, their_state, barrier, Some(their_event)),
+            Waiting::new(settings.wait, agreed.share_one_cpu),
+            Arc::clone(&control),
+            event,
+        )
     };
     let tx = half(Word::TxState, Word::RxState, Word::TxBell, Word::RxBell, ours.tx_event, theirs.rx_event);
     let rx = half(Word::RxState, Word::TxState, Word::RxBell, Word::TxBell, ours.rx_event, theirs.tx_event);
@@ -281,114 +281,6 @@ struct Ring {
     ours: Memory,
     theirs: Memory,
     max_message: usize,
-}
-
-/// Why a half cannot be used any more. Sticky.
-#[derive(Clone, Copy, Debug)]
-enum Broken {
-    Closed,
-    PeerDied,
-    Corrupt(&'static str),
-}
-
-impl From<Broken> for SendError {
-    fn from(broken: Broken) -> SendError {
-        match broken {
-            Broken::Closed => SendError::Closed,
-            Broken::PeerDied => SendError::PeerDied,
-            Broken::Corrupt(what) => SendError::Corrupt { what },
-        }
-    }
-}
-
-impl From<Broken> for RecvError {
-    fn from(broken: Broken) -> RecvError {
-        match broken {
-            Broken::Closed => RecvError::Closed,
-            Broken::PeerDied => RecvError::PeerDied { partial_bytes: 0 },
-            Broken::Corrupt(what) => RecvError::Corrupt { what },
-        }
-    }
-}
-
-/// What sender and receiver have in common.
-#[derive(Debug)]
-struct Half {
-    sleeper: Sleeper,
-    waker: Waker,
-    waiting: Waiting,
-    owner: Owner,
-    broken: Option<Broken>,
-    control: Arc<Control>,
-    /// Rung by the peer while we wait in an event loop.
-    event: Arc<OwnedFd>,
-    poll: PollSet,
-    armed: bool,
-    /// Calls with [`Wait::Never`] in a row that found nothing.
-    vain: u32,
-    /// When such calls last asked whether the peer lives.
-    asked: Instant,
-}
-
-impl Half {
-    #[inline]
-    fn is_unusable(&self) -> bool {
-        self.owner.is_forked() | self.broken.is_some()
-    }
-
-    /// The peer broke the protocol: it gets no more from us, and we take no more from it.
-    #[cold]
-    fn corrupt(&mut self, ours: &Memory, what: &'static str) -> Broken {
-        self.sleeper.leave(ours);
-        self.breaks(Broken::Corrupt(what))
-    }
-
-    /// From now on this half is unusable for the first reason it was given.
-    #[cold]
-    fn breaks(&mut self, how: Broken) -> Broken {
-        *self.broken.get_or_insert(how)
-    }
-
-    /// Counts a fruitless call with [`Wait::Never`]; true when it is time to ask whether the peer still lives. The clock
-    /// is read for every eighth only: a busy poller should not pay more for asking than for looking.
-    fn polls_in_vain(&mut self) -> bool {
-        self.vain = self.vain.wrapping_add(1);
-        if !self.vain.is_multiple_of(8) {
-            return false;
-        }
-        let now = Instant::now();
-        let due = now - self.asked >= SLICE;
-        if due {
-            self.asked = now;
-        }
-        due
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.poll.fd(self.event.as_fd())
-    }
-
-    /// Announces that this half waits in an event loop. Look once more after this.
-    fn arm(&mut self, ours: &Memory) -> std::io::Result<()> {
-        self.poll.ensure(self.event.as_fd(), &self.control)?;
-        self.armed = true;
-        self.sleeper.announce(ours, WokenBy::Eventfd);
-        Ok(())
-    }
-
-    /// Takes the announcement back and silences the bell.
-    fn disarm(&mut self, ours: &Memory) {
-        if !std::mem::take(&mut self.armed) || self.owner.is_forked() {
-            return;
-        }
-        self.sleeper.awake(ours);
-        let mut count = [0u8; 8];
-        if rustix::io::read(&*self.event, &mut count).is_err() {
-            // It was not the bell that woke us: maybe the peer is gone. The next look in vain asks.
-            self.vain = 7;
-            self.asked = self.asked.checked_sub(SLICE).unwrap_or(self.asked);
-        }
-    }
 }
 
 /// Accepts `shm` connections at one address.

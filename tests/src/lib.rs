@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod alone;
+pub mod broadcast;
 pub mod chaos;
 pub mod contract;
 #[cfg(doctest)]

@@ -36,4 +36,5 @@ examples! {
     async_smol says "repaid";
     mq_priorities says "sweep the floor";
     descriptors says "far side";
+    broadcast says "three readers, three headlines each";
 }

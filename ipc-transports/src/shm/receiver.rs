@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use ipc_core::{Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, Stats, Wait};
 
-use super::{Broken, Half, Ring};
+use super::Ring;
 use crate::backing::{DATA, LINE_PAYLOAD};
+use crate::half::{Broken, Half};
 use crate::memory::Memory;
 use crate::ring::{Consumer, Corrupt, Record};
 use crate::waiting::{Site, Stopped};

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use ipc_core::{Armed, Interest, Loan, LoanSender, Pollable, SendError, Sender, Stats, Wait};
 
-use super::{Broken, Half, Ring};
+use super::Ring;
 use crate::backing::DATA;
+use crate::half::{Broken, Half};
 use crate::memory::Memory;
 use crate::ring::{Batch, Corrupt, Producer, Space};
 use crate::waiting::{Site, Stopped};

@@ -1,7 +1,7 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
-use ipc_core::{Armed, Loan, LoanSender, PeekReceiver, Pollable, Receiver, Sender};
+use ipc_core::{Armed, Loan, LoanSender, PeekReceiver, Pollable, Receiver, RecvError, SendError, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::*;

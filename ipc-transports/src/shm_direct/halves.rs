@@ -228,7 +228,7 @@ impl Half {
         if self.is_unusable() {
             return Ok(Armed::Ready);
         }
-        self.poll.ensure(self.bell.as_fd(), &self.control)?;
+        self.poll.ensure(self.bell.as_fd(), [&*self.control])?;
         let may_sleep = match self.side.announce(true, ARM_PATIENCE) {
             Ok(may_sleep) => may_sleep,
             Err(Corrupt(what)) => {

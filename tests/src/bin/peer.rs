@@ -16,6 +16,9 @@ fn main() {
     };
     let _watchdog = Watchdog::over(&format!("peer {scheme} {role}"));
     let address: Address = address.parse().unwrap_or_else(|error| panic!("{error}"));
+    if scheme == ipc_transports::broadcast::SCHEME {
+        return ipc_tests::broadcast::play(role, &address);
+    }
     // Several lines may share a scheme and differ in options; those came with the address.
     macro_rules! serve {
         ($module:ident: $transport:ty, $options:literal; $($capability:ident)*) => {

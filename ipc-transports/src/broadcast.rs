@@ -1,0 +1,263 @@
+//! One writer, many readers: each message is copied once, into one ring, and read there by every process that listens.
+//!
+//! The [`Writer`] owns the ring, one sealed memfd, and hands it to each [`Reader`] over a control socket; the readers map
+//! it read-only. How far a reader has come lies in a page of memory that the reader owns and the writer maps read-only.
+//! So every shared word has one writer, and what a hostile reader can corrupt is its own position: it is cut off.
+//! Layout: `backing.rs`; records: `ring.rs`; sleeping: `bell.rs`, one bell for all readers. Behind the bytes of each
+//! message lies its number, by which a reader knows what it has missed.
+//!
+//! A reader sees every message sent after [`Writer::accept`] let it in, or what [`SlowReader`] leaves of them.
+//!
+//! ```
+//! use ipc_transports::broadcast::{BroadcastOptions, Writer};
+//! use ipc_transports::{Receiver, Sender};
+//! let mut writer = Writer::private(&BroadcastOptions::default())?;
+//! let mut readers = [writer.subscribe()?, writer.subscribe()?];
+//! writer.send(b"to all of you")?;
+//! let mut message = Vec::new();
+//! for reader in &mut readers {
+//!     reader.recv(&mut message)?;
+//!     assert_eq!(message, b"to all of you");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Death.** A reader that dies or leaves is noticed by its control socket (and its pidfd) within 50 ms of holding up
+//! the writer, and no longer counts; [`Writer::lost`] counts the dead. When the writer dies, each reader still gets
+//! what was published and then [`RecvError::PeerDied`](crate::RecvError::PeerDied); a message half written was never
+//! published.
+#![allow(unsafe_code, reason = "the identity line is written and read raw")]
+
+mod reader;
+mod writer;
+
+use std::str::FromStr;
+
+use ipc_core::hello::{FLAG_SLEEPER_PAYS, Hello};
+use ipc_core::{Fingerprint, OptionError, Options, SetupError, SetupErrorKind, WaitPolicy};
+
+use crate::Trust;
+use crate::backing::DATA;
+use crate::bell::{Barrier, register};
+use crate::features::{Features, features, unsupported};
+use crate::handshake::own_hello;
+use crate::memory::Memory;
+use crate::ring::{MAX_CAPACITY, MIN_CAPACITY, longest_message};
+
+pub use reader::{Reader, ReaderMessage};
+pub use writer::Writer;
+
+/// The scheme of a broadcast's address: `broadcast:NAME` or `broadcast:/absolute/path`.
+pub const SCHEME: &str = "broadcast";
+
+/// Bytes of ring unless asked otherwise.
+const DEFAULT_CAPACITY: usize = 1 << 20;
+
+/// Bytes of a message's number, behind the message.
+const NUMBER: usize = 8;
+
+/// First word of a writer's or reader's memory.
+const MAGIC: u64 = u64::from_le_bytes(*b"ipc-bro\x01");
+
+/// Changes whenever the picture in `backing.rs` or `ring.rs`, the number or [`Join`] does.
+const LAYOUT: u64 =
+    Hello::layout_of("broadcast/1 line=64 data=4096 commit=tag32,committed31,padding30,len number=8 join=24");
+
+/// What happens to a reader that does not keep up, decided by the writer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SlowReader {
+    /// The writer waits for it, as long as it lives: nobody misses anything.
+    #[default]
+    Wait,
+    /// The writer never waits; messages that a slow reader has not read in time are dropped for it, the oldest first,
+    /// and counted by [`Reader::missed`].
+    Drop,
+    /// The writer never waits, and each receive gets the newest message there is; what lies before it is skipped and
+    /// counted by [`Reader::missed`].
+    Latest,
+}
+
+impl SlowReader {
+    /// Every policy, in the order in which they are documented.
+    pub const ALL: [SlowReader; 3] = [SlowReader::Wait, SlowReader::Drop, SlowReader::Latest];
+
+    /// The name used in addresses.
+    pub fn name(self) -> &'static str {
+        match self {
+            SlowReader::Wait => "wait",
+            SlowReader::Drop => "drop",
+            SlowReader::Latest => "latest",
+        }
+    }
+}
+
+impl FromStr for SlowReader {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        SlowReader::ALL.into_iter().find(|policy| policy.name() == text).ok_or("slow is wait, drop or latest")
+    }
+}
+
+/// Options of a broadcast. `None` means "from the address, else the default".
+#[derive(Clone, Debug, Default)]
+pub struct BroadcastOptions {
+    /// `?capacity=`: bytes of the writer's ring; a power of two from 4096 to 1G; default 1M.
+    pub capacity: Option<usize>,
+    /// `?max_message=`: longest message in bytes; at most, and by default, half the capacity less 16.
+    pub max_message: Option<usize>,
+    /// `?slow=wait|drop|latest`: what the writer does about a reader that does not keep up; default `wait`.
+    pub slow: Option<SlowReader>,
+    /// `?wait=spin|park|adaptive`: what this side does while it waits; default `adaptive`.
+    pub wait: Option<WaitPolicy>,
+    /// Identity of the message types, `?fingerprint=0x…`; a peer that states another one is refused. Default not stated.
+    pub fingerprint: Option<Fingerprint>,
+    /// `?mlock=true`: keep the writer's ring from being swapped out; default false.
+    pub mlock: Option<bool>,
+    /// `?allow_uid=`: a user beside our own who may be at the other end.
+    pub allow_uid: Option<u32>,
+    /// Whether a reader may be lent messages where they lie in the writer's memory. Cannot be set by an address, and has
+    /// an effect under [`SlowReader::Wait`] only: elsewhere the writer overwrites what is being read.
+    pub trust: Trust,
+}
+
+impl Options for BroadcastOptions {
+    fn fill(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
+        match key {
+            "capacity" => OptionError::fill_bytes(&mut self.capacity, key, value),
+            "max_message" => OptionError::fill_bytes(&mut self.max_message, key, value),
+            "slow" => OptionError::fill(&mut self.slow, key, value),
+            "wait" => OptionError::fill(&mut self.wait, key, value),
+            "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
+            "mlock" => OptionError::fill(&mut self.mlock, key, value),
+            "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
+            _ => Err(OptionError::unknown(
+                key,
+                &["capacity", "max_message", "slow", "wait", "fingerprint", "mlock", "allow_uid"],
+            )),
+        }
+    }
+}
+
+/// Options with the defaults filled in and checked.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    capacity: usize,
+    max_message: usize,
+    slow: SlowReader,
+    wait: WaitPolicy,
+    fingerprint: u64,
+    mlock: bool,
+    allow_uid: Option<u32>,
+    trusted: bool,
+    features: &'static Features,
+}
+
+impl Settings {
+    fn new(
+        options: &BroadcastOptions,
+        op: &'static str,
+        target: &dyn std::fmt::Display,
+    ) -> Result<Self, SetupError> {
+        let bad = |what: String| {
+            Err(SetupError::new(SetupErrorKind::BadAddress, op, target)
+                .because(std::io::Error::new(std::io::ErrorKind::InvalidInput, what)))
+        };
+        let capacity = options.capacity.unwrap_or(DEFAULT_CAPACITY);
+        if !capacity.is_power_of_two() || !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
+            return bad(format!("capacity={capacity}: a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}"));
+        }
+        let longest = longest_message(capacity) - NUMBER;
+        let max_message = options.max_message.unwrap_or(longest);
+        if max_message > longest {
+            return bad(format!(
+                "max_message={max_message}: a ring of {capacity} bytes carries up to {longest}"
+            ));
+        }
+        let features = features(op)?;
+        if !features.seals {
+            return Err(unsupported(
+                op,
+                target,
+                "memfd seals (F_SEAL_FUTURE_WRITE, Linux 5.1) are not available",
+            ));
+        }
+        Ok(Settings {
+            capacity,
+            max_message,
+            slow: options.slow.unwrap_or_default(),
+            wait: options.wait.unwrap_or(WaitPolicy::Adaptive),
+            fingerprint: options.fingerprint.map_or(0, Fingerprint::number),
+            mlock: options.mlock.unwrap_or(false),
+            allow_uid: options.allow_uid,
+            trusted: options.trust.is_given(),
+            features,
+        })
+    }
+
+    /// The hello of a side that writes `capacity` bytes of ring, or none.
+    fn hello(&self, max_message: usize, capacity: usize) -> Hello {
+        let pays = self.wait != WaitPolicy::Park && register(self.features);
+        let flags = if pays { FLAG_SLEEPER_PAYS } else { 0 };
+        let fingerprint = self.fingerprint;
+        Hello { fingerprint, ..own_hello(LAYOUT, max_message, capacity, flags) }
+    }
+}
+
+/// Who pays for the order of publish and look between two sides that said these hellos.
+fn barrier(ours: &Hello, theirs: &Hello) -> Barrier {
+    if ours.flags & theirs.flags & FLAG_SLEEPER_PAYS != 0 { Barrier::Sleeper } else { Barrier::Both }
+}
+
+/// Writes the line by which a memory is known to belong to the side that said `hello`.
+fn sign(memory: &Memory, hello: &Hello) {
+    const { assert!(DATA >= size_of::<[u64; 4]>()) };
+    let identity = [MAGIC, hello.layout, hello.nonce, hello.capacity];
+    // SAFETY: the first line of memory that nobody else has seen yet.
+    unsafe { memory.base().cast::<[u64; 4]>().write(identity) };
+}
+
+/// Whether `memory` is that of the side that said `hello`.
+fn is_signed(memory: &Memory, hello: &Hello) -> bool {
+    // SAFETY: the mapping is at least a page long; the words are copied, then judged.
+    let identity = unsafe { memory.base().cast::<[u64; 4]>().read_volatile() };
+    identity == [MAGIC, hello.layout, hello.nonce, hello.capacity]
+}
+
+fn denied(op: &'static str, target: &dyn std::fmt::Display, why: &str) -> SetupError {
+    SetupError::new(SetupErrorKind::Denied, op, target)
+        .because(std::io::Error::new(std::io::ErrorKind::InvalidData, why))
+}
+
+/// What the writer tells a reader behind its hello: three little-endian `u64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Join {
+    /// Where the first record for this reader will begin.
+    position: u64,
+    /// Its number.
+    number: u64,
+    slow: SlowReader,
+}
+
+impl Join {
+    fn encode(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.position.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.number.to_le_bytes());
+        bytes[16] = self.slow as u8;
+        bytes
+    }
+
+    fn decode(bytes: &[u8; 24]) -> Option<Join> {
+        let word = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(word)
+        };
+        let slow = *SlowReader::ALL.get(usize::try_from(word(16)).ok()?)?;
+        Some(Join { position: word(0), number: word(8), slow })
+    }
+}
+
+#[cfg(test)]
+mod tests;

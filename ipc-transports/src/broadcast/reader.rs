@@ -1,0 +1,591 @@
+//! The reading end of a broadcast.
+#![allow(
+    unsafe_code,
+    reason = "copies out of the writer's ring; lends it in place where the caller vouched for the writer"
+)]
+
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc_core::hello::{Agreed, Hello};
+use ipc_core::{
+    Address, Armed, Interest, Options, PeekReceiver, PeerInfo, Pollable, Receiver, RecvError, SetupError,
+    SetupErrorKind, Stats, Wait,
+};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use super::{BroadcastOptions, Join, NUMBER, Settings, SlowReader, barrier, denied, is_signed, sign};
+use crate::atomics::{Ordering, fence};
+use crate::backing::{Backing, DATA, LINE_PAYLOAD, Word};
+use crate::bell::{Sleeper, Waker};
+use crate::control::{self, Control};
+use crate::errno::setup_error;
+use crate::eventfd;
+use crate::half::{Broken, Half};
+use crate::handshake::sleep;
+use crate::memory::{Memory, Writers};
+use crate::ring::{Consumer, Corrupt, MAX_CAPACITY, MIN_CAPACITY, Record, longest_message};
+use crate::waiting::{Site, Stopped, Waiting};
+
+/// Times one look starts again because the writer was faster. A hostile writer could always be.
+const TRIES: usize = 64;
+
+/// What a reader brings into a broadcast.
+#[derive(Debug)]
+pub(super) struct Side {
+    pub(super) hello: Hello,
+    pub(super) memory: Memory,
+    memfd: OwnedFd,
+    pub(super) event: Arc<OwnedFd>,
+}
+
+impl Side {
+    pub(super) fn new(settings: &Settings) -> Result<Side, SetupError> {
+        let hello = settings.hello(usize::MAX, 0);
+        let (memory, memfd) = Memory::create(DATA, Writers::Creator, false)?;
+        sign(&memory, &hello);
+        Ok(Side { hello, memory, memfd, event: eventfd::create()? })
+    }
+}
+
+/// The reading end of a broadcast: a [`Receiver`] of what its writer sends.
+///
+/// Under [`SlowReader::Drop`] and [`SlowReader::Latest`] messages may be [`missed`](Reader::missed), but those received
+/// are whole, once and in order.
+#[derive(Debug)]
+pub struct Reader {
+    ring: Consumer<Memory>,
+    half: Half,
+    slow: SlowReader,
+    /// The writer changes no published byte: messages may be lent where they lie.
+    in_place: bool,
+    /// Where messages are copied before they are lent.
+    copy: Vec<u8>,
+    /// Number of the next message, if none is missed.
+    number: u64,
+    missed: u64,
+    /// Ring position at which the writer was last looked after.
+    rung_at: u64,
+    /// Bytes of ring to be freed before a sleeping writer is woken: it should find room for more than one message.
+    ring_every: u64,
+    peer: PeerInfo,
+    max_message: usize,
+    stats: Stats,
+}
+
+impl Reader {
+    /// Joins the broadcast at `to` and waits until its writer lets us in. Fields set in `options` win over the query of
+    /// the address; those of the ring (`capacity`, `max_message`, `slow`, `mlock`) are the writer's to choose.
+    ///
+    /// # Errors
+    /// `NotFound` when nobody writes there, `Denied`, `Mismatch` when the programs do not fit together, `TimedOut`,
+    /// `HungUp`, `Limit`, `BadAddress`, `Unsupported`.
+    pub fn connect(to: &Address, options: &BroadcastOptions, wait: Wait) -> Result<Reader, SetupError> {
+        const OP: &str = "connect to";
+        let settings = Settings::new(&options.resolved(to)?, OP, to)?;
+        let side = Side::new(&settings)?;
+        let (allowed, fds) = (settings.allow_uid.as_slice(), [side.memfd.as_fd(), side.event.as_fd()]);
+        let (control, greeted, agreed) =
+            control::connect(to, allowed, settings.features, &side.hello, &fds, wait)?;
+        let (theirs, peer) = (greeted.hello, greeted.peer);
+        let capacity = usize::try_from(theirs.capacity)
+            .ok()
+            .filter(|capacity| capacity.is_power_of_two() && (MIN_CAPACITY..=MAX_CAPACITY).contains(capacity))
+            .ok_or_else(|| denied(OP, to, "the writer's capacity is no power of two from 4096 to 1G"))?;
+        let [memfd, event]: [OwnedFd; 2] = greeted
+            .fds
+            .try_into()
+            .map_err(|_| denied(OP, to, "the writer did not hand over one memory and one eventfd"))?;
+        if !eventfd::is_one(&event) {
+            return Err(denied(OP, to, "the writer's bell is no non-blocking eventfd"));
+        }
+        let memory = Memory::import(memfd.as_fd(), DATA + capacity, Writers::Creator)?;
+        if !is_signed(&memory, &theirs) {
+            return Err(denied(OP, to, "the writer's memory belongs to another broadcast"));
+        }
+        let join = Join::decode(&hear(&control, wait, to)?)
+            .ok_or_else(|| denied(OP, to, "the writer's policy is unknown"))?;
+        let event = Arc::new(event);
+        Ok(Reader::new(&settings, side, memory, event, &theirs, &agreed, join, control, peer))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what the two ways to become a reader have in common")]
+    pub(super) fn new(
+        settings: &Settings,
+        side: Side,
+        memory: Memory,
+        their_event: Arc<OwnedFd>,
+        theirs: &Hello,
+        agreed: &Agreed,
+        join: Join,
+        control: Control,
+        peer: PeerInfo,
+    ) -> Reader {
+        let capacity = memory.len() - DATA;
+        let max_message =
+            usize::try_from(agreed.max_message).unwrap_or(usize::MAX).min(longest_message(capacity) - NUMBER);
+        let barrier = barrier(&side.hello, theirs);
+        // From now on the writer counts from here; until now it took us to be where it let us in.
+        side.memory.store_consumed(join.position);
+        let mut ring = Consumer::new(side.memory, memory, capacity, max_message + NUMBER);
+        // A position inside a line shows as corrupt at the first look.
+        let broken = ring.jump(join.position).err().map(|Corrupt(what)| Broken::Corrupt(what));
+        let mut half = Half::new(
+            Sleeper::new(Word::RxState, Word::TxBell, barrier),
+            Waker::new(Word::RxBell, Word::TxState, barrier, Some(their_event)),
+            Waiting::new(settings.wait, agreed.share_one_cpu),
+            Arc::new(control),
+            side.event,
+        );
+        half.broken = broken;
+        Reader {
+            ring,
+            half,
+            slow: join.slow,
+            in_place: settings.trusted && join.slow == SlowReader::Wait,
+            copy: Vec::new(),
+            number: join.number,
+            missed: 0,
+            rung_at: join.position,
+            ring_every: capacity as u64 / 8,
+            peer,
+            max_message,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Messages sent since this reader was let in that it did not get and will not get, counted when a later one was
+    /// received. Always zero under [`SlowReader::Wait`].
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// What the writer does about readers that do not keep up.
+    pub fn slow(&self) -> SlowReader {
+        self.slow
+    }
+
+    /// Who the writer is.
+    pub fn peer(&self) -> PeerInfo {
+        self.peer
+    }
+
+    #[cfg(test)]
+    pub(super) fn lie(&self, position: u64) {
+        self.ring.ours().store_consumed(position);
+    }
+
+    /// Longest message in bytes that may come.
+    pub fn max_message(&self) -> usize {
+        self.max_message
+    }
+
+    /// The next message there is, under the policy; consumes what the policy skips.
+    #[inline]
+    fn look(&mut self) -> Result<Option<Record>, Corrupt> {
+        if self.slow == SlowReader::Wait {
+            return self.ring.look().and_then(numbered);
+        }
+        for _ in 0..TRIES {
+            if self.slow == SlowReader::Latest {
+                self.skip_to(self.ring.theirs().newest())?;
+            }
+            let found = self.ring.look();
+            // After the look: what it found is good only if it was not given up before.
+            if !self.skip_to(self.ring.theirs().consumed())? {
+                return found.and_then(numbered);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on at `position` if that is ahead; true if it is.
+    fn skip_to(&mut self, position: u64) -> Result<bool, Corrupt> {
+        if position <= self.ring.position() {
+            return Ok(false);
+        }
+        self.ring.jump(position)?;
+        Ok(true)
+    }
+
+    /// Copies `record` to `to`, message and number; false if the writer has overwritten it meanwhile.
+    ///
+    /// # Safety
+    /// `to` has room for `max(record.len, LINE_PAYLOAD)` bytes; `record` is the one last looked at.
+    #[inline]
+    unsafe fn copied_whole(&self, record: Record, to: *mut u8) -> bool {
+        // SAFETY: the caller's contract.
+        unsafe { self.ring.read(record, to) };
+        if self.slow == SlowReader::Wait {
+            return true;
+        }
+        // Acquire: pairs with the Release fence in Producer::give_up_for. A byte of a later message in the copy means
+        // that its place had been given up before, and then this sees it.
+        fence(Ordering::Acquire);
+        self.ring.theirs().consumed() <= self.ring.position()
+    }
+
+    /// Copies `record`, the one just looked at, into `buf` and steps over it; false: it is overwritten.
+    #[inline]
+    fn take_into(&mut self, buf: &mut Vec<u8>, record: Record) -> bool {
+        buf.clear();
+        buf.reserve(record.len.max(LINE_PAYLOAD));
+        // SAFETY: there is room for max(len, LINE_PAYLOAD) bytes, and `record` is the one just looked at.
+        if !unsafe { self.copied_whole(record, buf.as_mut_ptr()) } {
+            return false;
+        }
+        // SAFETY: `read` wrote at least `len` bytes.
+        unsafe { buf.set_len(record.len) };
+        let number = number_of(buf);
+        buf.truncate(record.len - NUMBER);
+        self.count(number, buf.len());
+        self.ring.advance(record);
+        true
+    }
+
+    /// Counts a message of `len` bytes that was received, and those missed before it.
+    #[inline]
+    fn count(&mut self, number: u64, len: usize) {
+        self.missed += number.saturating_sub(self.number);
+        self.number = number.wrapping_add(1);
+        self.stats.messages += 1;
+        self.stats.bytes += len as u64;
+    }
+
+    #[inline]
+    fn next(&mut self, wait: Wait) -> Result<Record, RecvError> {
+        if self.half.is_unusable() {
+            return Err(self.refusal());
+        }
+        match self.look() {
+            Ok(Some(record)) => Ok(record),
+            Ok(None) => self.wait_for_record(wait),
+            Err(corrupt) => Err(self.corrupt(corrupt)),
+        }
+    }
+
+    #[cold]
+    fn refusal(&mut self) -> RecvError {
+        match (self.half.broken, self.half.owner.is_forked()) {
+            (Some(broken), false) => broken.into(),
+            _ => RecvError::Forked,
+        }
+    }
+
+    #[cold]
+    fn corrupt(&mut self, Corrupt(what): Corrupt) -> RecvError {
+        self.half.corrupt(self.ring.ours(), what).into()
+    }
+
+    #[inline(never)]
+    fn wait_for_record(&mut self, wait: Wait) -> Result<Record, RecvError> {
+        if self.rung_at != self.ring.position() {
+            self.wake();
+        }
+        loop {
+            let waiting = self.half.waiting;
+            match waiting.until_ready(&mut ForRecord(self), wait) {
+                Ok(()) => {}
+                Err(Stopped::Failed(error)) => return Err(error),
+                Err(Stopped::TimeUp) if wait == Wait::Never => {
+                    self.stats.would_block += 1;
+                    if self.half.polls_in_vain() {
+                        ForRecord(self).check_peer()?;
+                    }
+                    return Err(RecvError::Empty);
+                }
+                Err(Stopped::TimeUp) => return Err(RecvError::TimedOut),
+            }
+            match self.look() {
+                Ok(Some(record)) => return Ok(record),
+                // The writer is faster than we can look, time after time.
+                Ok(None) if wait == Wait::Never => return Err(RecvError::Empty),
+                Ok(None) if wait.is_over() => return Err(RecvError::TimedOut),
+                Ok(None) => {}
+                Err(corrupt) => return Err(self.corrupt(corrupt)),
+            }
+        }
+    }
+
+    /// Tells the writer what may be overwritten, if it waits for that.
+    #[inline]
+    fn release(&mut self) {
+        if self.slow != SlowReader::Wait {
+            return;
+        }
+        self.ring.release();
+        if self.ring.position() - self.rung_at >= self.ring_every
+            || self.half.waker.peer_polls(self.ring.theirs())
+        {
+            self.wake();
+        }
+    }
+
+    /// Wakes the writer if it sleeps.
+    fn wake(&mut self) {
+        self.rung_at = self.ring.position();
+        if self.half.waker.peer_sleeps(self.ring.theirs()) {
+            let rang = self.half.waker.ring(self.ring.ours(), self.ring.theirs());
+            self.stats.wakes += u64::from(rang);
+        }
+    }
+
+    /// The message of `record` where it lies.
+    ///
+    /// # Safety
+    /// The writer does not change it as long as it is borrowed.
+    #[inline]
+    unsafe fn lent(&self, record: Record) -> &[u8] {
+        let start = self.ring.theirs().base().wrapping_add(DATA + record.at);
+        // SAFETY: `look` checked that the record lies inside the mapping; the caller says that nobody changes it.
+        unsafe { std::slice::from_raw_parts(start, record.len - NUMBER) }
+    }
+
+    /// The number of the message in `record`.
+    fn number_at(&self, record: Record) -> u64 {
+        let at = self.ring.theirs().base().wrapping_add(DATA + record.at + record.len - NUMBER);
+        // SAFETY: the last bytes of a record that `look` checked to lie inside the mapping; copied raw.
+        unsafe { at.cast::<u64>().read_unaligned() }
+    }
+}
+
+/// Refuses a record too short for the number behind every message.
+#[inline]
+fn numbered(found: Option<Record>) -> Result<Option<Record>, Corrupt> {
+    match found {
+        Some(record) if record.len < NUMBER => Err(Corrupt("a message without a number")),
+        found => Ok(found),
+    }
+}
+
+/// The number behind a message.
+#[inline]
+fn number_of(record: &[u8]) -> u64 {
+    record.last_chunk().map_or(0, |number| u64::from_le_bytes(*number))
+}
+
+/// The message that follows the writer's hello.
+fn hear(control: &Control, wait: Wait, to: &Address) -> Result<[u8; 24], SetupError> {
+    const OP: &str = "connect to";
+    let mut bytes = [0; 24];
+    loop {
+        match rustix::net::recv(control.socket(), &mut bytes[..], RecvFlags::DONTWAIT) {
+            Ok((24, _)) => return Ok(bytes),
+            Ok((0, _)) => return Err(SetupError::new(SetupErrorKind::HungUp, OP, to)),
+            Ok(_) => return Err(denied(OP, to, "the writer does not say where we begin")),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => {}
+            Err(error) => return Err(setup_error(OP, to, error)),
+        }
+        if wait.is_over() {
+            return Err(SetupError::new(SetupErrorKind::TimedOut, OP, to));
+        }
+        let mut poll = [PollFd::from_borrowed_fd(control.socket(), PollFlags::IN)];
+        sleep(&mut poll, wait.remaining()).map_err(|error| setup_error(OP, to, error))?;
+    }
+}
+
+impl Receiver for Reader {
+    #[inline]
+    fn recv_with(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
+        buf.clear();
+        loop {
+            let record = self.next(wait)?;
+            if self.take_into(buf, record) {
+                self.release();
+                return Ok(buf.len());
+            }
+            buf.clear();
+        }
+    }
+
+    #[inline]
+    fn recv_each<F: FnMut(&[u8])>(
+        &mut self,
+        limit: usize,
+        wait: Wait,
+        mut each: F,
+    ) -> Result<usize, RecvError> {
+        let mut taken = 0;
+        while taken < limit {
+            let record = match self.next(if taken == 0 { wait } else { Wait::Never }) {
+                Ok(record) => record,
+                Err(error) if taken == 0 => return Err(error),
+                Err(_) => break,
+            };
+            if self.in_place {
+                self.count(self.number_at(record), record.len - NUMBER);
+                self.ring.advance(record);
+                // SAFETY: the caller of `Trust::peer` vouched for the writer; the space is released after `each`.
+                each(unsafe { self.lent(record) });
+            } else {
+                let mut copy = std::mem::take(&mut self.copy);
+                let whole = self.take_into(&mut copy, record);
+                self.copy = copy;
+                if !whole {
+                    continue;
+                }
+                each(&self.copy);
+            }
+            taken += 1;
+            self.release();
+        }
+        Ok(taken)
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // A forked child's copy must not say goodbye for its parent.
+        if !self.half.owner.is_forked() {
+            self.half.sleeper.leave(self.ring.ours());
+            self.wake();
+        }
+    }
+}
+
+/// Whether there is something to look at. Where we stand may be overwritten and cleared, so nothing there does not mean
+/// that there is nothing.
+#[inline]
+fn has_news(ring: &Consumer<Memory>, slow: SlowReader) -> bool {
+    ring.is_ready() || slow != SlowReader::Wait && ring.theirs().consumed() > ring.position()
+}
+
+/// Waiting for a message.
+struct ForRecord<'a>(&'a mut Reader);
+
+impl ForRecord<'_> {
+    fn over(&mut self, how: Broken) -> Result<(), RecvError> {
+        // What was published before the end comes first.
+        if self.is_ready() {
+            return Ok(());
+        }
+        Err(self.0.half.breaks(how).into())
+    }
+}
+
+impl Site for ForRecord<'_> {
+    type Error = RecvError;
+
+    #[inline]
+    fn is_ready(&self) -> bool {
+        has_news(&self.0.ring, self.0.slow)
+    }
+
+    fn check(&mut self) -> Result<(), RecvError> {
+        if self.0.half.waker.peer_left(self.0.ring.theirs()) {
+            return self.over(Broken::Closed);
+        }
+        Ok(())
+    }
+
+    fn check_peer(&mut self) -> Result<(), RecvError> {
+        let gone = self.0.half.control.peer_gone();
+        self.check()?;
+        if gone { self.over(Broken::PeerDied) } else { Ok(()) }
+    }
+
+    fn park(&mut self, slice: Duration) {
+        let Reader { ring, half, slow, stats, .. } = &mut *self.0;
+        let (ours, theirs) = (ring.ours(), ring.theirs());
+        let slept = half
+            .sleeper
+            .park(ours, theirs, slice, || !has_news(ring, *slow) && !half.waker.peer_left(theirs));
+        stats.parks += u64::from(slept);
+    }
+}
+
+/// A received message, lent by [`PeekReceiver::take`]: in place where the writer is trusted and waits, else a copy.
+#[derive(Debug)]
+pub struct ReaderMessage<'a> {
+    rx: &'a mut Reader,
+    /// Where it lies, if it is lent in place.
+    record: Option<Record>,
+}
+
+impl PeekReceiver for Reader {
+    type Message<'a> = ReaderMessage<'a>;
+
+    #[inline]
+    fn ready(&mut self, wait: Wait) -> Result<(), RecvError> {
+        self.next(wait).map(|_| ())
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<ReaderMessage<'_>> {
+        if self.half.is_unusable() {
+            return None;
+        }
+        if self.in_place {
+            // Corrupt shows in the next `ready`, which looks at the same place.
+            let record = self.look().ok().flatten()?;
+            return Some(ReaderMessage { rx: self, record: Some(record) });
+        }
+        for _ in 0..TRIES {
+            let record = self.look().ok().flatten()?;
+            let mut copy = std::mem::take(&mut self.copy);
+            let whole = self.take_into(&mut copy, record);
+            self.copy = copy;
+            if whole {
+                return Some(ReaderMessage { rx: self, record: None });
+            }
+        }
+        None
+    }
+}
+
+impl Deref for ReaderMessage<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self.record {
+            // SAFETY: the caller of `Trust::peer` vouched that the writer changes no published byte before it is
+            // released, which is when `self` is dropped.
+            Some(record) => unsafe { self.rx.lent(record) },
+            None => &self.rx.copy,
+        }
+    }
+}
+
+impl Drop for ReaderMessage<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(record) = self.record {
+            self.rx.count(self.rx.number_at(record), record.len - NUMBER);
+            self.rx.ring.advance(record);
+        }
+        self.rx.release();
+    }
+}
+
+impl Pollable for Reader {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.half.fd()
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Readable
+    }
+
+    fn arm(&mut self) -> std::io::Result<Armed> {
+        self.half.arm(self.ring.ours())?;
+        if ForRecord(self).is_ready() || self.half.waker.peer_left(self.ring.theirs()) {
+            self.disarm();
+            return Ok(Armed::Ready);
+        }
+        Ok(Armed::MaySleep)
+    }
+
+    fn disarm(&mut self) {
+        self.half.disarm(self.ring.ours());
+    }
+}
