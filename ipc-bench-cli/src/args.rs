@@ -223,14 +223,38 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "LIST", allow_hyphen_values = true)]
     size: Vec<String>,
 
-    /// Workloads: rtt (ping-pong), stream (throughput one way), and between many processes fan-out, fan-in, pipeline,
-    /// broadcast, mesh [default: rtt,stream]
+    /// Workloads: rtt (ping-pong), oneway (timed by the receiver), stream (throughput one way), load (open loop), and
+    /// between many processes fan-out, fan-in, pipeline, broadcast, mesh [default: rtt,stream]
     #[arg(long, value_name = "LIST")]
     mode: Vec<String>,
 
     /// How the calls wait: sync (in the call), async (in a reactor driven by the caller) [default: sync]
     #[arg(long, value_name = "LIST")]
     io: Vec<String>,
+
+    /// Rates of load: 1k/s  100Hz  10%..95%+10% of what the link was measured to carry
+    #[arg(long, value_name = "LIST")]
+    rate: Vec<String>,
+
+    /// Send times of load: constant (at equal distances), poisson (as from many senders) [default: constant]
+    #[arg(long, value_name = "LIST")]
+    arrivals: Vec<String>,
+
+    /// Pause between two messages of rtt and oneway, outside the timed region [default: none; in oneway 100us]
+    #[arg(long, value_name = "TIME", alias = "send-delay")]
+    pace: Option<String>,
+
+    /// Messages per call of stream, on both sides [default: 1]
+    #[arg(long, value_name = "LIST")]
+    batch: Vec<String>,
+
+    /// How bytes get into the link and out of it: copy, or loan: written and read where they lie [default: copy]
+    #[arg(long, value_name = "LIST")]
+    access: Vec<String>,
+
+    /// Let the first message of a connection count like any other [default: no]
+    #[arg(id = "include-first", long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    include_first: Option<String>,
 
     /// Sizes of the patterns: processes beside the first, in a mesh all of them [default: 1]
     #[arg(long, value_name = "LIST")]

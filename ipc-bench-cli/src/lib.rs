@@ -44,6 +44,7 @@ mod plan_text;
 mod presets;
 mod progress;
 mod protocol;
+mod rate;
 mod reading;
 mod remote;
 mod report;
@@ -61,10 +62,10 @@ mod yardstick;
 use std::env;
 use std::process::ExitCode;
 
-use ipc_transports::{Mq, Pipe, Pollable, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket};
+use ipc_transports::{LoanSender, Mq, Pipe, Pollable, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket};
 
 use mechanism::Mechanism;
-use ways::{Blocks, Polls};
+use ways::{Blocks, Lends, Polls};
 
 /// The program: a list of transports it can measure.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl Default for Bench {
             .with_pollable::<Uds>()
             .with_pollable::<Tcp>()
             .with_pollable::<Pipe>()
-            .with_pollable::<Shm>()
+            .with_lending::<Shm>()
             .with_pollable::<ShmDirect>()
             .with_pollable::<Mq>()
             .with_pollable::<UdsSeqpacket>()
@@ -103,6 +104,16 @@ impl Bench {
         T::Rx: Pollable,
     {
         self.and(Mechanism::of::<T, Polls>())
+    }
+
+    /// Adds a transport that `--access loan` can measure as well; otherwise as [`with_pollable`](Bench::with_pollable).
+    #[must_use]
+    pub fn with_lending<T: Transport>(self) -> Bench
+    where
+        T::Tx: Pollable + LoanSender,
+        T::Rx: Pollable,
+    {
+        self.and(Mechanism::of::<T, Lends>())
     }
 
     fn and(mut self, mechanism: Mechanism) -> Bench {

@@ -2,6 +2,7 @@
 //! here, if there is one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::background::{self, Background};
 use crate::cell::Point;
@@ -11,8 +12,9 @@ use crate::lists;
 use crate::mechanism::Mechanism;
 use crate::pattern::Pattern;
 use crate::pin::Topology;
+use crate::rate::{self, Rate};
 use crate::settings::{Origin, Settings, unknown};
-use crate::workload::{Io, Mode};
+use crate::workload::{Access, Arrivals, Io, MAX_BATCH, Mode};
 
 /// One cell and how to measure it.
 #[derive(Clone, Debug)]
@@ -24,10 +26,19 @@ pub(crate) struct PlannedCell {
     pub(crate) io: Io,
     /// Options of its address.
     pub(crate) options: BTreeMap<String, String>,
+    /// Of an open loop.
+    pub(crate) load: Option<(Rate, Arrivals)>,
+    /// Pause between two messages, where one was asked for.
+    pub(crate) pace: Option<Duration>,
+    /// Messages per call.
+    pub(crate) batch: u32,
+    pub(crate) access: Access,
     /// Size of the pattern, where it is one.
     pub(crate) peers: Option<usize>,
     /// What else the machine does meanwhile.
     pub(crate) background: Option<Background>,
+    /// Index of the measured maximum that its rate is a share of.
+    pub(crate) ceiling: Option<usize>,
     /// Index of the limit it is held against.
     pub(crate) limit: Option<usize>,
     /// Why it cannot be measured here.
@@ -63,6 +74,10 @@ pub(crate) fn cells(
             .why("a parameter of a transport that is left out changes nothing")
             .fix(format!("drop it, or add {} to -t", param.transport)));
     }
+    let loads = loads(settings, &modes)?;
+    let pace = settings.parse("pace", lists::duration)?;
+    let batches = settings.parse("batch", batches)?.unwrap_or_else(|| vec![1]);
+    let accesses = settings.parse("access", accesses)?.unwrap_or_else(|| vec![Access::Copy]);
     let peers = settings.parse("peers", peers)?.unwrap_or_else(|| vec![1]);
     let backgrounds = settings.parse("background", background::list)?.unwrap_or_else(|| vec![None]);
     for cpu in backgrounds.iter().filter_map(|background| (*background)?.cpu) {
@@ -75,7 +90,9 @@ pub(crate) fn cells(
                 for (io, wait) in ways_of(transport, &ios, &waits) {
                     for params in combinations(&params, transport.name) {
                         let cell = plan_cell(transport, *mode, *size, (io, &wait), &params, alone);
-                        for cell in cell.among(&peers, transport) {
+                        let paced = cell.paced(pace).under(&loads);
+                        let ways = paced.iter().flat_map(|cell| cell.through(&batches, &accesses, transport));
+                        for cell in ways.flat_map(|cell| cell.among(&peers, transport)) {
                             cells.extend(
                                 backgrounds.iter().map(|background| cell.clone().beside(*background)),
                             );
@@ -88,7 +105,142 @@ pub(crate) fn cells(
     Ok(cells)
 }
 
+/// Most bytes of a batch: what is copied then costs far more than the call.
+const MAX_BATCH_BYTES: usize = 64 << 20;
+
+fn batches(text: &str) -> Result<Vec<u32>, String> {
+    unique(text, |number| match lists::count(number.trim())? {
+        batch if batch <= MAX_BATCH => Ok(batch as u32),
+        batch => Err(format!("batches of {batch} are more than {MAX_BATCH}")),
+    })
+}
+
+fn accesses(text: &str) -> Result<Vec<Access>, String> {
+    unique(text, |name| {
+        let found = Access::ALL.into_iter().find(|access| access.name() == name.trim());
+        found.ok_or_else(|| format!("{name:?} is not an access; there are copy, loan"))
+    })
+}
+
+/// Every rate with every way to arrive.
+fn loads(settings: &Settings, modes: &[Mode]) -> Result<Vec<(Rate, Arrivals)>, Failure> {
+    let rates = settings.parse("rate", rate::rates)?.unwrap_or_default();
+    let arrivals = settings.parse("arrivals", |text| unique(text, |name| rate::arrivals(name.trim())))?;
+    let open = modes.contains(&Mode::Load);
+    if open && rates.is_empty() {
+        return Err(Failure::usage("an open loop needs a rate")
+            .why("its messages are sent at times that are fixed in advance")
+            .fix("add --rate 10k/s, or --rate 10%..95%+10% of what is measured to be possible"));
+    }
+    let given = |key| settings.text(key).is_some_and(|(_, origin)| *origin == Origin::CommandLine);
+    if let Some(key) = ["rate", "arrivals"].into_iter().find(|key| !open && given(key)) {
+        return Err(Failure::usage(format!("--{key} is for open loops, and none is measured"))
+            .why("the other workloads send when the last message is through")
+            .fix("add --mode load"));
+    }
+    let arrivals = arrivals.unwrap_or_else(|| vec![Arrivals::Constant]);
+    Ok(rates.iter().flat_map(|rate| arrivals.iter().map(|arrivals| (*rate, *arrivals))).collect())
+}
+
 impl PlannedCell {
+    /// The same cell with a pause between its messages.
+    fn paced(mut self, pace: Option<Duration>) -> PlannedCell {
+        let Some(pace) = pace else { return self };
+        if !self.point.mode.has_pace() {
+            let name = self.point.mode.name();
+            self.impossible = self.impossible.or_else(|| {
+                Some(Impossible {
+                    what: format!("{name} has no pace"),
+                    why: "only rtt and oneway pause between two messages".into(),
+                    fix: "use --mode rtt,oneway, or --mode load with --rate".into(),
+                })
+            });
+        }
+        let text = humantime::format_duration(pace).to_string().replace(' ', "");
+        self.point.dimensions.insert("pace".into(), text);
+        PlannedCell { pace: Some(pace), ..self }
+    }
+
+    /// The same cell with each number of messages per call and each way in and out.
+    fn through(&self, batches: &[u32], accesses: &[Access], mechanism: &Mechanism) -> Vec<PlannedCell> {
+        let with = |(batch, access): (u32, Access)| {
+            let mut cell = PlannedCell { batch, access, ..self.clone() };
+            if batch != 1 {
+                cell.point.dimensions.insert("batch".into(), batch.to_string());
+            }
+            if access != Access::Copy {
+                cell.point.dimensions.insert("access".into(), access.name().to_owned());
+            }
+            let no_batch = || cell.no_batch();
+            cell.impossible = cell.impossible.clone().or_else(no_batch).or_else(|| cell.no_loan(mechanism));
+            cell
+        };
+        // Only a stream has something to put together; the others take no part in that dimension.
+        let batches = if self.point.mode == Mode::Stream { batches } else { &batches[..1] };
+        batches.iter().flat_map(|batch| accesses.iter().map(|access| (*batch, *access))).map(with).collect()
+    }
+
+    fn no_batch(&self) -> Option<Impossible> {
+        if self.batch > 1 && self.point.mode != Mode::Stream {
+            return Some(Impossible {
+                what: format!("{} has no batches", self.point.mode),
+                why: "only a stream has several messages to send at once".into(),
+                fix: "use --mode stream, or --batch 1".into(),
+            });
+        }
+        let bytes = self.point.size.saturating_mul(self.batch as usize);
+        (self.batch > 1 && bytes > MAX_BATCH_BYTES).then(|| Impossible {
+            what: format!("a batch of {} is too large", self.batch),
+            why: format!("{bytes} bytes are more than {MAX_BATCH_BYTES}, beyond which a call costs nothing"),
+            fix: "use smaller messages or batches".into(),
+        })
+    }
+
+    fn no_loan(&self, mechanism: &Mechanism) -> Option<Impossible> {
+        if self.access != Access::Loan {
+            return None;
+        }
+        let name = mechanism.name;
+        let (why, fix) = if !mechanism.lends {
+            ("it has no memory that both sides see", format!("leave it out: -t all,-{name}, or --access copy"))
+        } else if self.io == Io::Async {
+            ("loans are measured with calls that wait", "use --io sync".to_owned())
+        } else if matches!(self.point.mode, Mode::Pattern(_)) {
+            ("the processes of a pattern copy", "use --mode rtt,oneway,stream,load".to_owned())
+        } else if self.batch > 1 {
+            ("a loan is of one message", "use --batch 1 with --access loan".to_owned())
+        } else {
+            return None;
+        };
+        Some(Impossible { what: format!("{name} cannot lend here"), why: why.into(), fix })
+    }
+
+    /// The same cell under each load, where it is an open loop.
+    fn under(self, loads: &[(Rate, Arrivals)]) -> Vec<PlannedCell> {
+        if self.point.mode != Mode::Load {
+            return vec![self];
+        }
+        let with = |(rate, arrivals): &(Rate, Arrivals)| {
+            let mut cell = PlannedCell { load: Some((*rate, *arrivals)), ..self.clone() };
+            cell.point.rate = Some(rate.id());
+            if *arrivals != Arrivals::Constant {
+                cell.point.dimensions.insert("arrivals".into(), arrivals.name().to_owned());
+            }
+            cell
+        };
+        loads.iter().map(with).collect()
+    }
+
+    /// Whether the rates of two open loops are shares of the same maximum.
+    pub(crate) fn has_ceiling_of(&self, other: &PlannedCell) -> bool {
+        let bare = |cell: &PlannedCell| {
+            let mut point = Point { rate: None, ..cell.point.clone() };
+            point.dimensions.remove("arrivals");
+            point
+        };
+        bare(self) == bare(other)
+    }
+
     /// The same cell with each number of peers, where it is a pattern.
     fn among(self, peers: &[usize], mechanism: &Mechanism) -> Vec<PlannedCell> {
         let Mode::Pattern(pattern) = self.point.mode else { return vec![self] };
@@ -316,7 +468,7 @@ fn plan_cell(
     {
         options.insert("capacity".to_owned(), capacity);
     }
-    let point = Point { transport: mechanism.name.to_owned(), mode, size, dimensions };
+    let point = Point { transport: mechanism.name.to_owned(), mode, size, rate: None, dimensions };
     let impossible = cannot_await(mechanism, io)
         .or_else(|| fit::refusal(mechanism, size, &options))
         .or_else(|| cannot_spin(mechanism, wait, alone));
@@ -325,8 +477,13 @@ fn plan_cell(
         wait: wait.to_owned(),
         io,
         options,
+        load: None,
+        pace: None,
+        batch: 1,
+        access: Access::Copy,
         peers: None,
         background: None,
+        ceiling: None,
         limit: None,
         impossible,
     }

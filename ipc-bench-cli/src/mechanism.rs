@@ -29,6 +29,8 @@ pub(crate) struct Mechanism {
     pub(crate) can: fn(&BTreeMap<String, String>) -> Result<Capabilities, SetupError>,
     /// How its connections can be waited on.
     pub(crate) ways: &'static [Io],
+    /// Whether its messages can be written and read where they lie.
+    pub(crate) lends: bool,
     /// Whether it has an option of this name that takes this value.
     pub(crate) accepts: fn(&str, &str) -> Result<(), OptionError>,
     /// One side of a trial, inside a worker.
@@ -53,6 +55,7 @@ impl Mechanism {
             name: T::NAME,
             can: can::<T>,
             ways: W::ALL,
+            lends: W::LENDS,
             accepts: |key, value| T::Options::default().fill(key, value),
             work: work::<T, W>,
             visit: visit::<T, W>,

@@ -11,6 +11,7 @@ use crate::matrix::{self, PlannedCell};
 use crate::mechanism::Mechanism;
 use crate::order::Order;
 use crate::pin::{Pin, Pins, Topology};
+use crate::rate::Rate;
 use crate::settings::Settings;
 use crate::workload::{Io, Length, Mode, Warmup};
 use crate::yardstick::Yardstick;
@@ -21,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) cells: Vec<PlannedCell>,
     pub(crate) yardsticks: Vec<Yardstick>,
+    /// Open loops whose maximum is measured, by index of one of the cells that ask for a share of it.
+    pub(crate) ceilings: Vec<usize>,
     pub(crate) steps: Vec<Step>,
     /// Most trials of a cell.
     pub(crate) trials: u32,
@@ -28,9 +31,13 @@ pub(crate) struct Plan {
     pub(crate) enough: Option<Enough>,
     pub(crate) length: Length,
     pub(crate) warmup: Warmup,
+    /// The first message of a connection counts like any other.
+    pub(crate) include_first: bool,
     /// What was cut to fit the time budget.
     pub(crate) cut: Option<String>,
     pub(crate) pins: Pins,
+    /// Both sides run on one CPU.
+    pub(crate) alone: bool,
     pub(crate) order: Order,
     pub(crate) seed: u64,
     pub(crate) topology: Topology,
@@ -61,6 +68,7 @@ pub(crate) struct Remote {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Yardstick(usize),
+    Ceiling(usize),
     Trial { cell: usize, index: u32 },
 }
 
@@ -75,6 +83,11 @@ pub(crate) struct Context<'a> {
 /// Measured part and warm-up of a yardstick.
 pub(crate) const YARDSTICK_LENGTH: Length = Length::Time(Duration::from_millis(80));
 pub(crate) const YARDSTICK_WARMUP: Warmup = Warmup::Fixed(Duration::from_millis(20));
+
+/// Measured part and warm-up of a maximum, and how often it is measured; the middle one counts.
+pub(crate) const CEILING_LENGTH: Length = Length::Time(Duration::from_millis(150));
+pub(crate) const CEILING_WARMUP: Warmup = Warmup::Fixed(Duration::from_millis(30));
+pub(crate) const CEILING_TRIALS: u32 = 3;
 
 /// A time budget cuts no deeper than this.
 const FEWEST_TRIALS: u32 = 3;
@@ -99,6 +112,7 @@ impl Plan {
             None => Length::Time(settings.parse("duration", lists::duration)?.unwrap_or_default()),
         };
         let warmup = settings.parse("warmup", warmup)?.unwrap_or(STEADY);
+        let include_first = settings.parse("include-first", yes_or_no)?.unwrap_or(false);
         let topology = Topology::read(&context.environment.cpu)
             .map_err(|error| Failure::failed("the CPUs of this process cannot be read").why(error))?;
         let pins = topology.resolve(pin)?;
@@ -121,19 +135,23 @@ impl Plan {
                 })
             });
         }
+        let ceilings = ceilings(&mut cells);
         let seed = context.seed.unwrap_or_else(|| fastrand::u64(0..1 << 32));
-        let steps = steps(&cells, yardsticks.len(), order, trials, seed);
+        let steps = steps(&cells, yardsticks.len(), ceilings.len(), order, trials, seed);
         let mut plan = Plan {
             settings,
             cells,
             yardsticks,
+            ceilings,
             steps,
             trials,
             enough,
             length,
             warmup,
+            include_first,
             cut: None,
             pins,
+            alone,
             order,
             seed,
             topology,
@@ -171,7 +189,8 @@ impl Plan {
                 .why(format!("{fewest} trials of {SHORTEST_TRIAL:?} each take {} already", text(need)))
                 .fix("measure fewer transports or sizes, or allow more time"));
             }
-            self.steps = steps(&self.cells, self.yardsticks.len(), self.order, self.trials, self.seed);
+            let (yardsticks, ceilings) = (self.yardsticks.len(), self.ceilings.len());
+            self.steps = steps(&self.cells, yardsticks, ceilings, self.order, self.trials, self.seed);
         }
         if (self.trials, self.length) != (trials, length) {
             let Length::Time(time) = self.length else { return Ok(()) };
@@ -198,12 +217,22 @@ impl Plan {
     pub(crate) fn step_estimate(&self, step: Step) -> Option<Duration> {
         let (length, warmup) = match step {
             Step::Yardstick(_) => (YARDSTICK_LENGTH, YARDSTICK_WARMUP),
+            Step::Ceiling(_) => (CEILING_LENGTH, CEILING_WARMUP),
             Step::Trial { .. } => (self.length, self.warmup),
         };
+        let times = if matches!(step, Step::Ceiling(_)) { CEILING_TRIALS } else { 1 };
         match length {
-            Length::Time(time) => Some(time + warmup_estimate(warmup) + TRIAL_OVERHEAD),
+            Length::Time(time) => Some((time + warmup.about() + TRIAL_OVERHEAD) * times),
             Length::Messages(_) => None,
         }
+    }
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(format!("{text:?} is not yes or no")),
     }
 }
 
@@ -267,14 +296,6 @@ fn warmup(text: &str) -> Result<Warmup, String> {
     if text == "auto" { Ok(STEADY) } else { lists::duration(text).map(Warmup::Fixed) }
 }
 
-fn warmup_estimate(warmup: Warmup) -> Duration {
-    match warmup {
-        Warmup::Fixed(time) => time,
-        // Three windows that agree, and one before them that does not.
-        Warmup::Steady { window, .. } => window * 4,
-    }
-}
-
 fn nothing_to_measure(cells: &[PlannedCell]) -> Failure {
     let mut reasons: Vec<&Impossible> = Vec::new();
     for impossible in cells.iter().filter_map(|cell| cell.impossible.as_ref()) {
@@ -296,12 +317,37 @@ fn nothing_to_measure(cells: &[PlannedCell]) -> Failure {
     }
 }
 
+/// Gives every open loop whose rate is a share its maximum, and tells by which cell each is measured.
+fn ceilings(cells: &mut [PlannedCell]) -> Vec<usize> {
+    let mut ceilings: Vec<usize> = Vec::new();
+    for index in 0..cells.len() {
+        let cell = &cells[index];
+        if !matches!(cell.load, Some((Rate::Share(_), _))) || cell.impossible.is_some() {
+            continue;
+        }
+        let known = ceilings.iter().position(|other| cells[*other].has_ceiling_of(cell));
+        let ceiling = known.unwrap_or_else(|| {
+            ceilings.push(index);
+            ceilings.len() - 1
+        });
+        cells[index].ceiling = Some(ceiling);
+    }
+    ceilings
+}
+
 /// The trials in their order, with yardsticks where they are needed.
-fn steps(cells: &[PlannedCell], yardsticks: usize, order: Order, trials: u32, seed: u64) -> Vec<Step> {
+fn steps(
+    cells: &[PlannedCell],
+    yardsticks: usize,
+    ceilings: usize,
+    order: Order,
+    trials: u32,
+    seed: u64,
+) -> Vec<Step> {
     let runnable: Vec<usize> = (0..cells.len()).filter(|cell| cells[*cell].impossible.is_none()).collect();
     let rounds = order.rounds(runnable.len(), trials, seed);
     let needed: Vec<usize> = runnable.iter().filter_map(|cell| cells[*cell].limit).collect();
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = (0..ceilings).map(Step::Ceiling).collect();
     let last = rounds.len() - 1;
     for (number, round) in rounds.into_iter().enumerate() {
         // A limit is measured once per round, right before its first user. The others three times in all: at the

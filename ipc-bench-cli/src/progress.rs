@@ -27,6 +27,10 @@ impl<'a> Progress<'a> {
     pub(crate) fn step(&self, number: usize, step: Step) {
         let message = match step {
             Step::Yardstick(index) => format!("yardstick {}", self.plan.yardsticks[index].name()),
+            Step::Ceiling(index) => {
+                let point = &self.plan.cells[self.plan.ceilings[index]].point;
+                format!("{} {}  what it can carry", point.transport, show_bytes(point.size))
+            }
             Step::Trial { cell, index } => {
                 let point = &self.plan.cells[cell].point;
                 let (transport, mode, size) = (&point.transport, point.mode, show_bytes(point.size));

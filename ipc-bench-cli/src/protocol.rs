@@ -33,7 +33,7 @@ use crate::pattern::Node;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 6;
+pub(crate) const PROTOCOL: u32 = 7;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -143,6 +143,10 @@ pub(crate) struct Outcome {
     pub(crate) warmup_steady: Option<bool>,
     pub(crate) first_message_ns: Option<u64>,
     pub(crate) latency: Option<Histogram>,
+    /// Open loop only: from the actual send.
+    pub(crate) service: Option<Histogram>,
+    /// Open loop only: planned length of the timetable over the one it took, at most 1.
+    pub(crate) kept: Option<f64>,
     /// During the measured part.
     pub(crate) cpu: Option<CpuUse>,
     /// Counters of this side's halves, over the whole connection.

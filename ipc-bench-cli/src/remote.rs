@@ -70,19 +70,38 @@ impl Clock {
     }
 
     fn is_shared_with(&self, other: &Clock) -> bool {
-        self.boot_id.is_some() && self == other
+        self.difference(other).is_none()
+    }
+
+    /// Why stamps of the two sides cannot be subtracted from one another.
+    fn difference(&self, other: &Clock) -> Option<&'static str> {
+        if self.boot_id.is_none() || self.boot_id != other.boot_id {
+            Some("the two sides run on different machines or boots, each with a clock of its own")
+        } else if self.namespace != other.namespace {
+            Some("the two sides are in different time namespaces, whose offsets shift the clock")
+        } else {
+            None
+        }
     }
 }
 
-/// Tells the server what is to be done. Returns whether both read the same clock.
+/// Tells the server what is to be done.
+///
+/// # Errors
+/// It is no server of this version, or reads another clock and the work needs one.
 pub(crate) fn greet<Tx: Sender, Rx: Receiver>(
     end: &mut Blocking<Tx, Rx>,
     work: &Work,
-) -> Result<bool, Failure> {
+) -> Result<(), Failure> {
     let greeting = Greeting { version: env!("CARGO_PKG_VERSION").into(), clock: Clock::own(), work: *work };
     say(end, &greeting)?;
     let welcome: Welcome = hear(end)?;
-    Ok(welcome.clock.is_shared_with(&greeting.clock))
+    match welcome.clock.difference(&greeting.clock).filter(|_| work.mode.needs_one_clock()) {
+        None => Ok(()),
+        Some(difference) => Err(Failure::failed(format!("{} cannot be measured with this server", work.mode))
+            .why(difference)
+            .fix("use --mode rtt, which takes both its times on this side")),
+    }
 }
 
 /// What the server measured.
@@ -203,7 +222,7 @@ fn attend<T: Transport, W: Ways<T>>(
     say(&mut end, &own)?;
     let mut usage = Usage { before: None, during: None };
     let serve = Serve { work: &greeting.work, observer: &mut usage };
-    let (mut end, served) = W::perform(greeting.work.io, end, serve)?;
+    let (mut end, served) = W::perform(&greeting.work, end, serve)?;
     let outcome = served.map_err(|broken| broken_trial(Role::Server, &broken).failure)?;
     // Without a common clock a stamp of ours would be taken for one of theirs.
     let last_recv_ns = outcome.last_recv_ns.filter(|_| own.clock.is_shared_with(&greeting.clock));
@@ -227,5 +246,22 @@ impl Observer for Usage {
         } else {
             self.before = now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_is_measured_on_one_clock_or_not_at_all_and_the_reason_is_told() {
+        let clock = |boot: Option<&str>, namespace| Clock { boot_id: boot.map(str::to_owned), namespace };
+        let here = clock(Some("a"), Some(1));
+        assert_eq!(here.difference(&clock(Some("a"), Some(1))), None);
+        assert!(here.difference(&clock(Some("b"), Some(1))).unwrap().contains("boots"));
+        assert!(here.difference(&clock(Some("a"), Some(2))).unwrap().contains("time namespaces"));
+        let unknown = clock(None, None);
+        assert!(unknown.difference(&clock(None, None)).is_some(), "what cannot be read proves nothing");
+        assert!(Clock::own().is_shared_with(&Clock::own()));
     }
 }

@@ -19,12 +19,14 @@ use crate::crew::{Crew, Trouble};
 use crate::error::{Exit, Failure};
 use crate::hog::Hog;
 use crate::matrix::PlannedCell;
-use crate::plan::{Plan, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
+use crate::plan::{
+    CEILING_LENGTH, CEILING_TRIALS, CEILING_WARMUP, Plan, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP,
+};
 use crate::protocol::{Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role};
 use crate::scratch::Scratch;
 use crate::signals::Signals;
 use crate::steal;
-use crate::workload::{Io, Length, Mode, Work};
+use crate::workload::{Access, Arrivals, Io, Length, Mode, OpenLoop, Work};
 use crate::yardstick::Yardstick;
 
 /// How long a worker may take to start, to listen or to connect.
@@ -39,6 +41,8 @@ pub(crate) struct Measured {
     pub(crate) cells: Vec<Cell>,
     /// Values of each yardstick of the plan.
     pub(crate) yardsticks: Vec<Vec<f64>>,
+    /// Messages per second of each maximum of the plan.
+    pub(crate) ceilings: Vec<Option<f64>>,
     /// The first failure and the cell it happened in.
     pub(crate) failure: Option<(Failure, String)>,
     /// Yardsticks that could not be measured, each once: its index and why.
@@ -67,7 +71,9 @@ impl<'a> Runner<'a> {
         let cells = plan.cells.iter().map(|planned| empty_cell(planned, plan)).collect();
         let yardsticks = vec![Vec::new(); plan.yardsticks.len()];
         let broken_yardsticks = BTreeMap::new();
-        let measured = Measured { cells, yardsticks, failure: None, broken_yardsticks, interrupted: None };
+        let ceilings = vec![None; plan.ceilings.len()];
+        let measured =
+            Measured { cells, yardsticks, ceilings, failure: None, broken_yardsticks, interrupted: None };
         Runner { plan, signals, measured }
     }
 
@@ -78,6 +84,7 @@ impl<'a> Runner<'a> {
             between(number, *step, &self.measured);
             let done = match *step {
                 Step::Yardstick(index) if self.is_wanted(index) => self.yardstick(index),
+                Step::Ceiling(index) => self.ceiling(index),
                 Step::Trial { cell, index } if !self.is_done(cell) => self.trial(cell, index, number as u32),
                 _ => continue,
             };
@@ -160,6 +167,39 @@ impl<'a> Runner<'a> {
         Ok(p50.map(|ns| ns as f64))
     }
 
+    /// Measures what an open loop can carry at most: the same loop, every message of which is due at once. Where that
+    /// fails, so do the cells that ask for a share of it.
+    fn ceiling(&mut self, index: usize) -> Result<(), Trouble> {
+        let planned = &self.plan.cells[self.plan.ceilings[index]];
+        let mut rates = Vec::new();
+        for trial in 0..CEILING_TRIALS {
+            let all_at_once = OpenLoop { per_s: 0.0, arrivals: Arrivals::Constant };
+            let work = Work {
+                open_loop: Some(all_at_once),
+                length: CEILING_LENGTH,
+                warmup: CEILING_WARMUP,
+                ..self.work(planned, trial)
+            };
+            match self.measure_work(planned, work) {
+                Ok(outcomes) => rates.extend(outcomes.msgs_per_s()),
+                Err(Trouble::Interrupted(signal)) => return Err(Trouble::Interrupted(signal)),
+                Err(trouble) => {
+                    let failure = explain(&planned.point.to_string(), trouble);
+                    for (number, other) in self.plan.cells.iter().enumerate() {
+                        if other.ceiling == Some(index) {
+                            self.measured.cells[number].status = CellStatus::Failed;
+                            self.measured.cells[number].reason = Some(failure.what.clone());
+                        }
+                    }
+                    self.measured.failure.get_or_insert((failure, planned.point.to_string()));
+                    return Ok(());
+                }
+            }
+        }
+        self.measured.ceilings[index] = median(&rates).map(|rate| rate.value);
+        Ok(())
+    }
+
     /// One trial of a cell.
     fn trial(&mut self, cell: usize, index: u32, order: u32) -> Result<(), Trouble> {
         let planned = &self.plan.cells[cell];
@@ -169,7 +209,8 @@ impl<'a> Runner<'a> {
             Some(Limit { name: self.plan.yardsticks[limit].name(), value })
         });
         let id = planned.point.to_string();
-        match self.measure_cell(planned, index) {
+        let work = self.work(planned, index);
+        match self.measure_work(planned, work) {
             Err(Trouble::Interrupted(signal)) => Err(Trouble::Interrupted(signal)),
             Err(trouble) => {
                 let failure = explain(&id, trouble);
@@ -189,19 +230,22 @@ impl<'a> Runner<'a> {
                 let steal_ns = steal.and_then(steal::Clock::stop);
                 let cell = &mut self.measured.cells[cell];
                 outcomes.describe(cell);
-                let trial = outcomes.into_trial(planned.point.size, limit, steal_ns);
+                if let Some(ceiling) = planned.ceiling.and_then(|index| self.measured.ceilings[index]) {
+                    cell.params.insert("maximum_msgs_per_s".into(), Value::from(ceiling.round()));
+                }
+                let trial = outcomes.into_trial(&work, limit, steal_ns);
                 cell.trials.push(Trial { index, order, ..trial });
                 Ok(())
             }
         }
     }
 
-    fn measure_cell(&self, planned: &PlannedCell, index: u32) -> Result<Outcomes, Trouble> {
+    fn measure_work(&self, planned: &PlannedCell, work: Work) -> Result<Outcomes, Trouble> {
         if let Some(remote) = &self.plan.remote {
-            return self.visit(planned, index, remote);
+            return self.visit(planned, work, remote);
         }
         if let Mode::Pattern(pattern) = planned.point.mode {
-            return self.perform(planned, pattern, index);
+            return self.perform(planned, pattern, work);
         }
         // Before the crew, so that it is dropped after it: a server that lives on could make the directory again.
         let scratch = Scratch::choose()?;
@@ -217,7 +261,6 @@ impl<'a> Runner<'a> {
             let address = address.map_or_else(|| own.clone(), |given| with_options(given, planned));
             Link::Transport { name: name.clone(), address }
         };
-        let work = self.work(planned, index);
         let outcomes = self.converse(&mut crew, link, work, Some(&scratch), &hogs)?;
         crew.dismiss();
         outcomes.check(&work, self.plan)?;
@@ -225,6 +268,10 @@ impl<'a> Runner<'a> {
     }
 
     fn work(&self, planned: &PlannedCell, index: u32) -> Work {
+        let ceiling = planned.ceiling.and_then(|index| self.measured.ceilings[index]);
+        let open_loop = planned.load.and_then(|(rate, arrivals)| {
+            Some(OpenLoop { per_s: rate.per_s(ceiling).filter(|rate| *rate > 0.0)?, arrivals })
+        });
         Work {
             mode: planned.point.mode,
             io: planned.io,
@@ -232,11 +279,17 @@ impl<'a> Runner<'a> {
             length: self.plan.length,
             warmup: self.plan.warmup,
             seed: self.plan.seed.wrapping_add(u64::from(index)),
+            pace: planned.pace,
+            open_loop,
+            shares_cpu: self.plan.alone,
+            batch: planned.batch,
+            access: planned.access,
+            include_first: self.plan.include_first,
         }
     }
 
     /// A trial with a server that is there already.
-    fn visit(&self, planned: &PlannedCell, index: u32, remote: &Remote) -> Result<Outcomes, Trouble> {
+    fn visit(&self, planned: &PlannedCell, work: Work, remote: &Remote) -> Result<Outcomes, Trouble> {
         let mut crew = Crew::new(self.signals);
         let (id, hogs) = (planned.point.to_string(), self.hogs(planned));
         crew.start_hogs(hogs.len(), &id)?;
@@ -246,7 +299,6 @@ impl<'a> Runner<'a> {
             address: with_options(&remote.address, planned),
             patience: remote.patience,
         };
-        let work = self.work(planned, index);
         let mut outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
         crew.dismiss();
         outcomes.server = outcomes.client.peer.take().map(|peer| *peer).unwrap_or_default();
@@ -373,6 +425,12 @@ const STANDARD_WORK: Work = Work {
     length: YARDSTICK_LENGTH,
     warmup: YARDSTICK_WARMUP,
     seed: 0,
+    pace: None,
+    open_loop: None,
+    shares_cpu: false,
+    batch: 1,
+    access: Access::Copy,
+    include_first: false,
 };
 
 /// What both sides said.
@@ -390,6 +448,18 @@ impl Outcomes {
     fn messages(&self) -> u64 {
         // In a stream the receiver counts; in a round trip the client does.
         self.client.messages.max(self.server.messages)
+    }
+
+    /// Delivered per second, from the first send to the last receive.
+    fn msgs_per_s(&self) -> Option<f64> {
+        let rate = Throughput::new(self.messages(), 0, self.elapsed_ns()).msgs_per_s;
+        (rate > 0.0).then_some(rate)
+    }
+
+    /// From the first send to the last receive, each by the side that did it where both read one clock.
+    fn elapsed_ns(&self) -> u64 {
+        let last = self.server.last_recv_ns.or(self.client.last_recv_ns);
+        last.zip(self.client.first_send_ns).map_or(0, |(last, first)| last.saturating_sub(first))
     }
 
     /// Whether as many messages arrived as were asked for.
@@ -434,13 +504,11 @@ impl Outcomes {
         }
     }
 
-    fn into_trial(self, size: usize, limit: Option<Limit>, steal_ns: Option<u64>) -> Trial {
-        let messages = self.messages();
+    fn into_trial(self, work: &Work, limit: Option<Limit>, steal_ns: Option<u64>) -> Trial {
+        let (messages, elapsed_ns) = (self.messages(), self.elapsed_ns());
         let Outcomes { client, server, measures, .. } = self;
         let first_send_ns = client.first_send_ns;
         let last_recv_ns = server.last_recv_ns.or(client.last_recv_ns);
-        let elapsed_ns =
-            last_recv_ns.zip(first_send_ns).map_or(0, |(last, first)| last.saturating_sub(first));
         let cpu = client.cpu.zip(server.cpu).map(|(client, server)| client.plus(server));
         let mut stats = client.stats;
         for (name, count) in server.stats {
@@ -466,10 +534,13 @@ impl Outcomes {
                 elapsed_ns: client.warmup_ns,
                 steady: client.warmup_steady,
             },
-            first_message_ns: client.first_message_ns,
+            first_message_ns: client.first_message_ns.or(server.first_message_ns),
             stats,
-            latency: client.latency.as_ref().and_then(recorder).and_then(|recorder| Latency::of(&recorder)),
-            throughput: Throughput::new(messages, size as u64, elapsed_ns),
+            latency: latency(client.latency.or(server.latency)),
+            service: latency(server.service),
+            throughput: Throughput::new(messages, work.size as u64, elapsed_ns),
+            requested_rate: work.open_loop.map(|asked| asked.per_s),
+            achieved_rate: work.open_loop.zip(client.kept).map(|(asked, kept)| asked.per_s * kept),
             cpu,
             steal_ns,
             limit,
@@ -477,6 +548,10 @@ impl Outcomes {
             ..Trial::default()
         }
     }
+}
+
+fn latency(histogram: Option<Histogram>) -> Option<Latency> {
+    histogram.as_ref().and_then(recorder).and_then(|recorder| Latency::of(&recorder))
 }
 
 fn recorder(histogram: &Histogram) -> Option<Recorder> {
@@ -498,7 +573,11 @@ fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
         let value = value.parse::<u64>().map_or_else(|_| Value::from(value.clone()), Value::from);
         cell.params.insert(format!("{}.{key}", point.transport), value);
     }
+    cell.rate = planned.load.map(|(rate, _)| rate.label());
     let (t0, t1) = match point.mode {
+        Mode::Rtt if planned.pace.is_some() => ("before_send", "after_recv"),
+        Mode::OneWay => ("before_send", "after_recv"),
+        Mode::Load => ("intended", "after_recv"),
         Mode::Rtt => ("previous_t1", "after_recv"),
         Mode::Stream => ("first_send", "last_recv"),
         Mode::Pattern(_) => ("stamp_of_sender", "after_recv"),

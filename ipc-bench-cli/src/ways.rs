@@ -1,13 +1,13 @@
 //! The ways in which a program can wait on a transport's connection: in the call, or on a reactor.
 
 use ipc_async::Reactor;
-use ipc_transports::{Connection, PeerInfo, Pollable, Transport};
+use ipc_transports::{Connection, LoanSender, PeerInfo, Pollable, Transport};
 
 use crate::pattern::gather::{self, Arriving};
 
 use crate::error::Failure;
 use crate::mechanism::Ended;
-use crate::workload::{Awaited, Blocking, InPlace, Io, Task};
+use crate::workload::{Access, Awaited, Blocking, InPlace, Io, Lending, Task, Work};
 
 /// Both halves of a transport's connection.
 pub(crate) type Halves<T> = Blocking<<T as Transport>::Tx, <T as Transport>::Rx>;
@@ -17,11 +17,18 @@ pub(crate) trait Ways<T: Transport> {
     /// In the order of [`Io::ALL`].
     const ALL: &'static [Io];
 
-    /// Does `task` over the connection and gives it back.
+    /// Whether messages can be written and read where they lie.
+    const LENDS: bool = false;
+
+    /// Does `task` over the connection, used as the work says, and gives it back.
     ///
     /// # Errors
     /// It cannot be used this way.
-    fn perform<K: Task>(io: Io, halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure>;
+    fn perform<K: Task>(
+        work: &Work,
+        halves: Halves<T>,
+        task: K,
+    ) -> Result<(Halves<T>, K::Output), Failure>;
 
     /// Receives from all connections until each has had its last message; looks so often in vain before it sleeps.
     ///
@@ -37,9 +44,16 @@ pub(crate) struct Blocks;
 impl<T: Transport> Ways<T> for Blocks {
     const ALL: &'static [Io] = &[Io::Sync];
 
-    fn perform<K: Task>(io: Io, mut halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure> {
-        if io == Io::Async {
+    fn perform<K: Task>(
+        work: &Work,
+        mut halves: Halves<T>,
+        task: K,
+    ) -> Result<(Halves<T>, K::Output), Failure> {
+        if work.io == Io::Async {
             return Err(Failure::failed(format!("{} cannot be awaited", T::NAME)));
+        }
+        if work.access == Access::Loan {
+            return Err(Failure::failed(format!("{} lends no memory", T::NAME)));
         }
         let output = task.over(&mut halves, &mut InPlace);
         Ok((halves, output))
@@ -71,9 +85,13 @@ where
 {
     const ALL: &'static [Io] = &Io::ALL;
 
-    fn perform<K: Task>(io: Io, halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure> {
-        if io == Io::Sync {
-            return <Blocks as Ways<T>>::perform(io, halves, task);
+    fn perform<K: Task>(
+        work: &Work,
+        halves: Halves<T>,
+        task: K,
+    ) -> Result<(Halves<T>, K::Output), Failure> {
+        if work.io == Io::Sync {
+            return <Blocks as Ways<T>>::perform(work, halves, task);
         }
         let mut reactor =
             Reactor::new().map_err(|error| Failure::failed("no reactor can be made").why(error))?;
@@ -90,5 +108,35 @@ where
             several => gather::many(several, looks, arriving),
         }
         .map_err(Ended::lost)
+    }
+}
+
+/// Halves that have such a descriptor, and a sender that lends its memory.
+#[derive(Debug)]
+pub(crate) struct Lends;
+
+impl<T: Transport> Ways<T> for Lends
+where
+    T::Tx: Pollable + LoanSender,
+    T::Rx: Pollable,
+{
+    const ALL: &'static [Io] = &Io::ALL;
+    const LENDS: bool = true;
+
+    fn perform<K: Task>(
+        work: &Work,
+        halves: Halves<T>,
+        task: K,
+    ) -> Result<(Halves<T>, K::Output), Failure> {
+        if work.access == Access::Copy {
+            return <Polls as Ways<T>>::perform(work, halves, task);
+        }
+        let mut lending = Lending(halves);
+        let output = task.over(&mut lending, &mut InPlace);
+        Ok((lending.0, output))
+    }
+
+    fn gather(rxs: &mut [T::Rx], looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended> {
+        <Polls as Ways<T>>::gather(rxs, looks, arriving)
     }
 }

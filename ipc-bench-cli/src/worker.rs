@@ -25,7 +25,8 @@ use crate::protocol::{
 use crate::scratch;
 use crate::ways::{Halves, Ways};
 use crate::workload::{
-    BareEnd, Broken, Endpoint, Executor, InPlace, Mode, Observer, Task, Work, rtt, stream,
+    BareEnd, Broken, Endpoint, Executor, InPlace, Mode, Observer, Sent, Task, Work, arrivals, load, oneway,
+    rtt, stream,
 };
 
 /// Name of the hidden subcommand that runs a worker.
@@ -224,7 +225,7 @@ impl Session {
         halves: Halves<T>,
         job: &Job,
     ) -> Result<(Halves<T>, Outcome), Ended> {
-        let (halves, outcome) = W::perform(job.work.io, halves, self.begin(job))?;
+        let (halves, outcome) = W::perform(&job.work, halves, self.begin(job))?;
         Ok((halves, outcome?))
     }
 
@@ -257,6 +258,12 @@ impl Task for Side<'_> {
             (Role::Client, Mode::Stream) => {
                 executor.run(stream::client(end, work, &mut watch)).map(sent_outcome)
             }
+            (Role::Client, Mode::OneWay) => {
+                executor.run(oneway::client(end, work, &mut watch)).map(sent_outcome)
+            }
+            (Role::Client, Mode::Load) => {
+                executor.run(load::client(end, work, &mut watch)).map(sent_outcome)
+            }
             (Role::Server | Role::Hog(_) | Role::Node(_), _) | (_, Mode::Pattern(_)) => {
                 Serve { work, observer: &mut watch }.over(end, executor)
             }
@@ -288,6 +295,9 @@ impl<O: Observer> Task for Serve<'_, O> {
         match work.mode {
             Mode::Rtt => executor.run(rtt::server(end, work, observer)).map(|()| Outcome::default()),
             Mode::Stream => executor.run(stream::server(end, work, observer)).map(delivered_outcome),
+            Mode::OneWay | Mode::Load => {
+                executor.run(arrivals::server(end, work, observer)).map(arrived_outcome)
+            }
             Mode::Pattern(_) => Err(Broken::NoPair),
         }
     }
@@ -307,7 +317,7 @@ fn rtt_outcome(trips: rtt::RoundTrips) -> Outcome {
     }
 }
 
-fn sent_outcome(sent: stream::Sent) -> Outcome {
+fn sent_outcome(sent: Sent) -> Outcome {
     Outcome {
         first_send_ns: Some(sent.measured.start_ns),
         // The answer to the last message; what the receiver says is better where both read the same clock.
@@ -315,6 +325,21 @@ fn sent_outcome(sent: stream::Sent) -> Outcome {
         warmup_steady: sent.warmup.steady,
         warmup_messages: sent.warmup.span.messages,
         warmup_ns: sent.warmup.span.end_ns - sent.warmup.span.start_ns,
+        kept: sent.achieved.map(|achieved| match achieved.taken_ns {
+            0 => 1.0,
+            taken => (achieved.planned_ns as f64 / taken as f64).min(1.0),
+        }),
+        ..Outcome::default()
+    }
+}
+
+fn arrived_outcome(arrived: arrivals::Arrived) -> Outcome {
+    Outcome {
+        messages: arrived.messages,
+        last_recv_ns: Some(arrived.last_recv_ns),
+        first_message_ns: Some(arrived.first_message_ns),
+        latency: Some(histogram(&arrived.tape.latency)),
+        service: arrived.tape.service.as_ref().map(histogram),
         ..Outcome::default()
     }
 }

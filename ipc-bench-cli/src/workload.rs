@@ -3,11 +3,19 @@
 //! A loop is an `async fn` over an [`Endpoint`]. A blocking endpoint never suspends, so [`now`] runs the loop as if the
 //! `await`s were not there; one that is awaited runs the same source on a reactor.
 
+pub(crate) mod arrivals;
+mod batch;
 pub(crate) mod endpoint;
 #[cfg(test)]
 mod handwritten;
+pub(crate) mod load;
+pub(crate) mod oneway;
+pub(crate) mod pace;
 pub(crate) mod rtt;
 pub(crate) mod stream;
+pub(crate) mod tape;
+#[cfg(test)]
+mod traps;
 
 use std::fmt;
 use std::time::Duration;
@@ -20,15 +28,20 @@ use crate::payload::{Flaw, Phase};
 
 #[cfg(test)]
 pub(crate) use endpoint::now;
-pub(crate) use endpoint::{Awaited, BareEnd, Blocking, Endpoint, Executor, InPlace, Task};
+pub(crate) use endpoint::{Awaited, BareEnd, Blocking, Endpoint, Executor, InPlace, Lending, Task};
+pub(crate) use pace::{Arrivals, OpenLoop};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Mode {
     /// Ping-pong: the client sends, the server sends the same bytes back, the client takes the time.
     Rtt,
+    /// The way to the receiver, which takes the time of paced messages.
+    OneWay,
     /// As many messages as fit, one way.
     Stream,
+    /// Open loop: messages at times fixed in advance, one way.
+    Load,
     /// As many messages as fit, between more than two processes.
     Pattern(Pattern),
 }
@@ -36,15 +49,29 @@ pub(crate) enum Mode {
 impl Mode {
     /// All of them, by name.
     pub(crate) fn all() -> impl Iterator<Item = Mode> + Clone {
-        [Mode::Rtt, Mode::Stream].into_iter().chain(Pattern::ALL.map(Mode::Pattern))
+        [Mode::Rtt, Mode::OneWay, Mode::Stream, Mode::Load].into_iter().chain(Pattern::ALL.map(Mode::Pattern))
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Rtt => "rtt",
+            Mode::OneWay => "oneway",
             Mode::Stream => "stream",
+            Mode::Load => "load",
             Mode::Pattern(pattern) => pattern.name(),
         }
+    }
+}
+
+impl Mode {
+    /// Whether stamps of one side are subtracted from those of the other.
+    pub(crate) fn needs_one_clock(self) -> bool {
+        matches!(self, Mode::OneWay | Mode::Load)
+    }
+
+    /// Whether there is something between two messages that can be made longer.
+    pub(crate) fn has_pace(self) -> bool {
+        matches!(self, Mode::Rtt | Mode::OneWay)
     }
 }
 
@@ -73,6 +100,29 @@ impl Io {
         }
     }
 }
+
+/// How the bytes of a message get into the link and out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) enum Access {
+    /// Copied in from the sender's buffer and out into the receiver's.
+    Copy,
+    /// Written into memory that the link lends, and read where they lie.
+    Loan,
+}
+
+impl Access {
+    pub(crate) const ALL: [Access; 2] = [Access::Copy, Access::Loan];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Access::Copy => "copy",
+            Access::Loan => "loan",
+        }
+    }
+}
+
+/// Most messages of a batch: what fits on the stack as slices.
+pub(crate) const MAX_BATCH: u64 = 64;
 
 /// How long a phase lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +165,17 @@ pub(crate) enum Warmup {
     Steady { window: Duration, longest: Duration },
 }
 
+impl Warmup {
+    /// About how long it takes, and for a workload whose windows would say nothing, exactly.
+    pub(crate) fn about(self) -> Duration {
+        match self {
+            Warmup::Fixed(time) => time,
+            // Three windows that agree, and one before them that does not.
+            Warmup::Steady { window, .. } => window * 4,
+        }
+    }
+}
+
 /// Windows that must agree for the state to be called steady.
 const AGREEING: usize = 3;
 
@@ -137,6 +198,33 @@ pub(crate) struct WarmedUp {
     pub(crate) span: Span,
     /// Whether the last windows agreed; `None` when nothing was compared.
     pub(crate) steady: Option<bool>,
+}
+
+/// What the sender of a one-way workload knows.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) warmup: WarmedUp,
+    /// `start_ns` is taken right before the first measured send.
+    pub(crate) measured: Span,
+    /// Open loop only.
+    pub(crate) achieved: Option<Achieved>,
+}
+
+/// How much of a timetable was kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Achieved {
+    /// From its start to the moment for which the last message was due.
+    pub(crate) planned_ns: u64,
+    /// From its start to the moment at which that was sent.
+    pub(crate) taken_ns: u64,
+}
+
+/// A warm-up of one phase, for workloads whose pace is given: windows would agree at once.
+async fn fixed_warm_up(
+    warmup: Warmup,
+    mut phase: impl AsyncFnMut(Phase, Length) -> Result<Span, Broken>,
+) -> Result<WarmedUp, Broken> {
+    Ok(WarmedUp { span: phase(Phase::WarmUp, Length::Time(warmup.about())).await?, steady: None })
 }
 
 /// Runs phases until the warm-up is over. The last one, and only it, is [`Phase::WarmUp`]: it tells the server.
@@ -176,7 +264,7 @@ fn is_steady(windows: &[f64]) -> bool {
 }
 
 /// One trial's work, the same for both sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) mode: Mode,
     pub(crate) io: Io,
@@ -185,8 +273,19 @@ pub(crate) struct Work {
     /// Of the measured part.
     pub(crate) length: Length,
     pub(crate) warmup: Warmup,
-    /// Of the payloads.
+    /// Of the payloads, and of the timetable of an open loop.
     pub(crate) seed: u64,
+    /// Between two messages, outside the timed region.
+    pub(crate) pace: Option<Duration>,
+    /// In [`Mode::Load`].
+    pub(crate) open_loop: Option<OpenLoop>,
+    /// Both sides run on one CPU.
+    pub(crate) shares_cpu: bool,
+    /// Messages per call, in [`Mode::Stream`].
+    pub(crate) batch: u32,
+    pub(crate) access: Access,
+    /// The first message of the connection counts like any other.
+    pub(crate) include_first: bool,
 }
 
 /// What one side can tell the runner while it measures.
@@ -207,7 +306,7 @@ pub(crate) enum Broken {
     Send(SendError),
     Recv(RecvError),
     Message(Flaw),
-    /// A pattern was asked of two sides only.
+    /// A pattern was asked of two sides only, or an open loop without a rate.
     NoPair,
 }
 

@@ -53,10 +53,20 @@ const PLANNED: &[(&str, &str)] = &[
     ("keep-awake", "--keep-awake no"),
 ];
 
+/// Options of `run` that need others beside them: two lines that differ in nothing else, and plan other cells.
+const VARIED: &[(&str, &str, &str)] = &[
+    ("rate", "--mode load --rate 1k/s", "--mode load --rate 2k/s"),
+    ("arrivals", "--mode load --rate 1k/s", "--mode load --rate 1k/s --arrivals poisson"),
+    ("pace", "--mode rtt", "--mode rtt --pace 1ms"),
+    ("batch", "--mode stream", "--mode stream --batch 8"),
+    ("access", "--mode stream", "--mode stream --access loan"),
+];
+
 /// The others, each with the test that shows what it changes.
 const SHOWN: &[(&str, &str)] = &[
     ("ci", "a_range_of_trials_ends_when_the_interval_is_narrow"),
     ("time-budget", "a_time_budget_cuts_trials_and_says_so"),
+    ("include-first", "the_first_message_is_apart_unless_it_is_asked_to_count"),
     ("seed", "round_trips_and_streams_are_measured_between_processes_and_saved"),
     ("no-html", "files_go_where_they_are_told_to"),
     ("out", "files_go_where_they_are_told_to"),
@@ -85,6 +95,10 @@ fn every_option_changes_something() {
         assert_eq!(output.status.code(), Some(0), "{option}: {}", stderr(&output));
         assert_ne!(base, stdout(&output), "{option} changes nothing");
     }
+    let cells = |line: &str| document(&place.run(&format!("plan -t shm {line} --json=-")))["cells"].clone();
+    for (name, one, other) in VARIED {
+        assert_ne!(cells(one), cells(other), "{name} changes nothing");
+    }
 }
 
 #[test]
@@ -97,10 +111,15 @@ fn every_option_is_in_a_table_of_this_test() {
         .map(|(_, rest)| rest.split([' ', '[', ',']).next().unwrap())
         .filter(|name| !name.is_empty())
         .collect();
-    let known: BTreeSet<&str> = PLANNED.iter().chain(SHOWN).map(|(name, _)| *name).collect();
+    let known: BTreeSet<&str> = PLANNED
+        .iter()
+        .chain(SHOWN)
+        .map(|(name, _)| *name)
+        .chain(VARIED.iter().map(|(name, ..)| *name))
+        .collect();
     let untested: Vec<_> = told.difference(&known).collect();
     assert!(untested.is_empty(), "no test shows what these change: {untested:?}");
-    let sources = ["options.rs", "run.rs", "errors.rs"].map(|file| {
+    let sources = ["options.rs", "run.rs", "errors.rs", "modes.rs"].map(|file| {
         std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file))
             .unwrap()
     });

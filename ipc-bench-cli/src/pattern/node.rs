@@ -18,7 +18,7 @@ use crate::payload::{Incoming, Outgoing, Phase, sent_ns};
 use crate::protocol::{Job, Outcome, Role};
 use crate::ways::Ways;
 use crate::worker::{Session, histogram};
-use crate::workload::{Broken, Length, Observer, PROGRESS_NS, Warmup, Work};
+use crate::workload::{Broken, Length, Observer, PROGRESS_NS, Work};
 
 /// How long a process waits for connections before it looks whether its own ones failed.
 const LOOK: Duration = Duration::from_millis(100);
@@ -187,13 +187,8 @@ pub(crate) fn make<Tx: Sender>(
         copies,
         told: now_ns(),
     };
-    let warmup = match work.warmup {
-        Warmup::Fixed(time) => time,
-        // Windows of one side say nothing about many.
-        Warmup::Steady { window, .. } => window * 4,
-    };
     maker.phase(txs, Phase::First, Length::Messages(0), observer)?;
-    maker.phase(txs, Phase::WarmUp, Length::Time(warmup), observer)?;
+    maker.phase(txs, Phase::WarmUp, Length::Time(work.warmup.about()), observer)?;
     observer.boundary(false);
     let first_send_ns = now_ns();
     let per_edge = maker.phase(txs, Phase::Measured, work.length, observer)?;

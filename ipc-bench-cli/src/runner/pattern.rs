@@ -26,7 +26,7 @@ impl Runner<'_> {
         &self,
         planned: &PlannedCell,
         pattern: Pattern,
-        index: u32,
+        work: Work,
     ) -> Result<Outcomes, Trouble> {
         let nodes = pattern.nodes(planned.peers.unwrap_or(1));
         // Before the crew, as everywhere.
@@ -37,7 +37,6 @@ impl Runner<'_> {
         for number in 0..nodes.len() {
             crew.start(Role::Node(number as u16), &id, None)?;
         }
-        let work = self.work(planned, index);
         let roles = greet(&mut crew, work, &hogs)?;
         let addresses = assign(&mut crew, planned, &nodes, work, &scratch)?;
         for (role, node) in roles.iter().zip(&nodes) {

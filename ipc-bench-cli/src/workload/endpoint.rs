@@ -1,11 +1,14 @@
 //! What a measuring loop sends through.
 
 use std::future::Future;
+use std::io::IoSlice;
 use std::task::{Context, Poll, Waker};
 
 use ipc_async::{AsyncReceiver, AsyncSender, Reactor};
 use ipc_limits::Bare;
-use ipc_transports::{Pollable, Receiver, RecvError, SendError, Sender};
+use ipc_transports::{Loan, LoanSender, Pollable, Receiver, RecvError, SendError, Sender, Wait};
+
+use super::Broken;
 
 /// Both halves of one connection.
 pub(crate) trait Endpoint {
@@ -13,6 +16,42 @@ pub(crate) trait Endpoint {
 
     /// Replaces the contents of `buf` by the next message.
     async fn recv(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError>;
+
+    /// Shows the next message to `look`: in `buf`, or where it lies in an end that lends.
+    #[inline]
+    async fn look<R>(&mut self, buf: &mut Vec<u8>, look: impl FnOnce(&[u8]) -> R) -> Result<R, RecvError> {
+        self.recv(buf).await?;
+        Ok(look(buf))
+    }
+
+    /// Sends the next message back as it is, after `look` has seen it.
+    #[inline]
+    async fn echo<R>(&mut self, buf: &mut Vec<u8>, look: impl FnOnce(&[u8]) -> R) -> Result<R, Broken> {
+        self.recv(buf).await?;
+        let seen = look(buf);
+        self.send(buf).await?;
+        Ok(seen)
+    }
+
+    /// Sends each as one message, all of them, in as few calls as the link takes.
+    async fn send_batch(&mut self, messages: &[IoSlice<'_>]) -> Result<(), SendError> {
+        for message in messages {
+            self.send(message).await?;
+        }
+        Ok(())
+    }
+
+    /// Shows up to `limit` messages to `each`, at least one, in as few calls as the link needs.
+    async fn recv_batch(
+        &mut self,
+        _limit: usize,
+        buf: &mut Vec<u8>,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), RecvError> {
+        self.recv(buf).await?;
+        each(buf);
+        Ok(())
+    }
 }
 
 /// A transport's connection with blocking calls.
@@ -32,6 +71,75 @@ impl<Tx: Sender, Rx: Receiver> Endpoint for Blocking<Tx, Rx> {
     async fn recv(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError> {
         self.rx.recv(buf).map(drop)
     }
+
+    async fn send_batch(&mut self, messages: &[IoSlice<'_>]) -> Result<(), SendError> {
+        let mut taken = 0;
+        while taken < messages.len() {
+            taken += self.tx.send_batch(&messages[taken..], Wait::Forever)?;
+        }
+        Ok(())
+    }
+
+    async fn recv_batch(
+        &mut self,
+        limit: usize,
+        _buf: &mut Vec<u8>,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), RecvError> {
+        self.rx.recv_each(limit, Wait::Forever, each).map(drop)
+    }
+}
+
+/// A transport's connection with blocking calls, each message of which is written where the peer reads it, and read where
+/// it lies.
+#[derive(Debug)]
+pub(crate) struct Lending<Tx, Rx>(pub(crate) Blocking<Tx, Rx>);
+
+impl<Tx: LoanSender, Rx: Receiver> Endpoint for Lending<Tx, Rx> {
+    #[inline]
+    async fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
+        send_in_place(&mut self.0.tx, message)
+    }
+
+    #[inline]
+    async fn recv(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError> {
+        self.0.rx.recv(buf).map(drop)
+    }
+
+    #[inline]
+    async fn look<R>(&mut self, _buf: &mut Vec<u8>, look: impl FnOnce(&[u8]) -> R) -> Result<R, RecvError> {
+        let (mut look, mut seen) = (Some(look), None);
+        self.0.rx.recv_each(1, Wait::Forever, |message| seen = look.take().map(|look| look(message)))?;
+        seen.ok_or(RecvError::Empty)
+    }
+
+    #[inline]
+    async fn echo<R>(&mut self, _buf: &mut Vec<u8>, look: impl FnOnce(&[u8]) -> R) -> Result<R, Broken> {
+        let (mut look, mut seen, mut sent) = (Some(look), None, Ok(()));
+        let Blocking { tx, rx } = &mut self.0;
+        rx.recv_each(1, Wait::Forever, |message| {
+            seen = look.take().map(|look| look(message));
+            sent = send_in_place(tx, message);
+        })?;
+        sent?;
+        seen.ok_or(Broken::Recv(RecvError::Empty))
+    }
+
+    async fn recv_batch(
+        &mut self,
+        limit: usize,
+        buf: &mut Vec<u8>,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), RecvError> {
+        self.0.recv_batch(limit, buf, each).await
+    }
+}
+
+#[inline]
+fn send_in_place<Tx: LoanSender>(tx: &mut Tx, message: &[u8]) -> Result<(), SendError> {
+    let mut loan = tx.loan(message.len(), Wait::Forever)?;
+    loan.copy_from_slice(message);
+    loan.commit()
 }
 
 /// A transport's connection whose calls are awaited.
@@ -50,6 +158,23 @@ impl<Tx: Sender + Pollable, Rx: Receiver + Pollable> Endpoint for Awaited<Tx, Rx
     #[inline]
     async fn recv(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError> {
         self.rx.recv(buf).await.map(drop)
+    }
+
+    async fn send_batch(&mut self, messages: &[IoSlice<'_>]) -> Result<(), SendError> {
+        let mut taken = 0;
+        while taken < messages.len() {
+            taken += self.tx.send_batch(&messages[taken..]).await?;
+        }
+        Ok(())
+    }
+
+    async fn recv_batch(
+        &mut self,
+        limit: usize,
+        _buf: &mut Vec<u8>,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), RecvError> {
+        self.rx.recv_each(limit, each).await.map(drop)
     }
 }
 

@@ -29,7 +29,22 @@ impl Observer for Nobody {
 fn work(mode: Mode) -> Work {
     let length = Length::Time(Duration::from_millis(100));
     let warmup = Warmup::Fixed(Duration::from_millis(20));
-    Work { mode, io: Io::Sync, size: 48, length, warmup, seed: 1 }
+    let (pace, open_loop, shares_cpu) = (None, None, false);
+    let (batch, access, include_first) = (1, super::Access::Copy, false);
+    Work {
+        mode,
+        io: Io::Sync,
+        size: 48,
+        length,
+        warmup,
+        seed: 1,
+        pace,
+        open_loop,
+        shares_cpu,
+        batch,
+        access,
+        include_first,
+    }
 }
 
 /// Runs both sides on two CPUs and returns what the client measured.

@@ -2,9 +2,10 @@
 
 use ipc_results::Recorder;
 
+use super::pace::wait_until;
 use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Span, WarmedUp, Work, warm_up};
 use crate::clock::now_ns;
-use crate::payload::{Incoming, Outgoing, Phase};
+use crate::payload::{Flaw, Incoming, Outgoing, Phase};
 
 /// What the client measured.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) async fn client<E: Endpoint>(
         outgoing: Outgoing::new(work.size, work.seed),
         incoming: Incoming::new(work.size, work.seed),
         buf: Vec::with_capacity(work.size),
+        pace_ns: work.pace.map(|pace| pace.as_nanos() as u64),
+        shares_cpu: work.shares_cpu,
     };
     let mut latency = Recorder::new();
     let first = client.phase(end, Phase::First, Length::Messages(1), observer, |_| {}).await?;
@@ -35,16 +38,22 @@ pub(crate) async fn client<E: Endpoint>(
     });
     let warmup = warmup.await?;
     latency.clear();
+    let first_message_ns = first.end_ns - first.start_ns;
+    if work.include_first {
+        latency.record(first_message_ns);
+    }
     observer.boundary(false);
     let measured = client.phase(end, Phase::Measured, work.length, observer, |ns| latency.record(ns)).await?;
     observer.boundary(true);
-    Ok(RoundTrips { latency, first_message_ns: first.end_ns - first.start_ns, warmup, measured })
+    Ok(RoundTrips { latency, first_message_ns, warmup, measured })
 }
 
 struct Client {
     outgoing: Outgoing,
     incoming: Incoming,
     buf: Vec<u8>,
+    pace_ns: Option<u64>,
+    shares_cpu: bool,
 }
 
 impl Client {
@@ -52,7 +61,7 @@ impl Client {
     ///
     /// One clock read per message: the end of one round trip is the start of the next. What is done between two
     /// messages that is not part of a round trip (looking at a whole body, writing a new one, telling that we are
-    /// alive) is followed by a clock read of its own.
+    /// alive, the pace) is followed by a clock read of its own.
     async fn phase<E: Endpoint>(
         &mut self,
         end: &mut E,
@@ -68,14 +77,20 @@ impl Client {
             let last = end_of_phase.is_next(messages, t0);
             self.outgoing.stamp(phase, last, t0);
             end.send(self.outgoing.bytes()).await?;
-            end.recv(&mut self.buf).await?;
-            let t1 = now_ns();
-            record(t1 - t0);
+            let incoming = &mut self.incoming;
+            let seen = end.look(&mut self.buf, |reply| {
+                let t1 = now_ns();
+                record(t1 - t0);
+                let marks = incoming.check(reply)?;
+                if marks.is_inspected() {
+                    incoming.inspect(reply)?;
+                }
+                Ok::<_, Flaw>((t1, marks))
+            });
+            let (t1, marks) = seen.await??;
             messages += 1;
             t0 = t1;
-            let marks = self.incoming.check(&self.buf)?;
             if marks.is_inspected() {
-                self.incoming.inspect(&self.buf)?;
                 self.outgoing.refill();
                 t0 = now_ns();
             }
@@ -86,6 +101,9 @@ impl Client {
             }
             if last {
                 return Ok(Span { messages, start_ns, end_ns: t1 });
+            }
+            if let Some(pace_ns) = self.pace_ns {
+                t0 = wait_until(t1 + pace_ns, self.shares_cpu);
             }
         }
     }
@@ -100,9 +118,7 @@ pub(crate) async fn server<E: Endpoint>(
     let mut incoming = Incoming::new(work.size, work.seed);
     let mut buf = Vec::with_capacity(work.size);
     loop {
-        end.recv(&mut buf).await?;
-        let marks = incoming.check(&buf)?;
-        end.send(&buf).await?;
+        let marks = end.echo(&mut buf, |request| incoming.check(request)).await??;
         if marks.last {
             match marks.phase {
                 Phase::First => {}

@@ -1,19 +1,13 @@
 //! Throughput one way: as many messages as the link takes.
 
-use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Span, WarmedUp, Work, warm_up};
+use super::arrivals::answer;
+use super::batch::{Batch, is_inspected};
+use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Sent, Span, Work, warm_up};
 use crate::clock::now_ns;
-use crate::payload::{Incoming, Marks, Outgoing, Phase};
+use crate::payload::{Flaw, Incoming, Marks, Outgoing, Phase};
 
 /// Bytes between two clock reads of the sender: a read costs as much as copying a kilobyte.
 const STRIDE_BYTES: usize = 64 << 10;
-
-/// What the sender knows.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) warmup: WarmedUp,
-    /// `start_ns` is taken right before the first measured send.
-    pub(crate) measured: Span,
-}
 
 /// What the receiver knows.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +28,7 @@ pub(crate) async fn client<E: Endpoint>(
         outgoing: Outgoing::new(work.size, work.seed),
         answers: Incoming::new(work.size, work.seed),
         stride: (STRIDE_BYTES / work.size).clamp(1, 64) as u64,
+        batch: (work.batch > 1).then(|| Batch::new(work.batch, work.size)),
         buf: Vec::with_capacity(work.size),
     };
     client.phase(end, Phase::First, Length::Messages(1), observer).await?;
@@ -42,7 +37,7 @@ pub(crate) async fn client<E: Endpoint>(
     observer.boundary(false);
     let measured = client.phase(end, Phase::Measured, work.length, observer).await?;
     observer.boundary(true);
-    Ok(Sent { warmup, measured })
+    Ok(Sent { warmup, measured, achieved: None })
 }
 
 struct Client {
@@ -51,6 +46,7 @@ struct Client {
     answers: Incoming,
     /// Messages between two clock reads.
     stride: u64,
+    batch: Option<Batch>,
     buf: Vec<u8>,
 }
 
@@ -62,6 +58,26 @@ impl Client {
         length: Length,
         observer: &mut impl Observer,
     ) -> Result<Span, Broken> {
+        let start_ns = now_ns();
+        let messages = match &mut self.batch {
+            Some(batch) => batch.send(end, &mut self.outgoing, phase, length, observer).await?,
+            None => self.send(end, phase, length, observer).await?,
+        };
+        end.recv(&mut self.buf).await?;
+        let end_ns = now_ns();
+        self.answers.check(&self.buf)?;
+        self.answers.inspect(&self.buf)?;
+        Ok(Span { messages, start_ns, end_ns })
+    }
+
+    /// Sends messages one by one until `length` is reached; how many.
+    async fn send<E: Endpoint>(
+        &mut self,
+        end: &mut E,
+        phase: Phase,
+        length: Length,
+        observer: &mut impl Observer,
+    ) -> Result<u64, Broken> {
         let start_ns = now_ns();
         let end_of_phase = length.from(start_ns);
         let (mut now, mut told, mut messages) = (start_ns, start_ns, 0);
@@ -81,14 +97,9 @@ impl Client {
                 self.outgoing.refill();
             }
             if last {
-                break;
+                return Ok(messages);
             }
         }
-        end.recv(&mut self.buf).await?;
-        let end_ns = now_ns();
-        self.answers.check(&self.buf)?;
-        self.answers.inspect(&self.buf)?;
-        Ok(Span { messages, start_ns, end_ns })
     }
 }
 
@@ -103,14 +114,19 @@ pub(crate) async fn server<E: Endpoint>(
     let mut buf = Vec::with_capacity(work.size);
     let mut before = 0;
     loop {
-        end.recv(&mut buf).await?;
-        let marks = incoming.check(&buf)?;
-        if !marks.is_inspected() {
-            continue;
-        }
-        let arrived_ns = now_ns();
-        incoming.inspect(&buf)?;
-        if marks.last {
+        let last = if work.batch > 1 {
+            let mut last = Ok(None);
+            let take = |message: &[u8]| {
+                if matches!(last, Ok(None)) {
+                    last = receive(&mut incoming, work.batch, message);
+                }
+            };
+            end.recv_batch(work.batch as usize, &mut buf, take).await?;
+            last?
+        } else {
+            end.look(&mut buf, |message| receive(&mut incoming, 1, message)).await??
+        };
+        if let Some((marks, arrived_ns)) = last {
             answer(end, &mut answers, marks).await?;
             match marks.phase {
                 Phase::First => {}
@@ -129,9 +145,14 @@ pub(crate) async fn server<E: Endpoint>(
     }
 }
 
-async fn answer<E: Endpoint>(end: &mut E, answers: &mut Outgoing, to: Marks) -> Result<(), Broken> {
-    answers.stamp(to.phase, true, 0);
-    end.send(answers.bytes()).await?;
-    answers.refill();
-    Ok(())
+/// Checks the next message; the last one of a phase is given back with its arrival.
+#[inline]
+fn receive(incoming: &mut Incoming, batch: u32, message: &[u8]) -> Result<Option<(Marks, u64)>, Flaw> {
+    let marks = incoming.check(message)?;
+    if !is_inspected(marks, batch) {
+        return Ok(None);
+    }
+    let arrived_ns = now_ns();
+    incoming.inspect(message)?;
+    Ok(marks.last.then_some((marks, arrived_ns)))
 }

@@ -1,0 +1,43 @@
+//! What a loop writes down for every measured message.
+
+use ipc_results::Recorder;
+
+use super::Work;
+
+/// One message, as the side that takes the time saw it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// What is measured: the round trip, the way to the receiver, or in open loop the response time.
+    pub(crate) latency_ns: u64,
+    /// Open loop only: from the actual send.
+    pub(crate) service_ns: u64,
+}
+
+/// All of them. Every byte is taken before the first message.
+#[derive(Debug)]
+pub(crate) struct Tape {
+    pub(crate) latency: Recorder,
+    pub(crate) service: Option<Recorder>,
+}
+
+impl Tape {
+    pub(crate) fn new(work: &Work) -> Tape {
+        Tape { latency: Recorder::new(), service: work.open_loop.map(|_| Recorder::new()) }
+    }
+
+    #[inline]
+    pub(crate) fn record(&mut self, sample: Sample) {
+        self.latency.record(sample.latency_ns);
+        if let Some(service) = &mut self.service {
+            service.record(sample.service_ns);
+        }
+    }
+
+    /// Forgets everything and keeps the memory, which is warm by then.
+    pub(crate) fn clear(&mut self) {
+        self.latency.clear();
+        if let Some(service) = &mut self.service {
+            service.clear();
+        }
+    }
+}
