@@ -202,7 +202,10 @@ impl PlannedCell {
         }
         let name = mechanism.name;
         let (why, fix) = if !mechanism.lends {
-            ("it has no memory that both sides see", format!("leave it out: -t all,-{name}, or --access copy"))
+            (
+                "it has no memory that both sides see",
+                format!("leave it out: -t all,-{name}, or --access copy"),
+            )
         } else if self.io == Io::Async {
             ("loans are measured with calls that wait", "use --io sync".to_owned())
         } else if matches!(self.point.mode, Mode::Pattern(_)) {

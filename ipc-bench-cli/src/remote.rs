@@ -98,9 +98,11 @@ pub(crate) fn greet<Tx: Sender, Rx: Receiver>(
     let welcome: Welcome = hear(end)?;
     match welcome.clock.difference(&greeting.clock).filter(|_| work.mode.needs_one_clock()) {
         None => Ok(()),
-        Some(difference) => Err(Failure::failed(format!("{} cannot be measured with this server", work.mode))
-            .why(difference)
-            .fix("use --mode rtt, which takes both its times on this side")),
+        Some(difference) => {
+            Err(Failure::failed(format!("{} cannot be measured with this server", work.mode))
+                .why(difference)
+                .fix("use --mode rtt, which takes both its times on this side"))
+        }
     }
 }
 

@@ -24,11 +24,7 @@ pub(crate) trait Ways<T: Transport> {
     ///
     /// # Errors
     /// It cannot be used this way.
-    fn perform<K: Task>(
-        work: &Work,
-        halves: Halves<T>,
-        task: K,
-    ) -> Result<(Halves<T>, K::Output), Failure>;
+    fn perform<K: Task>(work: &Work, halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure>;
 
     /// Receives from all connections until each has had its last message; looks so often in vain before it sleeps.
     ///
@@ -85,11 +81,7 @@ where
 {
     const ALL: &'static [Io] = &Io::ALL;
 
-    fn perform<K: Task>(
-        work: &Work,
-        halves: Halves<T>,
-        task: K,
-    ) -> Result<(Halves<T>, K::Output), Failure> {
+    fn perform<K: Task>(work: &Work, halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure> {
         if work.io == Io::Sync {
             return <Blocks as Ways<T>>::perform(work, halves, task);
         }
@@ -123,11 +115,7 @@ where
     const ALL: &'static [Io] = &Io::ALL;
     const LENDS: bool = true;
 
-    fn perform<K: Task>(
-        work: &Work,
-        halves: Halves<T>,
-        task: K,
-    ) -> Result<(Halves<T>, K::Output), Failure> {
+    fn perform<K: Task>(work: &Work, halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure> {
         if work.access == Access::Copy {
             return <Polls as Ways<T>>::perform(work, halves, task);
         }

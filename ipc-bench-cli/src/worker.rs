@@ -261,9 +261,7 @@ impl Task for Side<'_> {
             (Role::Client, Mode::OneWay) => {
                 executor.run(oneway::client(end, work, &mut watch)).map(sent_outcome)
             }
-            (Role::Client, Mode::Load) => {
-                executor.run(load::client(end, work, &mut watch)).map(sent_outcome)
-            }
+            (Role::Client, Mode::Load) => executor.run(load::client(end, work, &mut watch)).map(sent_outcome),
             (Role::Server | Role::Hog(_) | Role::Node(_), _) | (_, Mode::Pattern(_)) => {
                 Serve { work, observer: &mut watch }.over(end, executor)
             }

@@ -14,8 +14,6 @@ pub(crate) mod pace;
 pub(crate) mod rtt;
 pub(crate) mod stream;
 pub(crate) mod tape;
-#[cfg(test)]
-mod traps;
 
 use std::fmt;
 use std::time::Duration;
@@ -352,6 +350,8 @@ impl fmt::Display for Broken {
 
 #[cfg(test)]
 mod tests {
+    mod traps;
+
     use super::*;
 
     /// Windows of these lengths per message, each of ten messages.

@@ -31,7 +31,8 @@ fn a_way_is_timed_by_the_receiver_and_its_messages_are_paced() {
 #[test]
 fn an_open_loop_tells_response_and_service_and_what_was_achieved() {
     let place = Place::new();
-    let line = "-t uds -s 64 --mode load --rate 2k/s,100Hz,10%,50% --arrivals constant,poisson --trials 1 -d 50ms";
+    let line =
+        "-t uds -s 64 --mode load --rate 2k/s,100Hz,10%,50% --arrivals constant,poisson --trials 1 -d 50ms";
     let output = place.measure(&format!("{line} --out here"));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
@@ -81,7 +82,10 @@ fn an_open_loop_without_a_rate_and_a_rate_without_an_open_loop_are_refused() {
     refused("plan --mode rtt --rate 1k/s", ["--rate is for open loops", "the other", "--mode load"]);
     refused("plan --mode rtt --arrivals poisson", ["--arrivals is for", "the other", "--mode load"]);
     refused("plan --mode load --rate 10", ["--rate 10", "1k/s, 100Hz or 50%", "command line"]);
-    refused("plan -t uds --mode stream --pace 1ms", ["stream has no pace", "only rtt and oneway", "--mode load"]);
+    refused(
+        "plan -t uds --mode stream --pace 1ms",
+        ["stream has no pace", "only rtt and oneway", "--mode load"],
+    );
 }
 
 #[test]
@@ -132,7 +136,8 @@ fn the_first_message_is_apart_unless_it_is_asked_to_count() {
             let output = place.measure(&line);
             assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
             let trial = document(&output)["cells"][0]["trials"][0].clone();
-            let latency: ipc_results::run::Latency = serde_json::from_value(trial["latency"].clone()).unwrap();
+            let latency: ipc_results::run::Latency =
+                serde_json::from_value(trial["latency"].clone()).unwrap();
             let first = trial["first_message_ns"].as_u64().unwrap();
             (latency.recorder().unwrap().len(), first, latency.max_ns)
         };

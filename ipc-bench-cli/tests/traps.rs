@@ -15,8 +15,8 @@ fn cells(document: &Value) -> &[Value] {
 #[test]
 fn trap_02_a_rate_is_what_was_delivered_between_the_first_send_and_the_last_receive() {
     let place = Place::new();
-    let output =
-        place.measure("-t uds,shm -s 64 --mode rtt,oneway,stream,load --rate 5k/s --trials 1 -n 300 --json=-");
+    let output = place
+        .measure("-t uds,shm -s 64 --mode rtt,oneway,stream,load --rate 5k/s --trials 1 -n 300 --json=-");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let document = document(&output);
     for cell in cells(&document) {
@@ -37,7 +37,8 @@ fn trap_07_warm_up_is_on_the_measured_connection_and_the_first_message_is_told()
     // A server for one connection: were the warm-up on another, there would be nobody left to measure with.
     let mut command = place.command(&format!("server {address} --once"));
     let server = command.stdout(Stdio::null()).spawn().unwrap();
-    let line = format!("client {address} --allow-debug -s 64 --mode rtt --trials 1 -n 100 --warmup 5ms --json=-");
+    let line =
+        format!("client {address} --allow-debug -s 64 --mode rtt --trials 1 -n 100 --warmup 5ms --json=-");
     let client = place.command(&line).spawn().unwrap().wait_with_output().unwrap();
     assert_eq!(client.status.code(), Some(0), "{}", stderr(&client));
     let server = server.wait_with_output().unwrap();

@@ -31,12 +31,7 @@ pub(crate) async fn server<E: Endpoint>(
     let mut incoming = Incoming::new(work.size, work.seed);
     let mut answers = Outgoing::new(work.size, work.seed);
     let mut buf = Vec::with_capacity(work.size);
-    let mut arrived = Arrived {
-        tape: Tape::new(work),
-        messages: 0,
-        first_message_ns: 0,
-        last_recv_ns: 0,
-    };
+    let mut arrived = Arrived { tape: Tape::new(work), messages: 0, first_message_ns: 0, last_recv_ns: 0 };
     let mut due = work.open_loop.map(|asked| Timetable::new(asked, work.seed));
     let (mut origin_ns, mut told) = (0, now_ns());
     loop {

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_wait_ends_at_its_moment_or_later_and_never_before() {
-        for (ahead, shares) in [(0, false), (500, true), (20_000, true), (20_000, false), (2_000_000, false)] {
+        for (ahead, shares) in [(0, false), (500, true), (20_000, true), (20_000, false), (2_000_000, false)]
+        {
             let at = now_ns() + ahead;
             let ended = wait_until(at, shares);
             assert!(ended >= at && now_ns() >= ended);

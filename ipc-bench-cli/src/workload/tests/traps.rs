@@ -6,15 +6,17 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_results::Recorder;
-use ipc_transports::{RecvError, SendError, Sender, Transport, Uds, UdsOptions, UdsReceiver, UdsSender, Wait};
+use ipc_transports::{
+    RecvError, SendError, Sender, Transport, Uds, UdsOptions, UdsReceiver, UdsSender, Wait,
+};
 
-use super::pace::wait_until;
-use super::{
+use crate::clock::now_ns;
+use crate::payload::Flaw;
+use crate::workload::pace::wait_until;
+use crate::workload::{
     Arrivals, Blocking, Broken, Endpoint, Io, Length, Mode, Observer, OpenLoop, Warmup, Work, arrivals, load,
     now, oneway, rtt, stream,
 };
-use crate::clock::now_ns;
-use crate::payload::Flaw;
 
 type End = Blocking<UdsSender, UdsReceiver>;
 
@@ -37,7 +39,7 @@ fn work(mode: Mode, length: Length) -> Work {
         open_loop: None,
         shares_cpu: true,
         batch: 1,
-        access: super::Access::Copy,
+        access: crate::workload::Access::Copy,
         include_first: false,
     }
 }

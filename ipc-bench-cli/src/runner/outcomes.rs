@@ -1,0 +1,137 @@
+//! What the two sides of a trial said, and the trial that makes of it.
+
+use std::collections::BTreeMap;
+
+use ipc_results::Recorder;
+use ipc_results::run::{Cell, Latency, Limit, Throughput, Trial, Warmup};
+use serde_json::Value;
+
+use crate::crew::Trouble;
+use crate::plan::Plan;
+use crate::protocol::{Histogram, Outcome, Ready};
+use crate::workload::{Length, Work};
+
+/// What both sides said.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    pub(super) client: Outcome,
+    pub(super) server: Outcome,
+    pub(super) client_ready: Ready,
+    pub(super) server_ready: Ready,
+    /// Of a pattern.
+    pub(super) measures: BTreeMap<String, f64>,
+}
+
+impl Outcomes {
+    pub(super) fn messages(&self) -> u64 {
+        // In a stream the receiver counts; in a round trip the client does.
+        self.client.messages.max(self.server.messages)
+    }
+
+    /// Delivered per second, from the first send to the last receive.
+    pub(super) fn msgs_per_s(&self) -> Option<f64> {
+        let rate = Throughput::new(self.messages(), 0, self.elapsed_ns()).msgs_per_s;
+        (rate > 0.0).then_some(rate)
+    }
+
+    /// From the first send to the last receive, each by the side that did it where both read one clock.
+    fn elapsed_ns(&self) -> u64 {
+        let last = self.server.last_recv_ns.or(self.client.last_recv_ns);
+        last.zip(self.client.first_send_ns).map_or(0, |(last, first)| last.saturating_sub(first))
+    }
+
+    /// Whether as many messages arrived as were asked for.
+    pub(super) fn check_count(&self, work: &Work) -> Result<(), Trouble> {
+        if let Length::Messages(asked) = work.length
+            && asked != self.messages()
+        {
+            return Err(
+                std::io::Error::other(format!("{} messages delivered of {asked}", self.messages())).into()
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether what was measured is what was asked for.
+    pub(super) fn check(&self, work: &Work, plan: &Plan) -> Result<(), Trouble> {
+        self.check_count(work)?;
+        let pins = [(plan.pins.client, &self.client_ready), (plan.pins.server, &self.server_ready)];
+        for (cpu, ready) in pins {
+            if cpu.is_some_and(|cpu| ready.cpus != [cpu]) {
+                let text = format!("a worker pinned to cpu {} may run on {:?}", cpu.unwrap_or(0), ready.cpus);
+                return Err(std::io::Error::other(text).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to the cell what was in force.
+    pub(super) fn describe(&self, cell: &mut Cell) {
+        for (role, ready) in [("client", &self.client_ready), ("server", &self.server_ready)] {
+            if let [cpu] = ready.cpus[..] {
+                cell.pin.insert(role.to_owned(), cpu);
+            }
+        }
+        for (name, value) in &self.client_ready.effective {
+            cell.effective.insert(name.clone(), Value::from(*value));
+        }
+        for (name, value) in &self.server_ready.effective {
+            if cell.effective.get(name) != Some(&Value::from(*value)) {
+                cell.effective.insert(format!("server.{name}"), Value::from(*value));
+            }
+        }
+    }
+
+    pub(super) fn into_trial(self, work: &Work, limit: Option<Limit>, steal_ns: Option<u64>) -> Trial {
+        let (messages, elapsed_ns) = (self.messages(), self.elapsed_ns());
+        let Outcomes { client, server, measures, .. } = self;
+        let first_send_ns = client.first_send_ns;
+        let last_recv_ns = server.last_recv_ns.or(client.last_recv_ns);
+        let cpu = client.cpu.zip(server.cpu).map(|(client, server)| client.plus(server));
+        let mut stats = client.stats;
+        for (name, count) in server.stats {
+            let sum = stats.entry(name.clone()).or_default();
+            *sum = if name.starts_with("max_") { count.max(*sum) } else { *sum + count };
+        }
+        let mut flags = Vec::new();
+        // A hundredth of the time of two CPUs.
+        if steal_ns.is_some_and(|steal| steal > elapsed_ns / 50) {
+            flags.push("steal".to_owned());
+        }
+        if cpu.is_some_and(|cpu| cpu.majflt > 0) {
+            flags.push("major_faults".to_owned());
+        }
+        Trial {
+            flags,
+            messages,
+            elapsed_ns,
+            first_send_ns,
+            last_recv_ns,
+            warmup: Warmup {
+                messages: client.warmup_messages,
+                elapsed_ns: client.warmup_ns,
+                steady: client.warmup_steady,
+            },
+            first_message_ns: client.first_message_ns.or(server.first_message_ns),
+            stats,
+            latency: latency(client.latency.or(server.latency)),
+            service: latency(server.service),
+            throughput: Throughput::new(messages, work.size as u64, elapsed_ns),
+            requested_rate: work.open_loop.map(|asked| asked.per_s),
+            achieved_rate: work.open_loop.zip(client.kept).map(|(asked, kept)| asked.per_s * kept),
+            cpu,
+            steal_ns,
+            limit,
+            measures,
+            ..Trial::default()
+        }
+    }
+}
+
+fn latency(histogram: Option<Histogram>) -> Option<Latency> {
+    histogram.as_ref().and_then(recorder).and_then(|recorder| Latency::of(&recorder))
+}
+
+pub(super) fn recorder(histogram: &Histogram) -> Option<Recorder> {
+    Recorder::from_bytes(&histogram.bytes, histogram.saturated).ok()
+}
