@@ -8,10 +8,6 @@ use std::process::Stdio;
 use common::{Place, document, stderr};
 use serde_json::Value;
 
-fn cells(document: &Value) -> &[Value] {
-    document["cells"].as_array().unwrap()
-}
-
 #[test]
 fn trap_02_a_rate_is_what_was_delivered_between_the_first_send_and_the_last_receive() {
     let place = Place::new();
@@ -19,7 +15,7 @@ fn trap_02_a_rate_is_what_was_delivered_between_the_first_send_and_the_last_rece
         .measure("-t uds,shm -s 64 --mode rtt,oneway,stream,load --rate 5k/s --trials 1 -n 300 --json=-");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let document = document(&output);
-    for cell in cells(&document) {
+    for cell in document["cells"].as_array().unwrap() {
         let trial = &cell["trials"][0];
         let number = |name: &str| trial[name].as_u64().unwrap();
         let elapsed = number("last_recv_ns") - number("first_send_ns");
@@ -44,7 +40,7 @@ fn trap_07_warm_up_is_on_the_measured_connection_and_the_first_message_is_told()
     let server = server.wait_with_output().unwrap();
     assert_eq!(server.status.code(), Some(0), "{}", stderr(&server));
     let document = document(&client);
-    let trial = &cells(&document)[0]["trials"][0];
+    let trial = &document["cells"][0]["trials"][0];
     assert!(trial["warmup"]["messages"].as_u64().unwrap() > 0, "{trial}");
     assert!(trial["first_message_ns"].as_u64().unwrap() > 0, "{trial}");
     assert_eq!(trial["messages"], 100);
@@ -59,8 +55,12 @@ fn trap_12_sizes_of_buffers_and_pins_are_recorded_and_the_same_in_every_mode() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let document = document(&output);
     for transport in ["uds", "tcp", "pipe", "shm", "shm-direct", "mq"] {
-        let of_it: Vec<&Value> =
-            cells(&document).iter().filter(|cell| cell["transport"] == transport).collect();
+        let of_it: Vec<&Value> = document["cells"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|cell| cell["transport"] == transport)
+            .collect();
         assert_eq!(of_it.len(), 4);
         assert!(!of_it[0]["effective"].as_object().unwrap().is_empty(), "{transport}");
         for cell in &of_it[1..] {
