@@ -254,6 +254,7 @@ impl AnyAddr {
         if self.core().status.request(request) {
             // Gone: there is nobody to demand it of.
             let _ = self.command(Command::Kick);
+            self.core().system.unmute(self.id(), false);
         }
     }
 }
@@ -285,6 +286,9 @@ impl Core {
             Overflow::DropNewest if self.try_reserve(capacity) => Room::Taken,
             Overflow::DropNewest => Room::Dropped,
             Overflow::DropOldest => taken(self.try_reserve(capacity.saturating_mul(2))),
+            Overflow::Throttle { max_mute } => {
+                taken(self.reserve_throttled(local::current_actor(), max_mute))
+            }
             Overflow::Block(patience) => taken(
                 self.try_reserve(capacity)
                     || self.system.wait_for_room(self, patience, || self.try_reserve(capacity)),
@@ -332,6 +336,11 @@ impl<M> Recipient<M> {
     /// As for [`Addr::tell`].
     pub fn tell(&self, message: M) -> Result<(), TellError<M>> {
         (self.push)(&self.any, message)
+    }
+
+    /// Sends `message` and does not wait, whatever the mailbox's policy is.
+    pub(crate) fn tell_now(&self, message: M) -> Result<(), TellError<M>> {
+        local::without_waiting(|| self.tell(message))
     }
 
     /// The actor, its type forgotten.

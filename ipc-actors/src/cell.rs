@@ -160,6 +160,12 @@ impl Core {
         }
     }
 
+    /// Messages queued, where the mailbox counts them.
+    pub(crate) fn queued(&self) -> u32 {
+        // Relaxed: a sample.
+        self.queued.load(Ordering::Relaxed)
+    }
+
     /// Name of the actor's type.
     pub(crate) fn actor_name(&self) -> &'static str {
         (self.table.actor_name)()
@@ -327,6 +333,11 @@ impl Task {
                     }
                 }
                 Step::Again => return Some(self),
+                Step::Muted => {
+                    let system = self.core().system.clone();
+                    system.rest(self);
+                    return None;
+                }
                 Step::Gone => {
                     let system = self.core().system.clone();
                     system.forget(id);

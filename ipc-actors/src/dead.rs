@@ -12,7 +12,7 @@ use crate::id::ActorId;
 const KEPT: usize = 256;
 
 /// Why no handler saw a message.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum DeadReason {

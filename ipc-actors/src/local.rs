@@ -14,6 +14,7 @@ thread_local! {
             dropping: Cell::new(AskError::NoReply),
             panic: RefCell::new(None),
             worker: OnceCell::new(),
+            hurried: Cell::new(false),
         }
     };
 }
@@ -23,6 +24,8 @@ struct Local {
     dropping: Cell<AskError>,
     panic: RefCell<Option<String>>,
     worker: OnceCell<Rc<Worker>>,
+    /// Something is locked that nobody may wait under.
+    hurried: Cell<bool>,
 }
 
 /// The actor whose code runs on this thread.
@@ -42,7 +45,17 @@ pub(crate) fn as_actor<R>(actor: ActorId, body: impl FnOnce() -> R) -> R {
 
 /// Whether blocking here could stop the very actors that would end the wait.
 pub(crate) fn must_not_block() -> bool {
-    LOCAL.try_with(|local| local.actor.get().is_some() || local.worker.get().is_some()).unwrap_or(false)
+    LOCAL
+        .try_with(|local| local.actor.get().is_some() || local.worker.get().is_some() || local.hurried.get())
+        .unwrap_or(false)
+}
+
+/// Runs `body`, in which no send waits for room.
+pub(crate) fn without_waiting<R>(body: impl FnOnce() -> R) -> R {
+    let before = LOCAL.with(|local| local.hurried.replace(true));
+    let result = body();
+    LOCAL.with(|local| local.hurried.set(before));
+    result
 }
 
 /// Makes this thread a worker.

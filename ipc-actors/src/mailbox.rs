@@ -20,6 +20,12 @@ impl Mailbox {
     pub const fn bounded(capacity: u32, overflow: Overflow) -> Self {
         Mailbox { limits: Limits { capacity: if capacity == 0 { 1 } else { capacity }, overflow } }
     }
+
+    /// Holds whatever comes, and counts it: for [`PoolStrategy::LeastLoaded`](crate::PoolStrategy::LeastLoaded) and
+    /// for snapshots.
+    pub const fn counted() -> Self {
+        Mailbox { limits: Limits { capacity: u32::MAX - 1, overflow: Overflow::Error } }
+    }
 }
 
 impl Default for Mailbox {
@@ -42,6 +48,14 @@ pub enum Overflow {
     /// A thread that is no worker waits for room this long, and then it comes back. An actor does not wait: for it
     /// this is [`Error`](Overflow::Error).
     Block(Duration),
+    /// An actor's message is taken, and the actor rests after the message it is handling until the receiver has
+    /// worked its mailbox down to a quarter of the capacity, or for `max_mute`, whichever is shorter. No worker waits.
+    /// A receiver that is overloaded itself is not put to rest, so circles of senders do not stand still. A thread
+    /// that is no worker waits for room up to `max_mute`, and then the message comes back.
+    Throttle {
+        /// The longest rest.
+        max_mute: Duration,
+    },
 }
 
 /// What happens to the messages that are queued when an actor is restarted. Questions among them get

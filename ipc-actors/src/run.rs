@@ -11,6 +11,7 @@ use crate::command::Command;
 use crate::ctx::{Cold, Ctx};
 use crate::dead::DeadReason;
 use crate::envelope::Extras;
+use crate::event::{CrashReport, Event, What};
 use crate::exit::{ExitReason, Phase};
 use crate::id::ActorId;
 use crate::inbox::{Content, Parcel};
@@ -27,6 +28,8 @@ pub(crate) enum Step {
     Drained,
     /// The budget is used up and there may be more.
     Again,
+    /// It sent more than the receiver takes, and is to rest.
+    Muted,
     /// It is over.
     Gone,
 }
@@ -37,15 +40,17 @@ struct End {
     /// Whether `stopped` runs.
     hooks: bool,
     wish: Option<ErrorAction>,
+    /// Whether it failed over the message it was handling.
+    poisoned: bool,
 }
 
 impl End {
     fn orderly(reason: ExitReason) -> Self {
-        End { reason, hooks: true, wish: None }
+        End { reason, hooks: true, wish: None, poisoned: false }
     }
 
     fn abrupt(reason: ExitReason) -> Self {
-        End { reason, hooks: false, wish: None }
+        End { reason, hooks: false, wish: None, poisoned: false }
     }
 }
 
@@ -73,7 +78,7 @@ pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>
                 if A::RESUME_AFTER_PANIC && !torn {
                     continue;
                 }
-                End::abrupt(reason)
+                End { poisoned: ctx.phase == Phase::Handle, ..End::abrupt(reason) }
             }
         };
         if let Some(step) = finish(core, actor, ctx, end) {
@@ -95,7 +100,7 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
     let Some(actor) = slot else { unreachable!("a running actor has an instance") };
     loop {
         if core.status.has_request() {
-            let requests = core.status.take(control::KILL | control::STOP | control::URGENT);
+            let requests = core.status.take(control::KILL | control::STOP | control::URGENT | control::MUTE);
             if requests & control::KILL != 0 {
                 return Flow::End(End::abrupt(ExitReason::Killed));
             }
@@ -106,6 +111,9 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
                 && let Some(end) = stop(actor, ctx, ExitReason::Shutdown)
             {
                 return Flow::End(end);
+            }
+            if requests & control::MUTE != 0 && !core.is_overloaded() && !ctx.leaving {
+                return Flow::Step(Step::Muted);
             }
         }
         if ctx.leaving {
@@ -167,6 +175,7 @@ fn begin<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>) -> Optio
     }
     core.status.advance(Lifecycle::Running);
     let incarnation = core.status.incarnation();
+    core.system.events.record(|| Event::about(core.id, What::Running { incarnation }));
     if let Some(cold) = &ctx.cold {
         if !cold.unannounced {
             tell_parent(core, cold, ChildState::Running);
@@ -267,10 +276,20 @@ fn handle<A: Actor>(
     ctx.phase = Phase::Handle;
     ctx.sender = sender;
     ctx.handled += 1;
+    if ctx.me.status.is_traced() {
+        trace(ctx);
+    }
     match actor.handle(message, ctx) {
         Ok(()) => None,
         Err(error) => failed(actor, ctx, &error),
     }
+}
+
+#[cold]
+fn trace<A: Actor>(ctx: &Ctx<A>) {
+    let message_type = ctx.me.message_type();
+    let what = || What::Handled { message_type, sender: ctx.sender, count: ctx.handled };
+    ctx.me.system.events.record(|| Event::about(ctx.id(), what()));
 }
 
 fn signal<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, signal: Signal) -> Option<End> {
@@ -284,13 +303,14 @@ fn signal<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, signal: Signal) -> Option<E
 
 #[cold]
 fn failed<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, error: &A::Error) -> Option<End> {
+    let poisoned = ctx.phase == Phase::Handle;
     ctx.phase = Phase::OnError;
     let action = actor.on_error(error, ctx);
     if action == ErrorAction::Resume {
         return None;
     }
     let wish = (action != ErrorAction::Escalate).then_some(action);
-    Some(End { reason: ExitReason::Error(error.to_string().into()), hooks: true, wish })
+    Some(End { reason: ExitReason::Error(error.to_string().into()), hooks: true, wish, poisoned })
 }
 
 #[cold]
@@ -373,9 +393,10 @@ fn obey<A: Actor>(actor: &mut A, ctx: &mut Ctx<A>, command: Command) -> Option<E
 
 /// Ends the incarnation. `None`: the next one begins at once.
 fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: End) -> Option<Step> {
-    let End { mut reason, hooks, wish } = end;
+    let End { mut reason, hooks, wish, poisoned } = end;
+    let was = core.status.lifecycle();
     let unannounced = ctx.cold.as_mut().is_some_and(|cold| std::mem::take(&mut cold.unannounced));
-    let starting = unannounced || core.status.lifecycle() == Lifecycle::Starting;
+    let starting = unannounced || was == Lifecycle::Starting;
     core.status.advance(Lifecycle::Stopping);
     if let (true, Some(actor)) = (hooks, slot.as_mut()) {
         ctx.phase = Phase::Stopped;
@@ -383,6 +404,7 @@ fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: En
             reason = if reason.is_normal() { panic } else { reason };
         }
     }
+    core.system.events.record(|| ending(core, was, &reason, poisoned));
     let answer = if reason.is_normal() { AskError::Closed } else { AskError::ActorCrashed };
     local::dropping_as(answer, || {
         let instance = slot.take();
@@ -409,6 +431,26 @@ fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: En
         return None;
     }
     Some(bury(core, ctx, &reason))
+}
+
+/// What is said about the end of an incarnation.
+#[cold]
+fn ending(core: &Core, was: Lifecycle, reason: &ExitReason, poisoned: bool) -> Event {
+    let reason_text = reason.to_string();
+    if reason.is_normal() {
+        return Event::about(core.id, What::Ended { reason: reason_text });
+    }
+    let report = CrashReport {
+        name: core.system.names.name_of(core.id),
+        actor_type: core.actor_name(),
+        incarnation: core.status.incarnation(),
+        reason: reason_text,
+        was,
+        poison: poisoned.then(|| core.message_type()),
+        queued: core.limits.is_bounded().then(|| core.queued()),
+        supervisors: core.system.supervisors_of(core.id),
+    };
+    Event::about(core.id, What::Crashed(report))
 }
 
 /// Drops what belonged to the incarnation: questions, timers, what was put aside.
@@ -451,6 +493,8 @@ fn bury<A: Actor>(core: &Core, ctx: &mut Ctx<A>, reason: &ExitReason) -> Step {
     // The factory is the user's, and so is its drop.
     let _ = panics::guard(Phase::Drop, || drop(cold));
     core.system.room_made(core);
+    core.system.forget_mutes(core);
+    core.system.events.record(|| Event::about(core.id, What::Gone));
     Step::Gone
 }
 
@@ -476,13 +520,12 @@ fn last_command(core: &Core, command: Command, reason: &ExitReason) {
 impl Core {
     /// Accounts for a message taken from a bounded mailbox; false: it is given up for the newer ones.
     fn take_from_bounded(&self, sender: Option<ActorId>) -> bool {
-        // Relaxed: a count.
-        let before = self.queued.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        let before = self.uncount();
         if self.limits.overflow == Overflow::DropOldest && before > self.limits.capacity {
             self.system.dead_letter(self, DeadReason::Overflow, sender);
             return false;
         }
-        if matches!(self.limits.overflow, Overflow::Block(_)) {
+        if matches!(self.limits.overflow, Overflow::Block(_) | Overflow::Throttle { .. }) {
             self.system.room_made(self);
         }
         true

@@ -172,6 +172,12 @@ impl Pool {
         self.nudge();
     }
 
+    /// Turns begun by each worker.
+    pub(crate) fn turns(&self) -> Vec<u64> {
+        // Relaxed: a sample.
+        self.peers.iter().map(|peer| peer.turns.load(Ordering::Relaxed)).collect()
+    }
+
     /// Whether every worker sleeps.
     pub(crate) fn is_asleep(&self) -> bool {
         self.idle.sleeping() == self.peers.len()

@@ -76,6 +76,7 @@ impl Inner {
         }
         let Plan { actor, factory, name, mailbox, parent, on_restart } = plan;
         let child = parent.is_some();
+        let parent_id = parent.as_ref().map(AnyAddr::id);
         let made = self.table.insert(self.config.max_actors, |id| {
             let (task, addr) = cell::create(id, self.clone(), mailbox.limits, child, actor, |ctx| {
                 if factory.is_some() || child {
@@ -89,6 +90,9 @@ impl Inner {
             ((task, addr), any)
         });
         let Some((task, addr)) = made else { return Err(SpawnError::Limit { max: self.config.max_actors }) };
+        if let Some(parent) = parent_id {
+            self.parents.lock().insert(addr.id(), parent);
+        }
         if let Some(name) = name
             && let Err(holder) = self.names.register(name, addr.any())
         {

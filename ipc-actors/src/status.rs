@@ -1,7 +1,7 @@
 //! What others may see of an actor and ask of it: its lifecycle, its incarnation, its control word.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,8 @@ pub(crate) mod control {
     pub(crate) const RELEASE: u32 = 8;
     /// Something more urgent than normal arrived: look before the next message.
     pub(crate) const URGENT: u32 = 16;
+    /// It sent more than the receiver takes: rest after the current message.
+    pub(crate) const MUTE: u32 = 32;
 }
 
 /// The words of one actor, written rarely.
@@ -79,6 +81,7 @@ pub(crate) struct Status {
     lifecycle: AtomicU8,
     /// Whether a parent decides what follows the end of an incarnation.
     child: bool,
+    traced: AtomicBool,
 }
 
 impl Status {
@@ -88,6 +91,7 @@ impl Status {
             incarnation: AtomicU32::new(0),
             lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
             child,
+            traced: AtomicBool::new(false),
         }
     }
 
@@ -117,6 +121,18 @@ impl Status {
     pub(crate) fn withdraw(&self, bits: u32) {
         // Relaxed: nothing was handed over with a request that nobody saw.
         self.control.fetch_and(!bits, Ordering::Relaxed);
+    }
+
+    /// Whether every message handled makes an event.
+    #[inline]
+    pub(crate) fn is_traced(&self) -> bool {
+        // Relaxed: a wish that takes hold soon.
+        cfg!(feature = "events") && self.traced.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn trace(&self, on: bool) {
+        // Relaxed: as above.
+        self.traced.store(on, Ordering::Relaxed);
     }
 
     pub(crate) fn is_child(&self) -> bool {

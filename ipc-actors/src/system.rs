@@ -1,5 +1,6 @@
 //! The system actors live in: configuration, start, look-up, shutdown.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -14,7 +15,9 @@ use crate::addr::Addr;
 use crate::cell::{AnyAddr, Core, Task};
 use crate::ctx::FactoryError;
 use crate::dead::{DeadLetter, DeadLetters, DeadReason};
+use crate::event::{Event, Events, What};
 use crate::id::{ActorAddress, ActorId, NodeId};
+use crate::mute::Mutes;
 use crate::panics;
 use crate::reactor::Reactor;
 use crate::sched::Pool;
@@ -36,6 +39,7 @@ pub struct Builder {
     max_actors: usize,
     ask_spin: u32,
     seed: Option<u64>,
+    events: usize,
 }
 
 impl Builder {
@@ -62,6 +66,13 @@ impl Builder {
     #[must_use]
     pub fn ask_spin(self, rounds: u32) -> Self {
         Builder { ask_spin: rounds, ..self }
+    }
+
+    /// Keeps the latest `capacity` events ([`System::events`]); none unless said. They need the crate's feature
+    /// `events`, which is on by default.
+    #[must_use]
+    pub fn events(self, capacity: usize) -> Self {
+        Builder { events: capacity, ..self }
     }
 
     /// Simulates: no threads, a virtual clock, and an order of events drawn from `seed`. See [`Simulation`].
@@ -95,6 +106,9 @@ impl Builder {
                 (Scheduler::Threads { pool, reactor }, threads)
             }
         };
+        let scheduler = Arc::new(scheduler);
+        let clock = scheduler.clone();
+        let events = Arc::new(Events::new(self.events, move || clock.now(started)));
         let inner = Arc::new(Inner {
             node: NodeId(node_number(&scheduler)),
             config: Config { name: self.name, max_actors: self.max_actors, ask_spin: self.ask_spin },
@@ -102,6 +116,9 @@ impl Builder {
             names: Names::new(),
             timers,
             dead: DeadLetters::default(),
+            mutes: Mutes::default(),
+            parents: Mutex::default(),
+            events,
             started,
             coarse_start: coarse(),
             scheduler,
@@ -110,6 +127,7 @@ impl Builder {
             lock: Mutex::new(()),
             changed: Condvar::new(),
         });
+        inner.events.record(|| Event::of_system(What::SystemStarted));
         let owner = Owner { inner: inner.clone(), threads: Mutex::new(threads) };
         Ok(System { inner, _owner: Some(Arc::new(owner)) })
     }
@@ -164,7 +182,14 @@ pub struct Shutdown {
 impl System {
     /// Settings for a system.
     pub fn builder() -> Builder {
-        Builder { name: "actors".into(), workers: None, max_actors: 16_000_000, ask_spin: 100, seed: None }
+        Builder {
+            name: "actors".into(),
+            workers: None,
+            max_actors: 16_000_000,
+            ask_spin: 100,
+            seed: None,
+            events: 0,
+        }
     }
 
     pub(crate) fn of(inner: Arc<Inner>) -> System {
@@ -263,7 +288,7 @@ impl System {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.inner.shutdown(Duration::ZERO);
-        if let Scheduler::Threads { pool, reactor } = &self.inner.scheduler {
+        if let Scheduler::Threads { pool, reactor } = &*self.inner.scheduler {
             pool.stop();
             reactor.stop();
             let me = thread::current().id();
@@ -285,9 +310,13 @@ pub(crate) struct Inner {
     pub(crate) names: Names,
     pub(crate) timers: Arc<Timers>,
     pub(crate) dead: DeadLetters,
+    pub(crate) mutes: Mutes,
+    /// Children and their parents.
+    pub(crate) parents: Mutex<BTreeMap<ActorId, ActorId>>,
+    pub(crate) events: Arc<Events>,
     started: Instant,
     coarse_start: Duration,
-    scheduler: Scheduler,
+    scheduler: Arc<Scheduler>,
     stopping: AtomicBool,
     /// Threads that wait for room in a mailbox.
     waiting: AtomicUsize,
@@ -307,6 +336,15 @@ enum Scheduler {
     Simulated(Sim),
 }
 
+impl Scheduler {
+    fn now(&self, started: Instant) -> Duration {
+        match self {
+            Scheduler::Threads { .. } => started.elapsed(),
+            Scheduler::Simulated(sim) => sim.now(),
+        }
+    }
+}
+
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("System")
@@ -319,30 +357,41 @@ impl fmt::Debug for Inner {
 impl Inner {
     #[inline]
     pub(crate) fn schedule(&self, task: Task) {
-        match &self.scheduler {
+        match &*self.scheduler {
             Scheduler::Threads { pool, .. } => pool.schedule(task),
             Scheduler::Simulated(sim) => sim.schedule(task),
         }
     }
 
     pub(crate) fn simulation(&self) -> Option<&Sim> {
-        match &self.scheduler {
+        match &*self.scheduler {
             Scheduler::Threads { .. } => None,
             Scheduler::Simulated(sim) => Some(sim),
         }
     }
 
     pub(crate) fn now(&self) -> Duration {
-        match &self.scheduler {
-            Scheduler::Threads { .. } => self.started.elapsed(),
-            Scheduler::Simulated(sim) => sim.now(),
+        self.scheduler.now(self.started)
+    }
+
+    /// Turns begun by each worker; none in a simulation.
+    pub(crate) fn turns(&self) -> Vec<u64> {
+        match &*self.scheduler {
+            Scheduler::Threads { pool, .. } => pool.turns(),
+            Scheduler::Simulated(_) => Vec::new(),
         }
+    }
+
+    /// The supervisor of an actor, that one's, and so on.
+    pub(crate) fn supervisors_of(&self, actor: ActorId) -> Vec<ActorId> {
+        let parents = self.parents.lock();
+        std::iter::successors(parents.get(&actor), |above| parents.get(above)).copied().collect()
     }
 
     /// [`now`](Self::now) to 4 ms, for a few nanoseconds.
     #[inline]
     pub(crate) fn coarse_now(&self) -> Duration {
-        match &self.scheduler {
+        match &*self.scheduler {
             Scheduler::Threads { .. } => coarse().saturating_sub(self.coarse_start),
             Scheduler::Simulated(sim) => sim.now(),
         }
@@ -350,7 +399,7 @@ impl Inner {
 
     pub(crate) fn start_timer(&self, due: Duration, actor: AnyAddr, token: u64) -> TimerKey {
         let (key, wake) = self.timers.start(due, actor, token);
-        if let (true, Scheduler::Threads { reactor, .. }) = (wake, &self.scheduler) {
+        if let (true, Scheduler::Threads { reactor, .. }) = (wake, &*self.scheduler) {
             reactor.wake();
         }
         key
@@ -358,7 +407,9 @@ impl Inner {
 
     #[cold]
     pub(crate) fn dead_letter(&self, to: &Core, reason: DeadReason, sender: Option<ActorId>) {
-        self.dead.record(DeadLetter { to: to.id, sender, message_type: to.message_type(), reason });
+        let message_type = to.message_type();
+        self.dead.record(DeadLetter { to: to.id, sender, message_type, reason });
+        self.events.record(|| Event::about(to.id, What::DeadLetter { message_type, reason }));
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -367,7 +418,11 @@ impl Inner {
 
     /// The actor is over: the system lets go of it.
     pub(crate) fn forget(&self, id: ActorId) {
-        drop(self.table.remove(id));
+        let actor = self.table.remove(id);
+        if actor.as_ref().is_some_and(|actor| actor.core().status.is_child()) {
+            self.parents.lock().remove(&id);
+        }
+        drop(actor);
         // SeqCst: with the store in `shutdown` and the count in `wait_until`, one of the two sees the other.
         if self.table.live() == 0 && self.waiting.load(Ordering::SeqCst) > 0 {
             self.notify();
@@ -443,7 +498,15 @@ impl Inner {
         }
         let mut report = Shutdown { actors: actors.len(), ..Shutdown::default() };
         drop(actors);
+        if first {
+            self.events.record(|| Event::of_system(What::ShutdownBegan { actors: report.actors }));
+        }
+        let ended = |report: &Shutdown| {
+            let Shutdown { killed, stuck, .. } = *report;
+            self.events.record(|| Event::of_system(What::ShutdownEnded { killed, stuck }));
+        };
         if self.wait_until_empty(patience) || crate::local::must_not_block() {
+            ended(&report);
             return report;
         }
         let left = self.table.all();
@@ -454,6 +517,7 @@ impl Inner {
         drop(left);
         self.wait_until_empty(GRACE);
         report.stuck = self.table.live();
+        ended(&report);
         report
     }
 }

@@ -8,6 +8,9 @@ use crate::cell::AnyAddr;
 use crate::command::Command;
 use crate::wheel::{Key, Wheel};
 
+/// The token of the timer after which a muted actor goes on. The actor itself is not told: it may not run.
+pub(crate) const UNMUTE: u64 = u64::MAX - 1;
+
 /// One running timer.
 pub(crate) type TimerKey = Key;
 
@@ -61,6 +64,10 @@ impl Timers {
             next
         };
         for Due { actor, token } in due {
+            if token == UNMUTE {
+                actor.core().system.unmute(actor.id(), true);
+                continue;
+            }
             // An actor that is gone does not miss its timer.
             let _ = actor.command(Command::Timer(token));
         }

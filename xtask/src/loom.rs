@@ -31,7 +31,7 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
 pub(crate) fn models(root: &Path, target: &Path, filter: &str) -> Command {
     let mut command = Command::new(cargo());
     command
-        .args(["test", "--package", "ipc-transports", "--lib", "--quiet", filter])
+        .args(["test", "--package", "ipc-transports", "--package", "ipc-actors", "--lib", "--quiet", filter])
         .current_dir(root)
         .env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_TARGET_DIR", target)
@@ -86,7 +86,11 @@ fn copy_sources(root: &Path, copy: &Path) -> Result<()> {
             let entry = entry?;
             let (path, kind) = (directory.join(entry.file_name()), entry.file_type()?);
             let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-            if kind.is_dir() && !hidden && entry.file_name() != "target" && entry.file_name() != "peers" {
+            if kind.is_dir()
+                && !hidden
+                && entry.file_name() != "target"
+                && !entry.file_name().as_encoded_bytes().starts_with(b"peers")
+            {
                 directories.push(path);
             } else if kind.is_file() && !hidden {
                 let text = std::fs::read(root.join(&path))?;

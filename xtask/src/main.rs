@@ -5,6 +5,7 @@
 
 mod api;
 mod bench;
+mod bench_actors;
 mod chaos;
 mod ci;
 mod console;
@@ -33,6 +34,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         run: bench::main,
     },
     Command {
+        name: "bench-actors",
+        usage: "bench-actors [--trials N] [--rows LIST] [--libraries LIST] [--json FILE]",
+        flags: &["--trials", "--rows", "--libraries", "--json"],
+        what: "measure ipc-actors beside the actor libraries people use, interleaved in one run, and hold the floors",
+        run: bench_actors::main,
+    },
+    Command {
         name: "chaos",
         usage: "chaos [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--full] [--budget S] [--record] [--page]",
         flags: &["--mechanism", "--victim", "--n", "--seed", "--full", "--budget", "--record", "--page"],
@@ -50,7 +58,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         name: "loom",
         usage: "loom [--mutants]",
         flags: &["--mutants"],
-        what: "explore the models of ring, bell, slot and waker table; --mutants: seeded bugs they must catch",
+        what: "explore the models of ring, bell, slot, waker table and mailbox; --mutants: seeded bugs they must catch",
         run: loom::main,
     },
     Command {

@@ -14,6 +14,7 @@ use super::spec::{
 use super::window::{Attempts, Window};
 use crate::actor::{Actor, ChildEvent, ChildState, ErrorAction, Signal};
 use crate::ctx::Ctx;
+use crate::event::Event;
 use crate::exit::ExitReason;
 use crate::id::ActorId;
 use crate::local;
@@ -91,6 +92,7 @@ impl SupervisorActor {
 
     /// Tells the observer.
     pub(super) fn tell(&mut self, key: Key, what: Supervision, ctx: &Context) {
+        self.record(key, &what, ctx);
         let Some(observer) = self.observer.clone() else { return };
         let Some(slot) = self.children.slot(key) else { return };
         observer.tell(&SupervisionEvent {
@@ -104,7 +106,18 @@ impl SupervisorActor {
         });
     }
 
+    /// Puts it into the system's events.
+    fn record(&mut self, key: Key, what: &Supervision, ctx: &Context) {
+        let (events, supervisor) = (&ctx.me.system.events, &self.path);
+        if let Some(slot) = self.children.slot(key) {
+            let actor = slot.actor.as_ref().map(|actor| actor.id());
+            events.record(|| Event::supervised(actor, supervisor, &slot.id, what));
+        }
+    }
+
     fn tell_of_self(&self, what: Supervision, ctx: &Context) {
+        let me = || Event::supervised(Some(ctx.id()), &self.path, &self.spec.name, &what);
+        ctx.me.system.events.record(me);
         let Some(observer) = &self.observer else { return };
         observer.tell(&SupervisionEvent {
             at: ctx.now(),

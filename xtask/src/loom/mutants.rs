@@ -25,9 +25,24 @@ impl Mutant {
 const RING: &str = "ipc-transports/src/ring.rs";
 const BELL: &str = "ipc-transports/src/bell.rs";
 const SLOT: &str = "ipc-transports/src/slot.rs";
+const INBOX: &str = "ipc-actors/src/inbox.rs";
 const TABLE: &str = "ipc-async/src/table.rs";
 
 pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "mailbox rests relaxed",
+        file: INBOX,
+        models: "models::l12",
+        from: "compare_exchange(BUSY, IDLE, Ordering::Release, Ordering::Relaxed)",
+        to: "compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed)",
+    },
+    Mutant {
+        name: "mailbox closed without taking what is queued",
+        file: INBOX,
+        models: "models::l12",
+        from: "if chain != BUSY && chain != IDLE && chain != CLOSED {",
+        to: "if chain != BUSY && chain != IDLE && chain != CLOSED && false {",
+    },
     Mutant {
         name: "commit word stored relaxed",
         file: RING,

@@ -1,0 +1,114 @@
+//! Models of the mailbox word and of the reply slot, explored by loom: `cargo xtask loom`.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+
+use crate::inbox::{Inbox, Lists, Node, Push};
+use crate::reply::{self, AskError};
+use ipc_core::Priority;
+
+/// An actor reduced to its mailbox: whoever wakes it runs it, as a worker would. Loom fails the model when two threads
+/// are in `lists` at a time, or when one of them does not see what the other did there.
+struct Actor {
+    inbox: Inbox,
+    lists: UnsafeCell<Lists<u32>>,
+    handled: AtomicU32,
+}
+
+// SAFETY: what the models check: whoever owns the mailbox is the only one in `lists`.
+unsafe impl Sync for Actor {}
+
+impl Actor {
+    fn new() -> Arc<Actor> {
+        let lists = UnsafeCell::new(Lists::new());
+        Arc::new(Actor { inbox: Inbox::busy(), lists, handled: AtomicU32::new(0) })
+    }
+
+    /// False: the mailbox is closed and gave the message back.
+    fn send(&self, message: u32) -> bool {
+        // SAFETY: `lists` are of `u32`.
+        match unsafe { self.inbox.push(Node::message(message, Priority::Normal, None)) } {
+            Ok(Push::Woke) => self.run(),
+            Ok(Push::Queued) => {}
+            Err(node) => {
+                drop(node.open());
+                return false;
+            }
+        }
+        true
+    }
+
+    fn run(&self) {
+        loop {
+            self.handle_all(|lists| drop(self.inbox.grab(lists)));
+            if self.inbox.rest() {
+                return;
+            }
+        }
+    }
+
+    fn handle_all(&self, grab: impl FnOnce(&mut Lists<u32>)) {
+        self.lists.with_mut(|lists| {
+            // SAFETY: as above.
+            let lists = unsafe { &mut *lists };
+            grab(lists);
+            while let Some(node) = lists.pop() {
+                drop(node.open());
+                self.handled.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+}
+
+#[test]
+fn l12_no_message_is_lost_and_one_thread_at_a_time_owns_the_actor() {
+    loom::model(|| {
+        let actor = Actor::new();
+        let senders = [1, 2].map(|message| {
+            let actor = actor.clone();
+            thread::spawn(move || actor.send(message))
+        });
+        actor.run();
+        for sender in senders {
+            assert!(sender.join().unwrap());
+        }
+        assert_eq!(actor.handled.load(Ordering::SeqCst), 2);
+    });
+}
+
+#[test]
+fn l12_a_closing_mailbox_hands_each_message_to_exactly_one_side() {
+    loom::model(|| {
+        let actor = Actor::new();
+        let senders = [1, 2].map(|message| {
+            let actor = actor.clone();
+            thread::spawn(move || actor.send(message))
+        });
+        actor.handle_all(|lists| actor.inbox.close(lists));
+        let returned = senders.map(|sender| u32::from(!sender.join().unwrap())).iter().sum::<u32>();
+        assert_eq!(actor.handled.load(Ordering::SeqCst) + returned, 2);
+    });
+}
+
+#[test]
+fn an_answer_is_taken_or_dropped_once_whoever_leaves_last() {
+    loom::model(|| {
+        let told = std::sync::Arc::new(());
+        let (waiter, reply) = reply::to_thread::<std::sync::Arc<()>>();
+        let answer = told.clone();
+        let replier = thread::spawn(move || reply.send(answer));
+        let taken = waiter.take();
+        replier.join().unwrap();
+        match taken {
+            Ok(answer) => assert_eq!(std::sync::Arc::strong_count(&answer), 2),
+            Err(error) => {
+                assert_eq!(error, AskError::TimedOut);
+                assert_eq!(std::sync::Arc::strong_count(&told), 1, "the late answer is dropped");
+            }
+        }
+    });
+}

@@ -1,0 +1,73 @@
+//! kameo, with unbounded mailboxes as all others have.
+
+use crate::fixture::{Asking, Fixture, Msg, Node};
+use crate::on_tokio;
+use kameo::Actor;
+use kameo::actor::{ActorRef, Spawn};
+use kameo::mailbox;
+use kameo::message::{Context, Message};
+use std::convert::Infallible;
+use tokio::runtime::Runtime;
+
+pub struct Kameo(Runtime);
+
+#[derive(Actor)]
+pub struct Host(Node<Kameo>);
+
+pub struct Question;
+
+impl Message<Msg<Kameo>> for Host {
+    type Reply = ();
+
+    async fn handle(&mut self, message: Msg<Kameo>, ctx: &mut Context<Self, ()>) {
+        if let Some(Asking { whom, count, done }) = self.0.handle(message, || ctx.actor_ref().clone(), &()) {
+            for _ in 0..count {
+                whom.ask(Question).await.expect("an answer");
+            }
+            let _ = done.send(0);
+        }
+    }
+}
+
+impl Message<Question> for Host {
+    type Reply = u64;
+
+    async fn handle(&mut self, _: Question, _: &mut Context<Self, u64>) -> u64 {
+        1
+    }
+}
+
+impl Fixture for Kameo {
+    type Addr = ActorRef<Host>;
+    type Reply = Infallible;
+    type Env = ();
+
+    fn start() -> Self {
+        Kameo(on_tokio::runtime())
+    }
+
+    fn spawn(&self, node: Node<Self>) -> ActorRef<Host> {
+        let _entered = self.0.enter();
+        Self::spawn_within(&(), node)
+    }
+
+    fn spawn_within(_: &(), node: Node<Self>) -> ActorRef<Host> {
+        Host::spawn_with_mailbox(Host(node), mailbox::unbounded())
+    }
+
+    fn tell(to: &ActorRef<Host>, message: Msg<Self>) {
+        to.tell(message).try_send().expect("it lives");
+    }
+
+    fn answer(reply: Infallible, _: u64) {
+        match reply {}
+    }
+
+    fn ask_outside(&self, whom: &ActorRef<Host>, count: u64) {
+        self.0.block_on(async {
+            for _ in 0..count {
+                whom.ask(Question).await.expect("an answer");
+            }
+        });
+    }
+}

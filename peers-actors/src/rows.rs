@@ -1,0 +1,332 @@
+//! The rows of the table: what is done, and what is counted.
+
+use crate::fixture::{Fixture, Msg, Node, Role, work};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+/// One row.
+pub struct Row {
+    pub name: &'static str,
+    /// What its value is and in which unit; the name of the measure in the result file.
+    pub measure: &'static str,
+    pub higher_is_better: bool,
+    /// What ours is held against: a ratio to the best peer, or an absolute bound.
+    pub floor: Floor,
+    /// Whether a plain thread per actor can take part.
+    pub for_threads: bool,
+    pub what: &'static str,
+}
+
+#[derive(Clone, Copy)]
+pub enum Floor {
+    /// At least this many times as good as the best peer.
+    Ratio(f64),
+    /// No more than this, whatever the peers do.
+    AtMost(f64),
+}
+
+const fn row(
+    name: &'static str,
+    measure: &'static str,
+    floor: Floor,
+    for_threads: bool,
+    what: &'static str,
+) -> Row {
+    Row { name, measure, higher_is_better: matches!(floor, Floor::Ratio(_)), floor, for_threads, what }
+}
+
+use Floor::{AtMost, Ratio};
+
+pub const ROWS: &[Row] = &[
+    row("tell", "msgs_per_s", Ratio(1.5), false, "a thread tells 100 actors in turn"),
+    row("flood", "msgs_per_s", Ratio(1.0), true, "a thread tells one actor"),
+    row("ping-pong", "msgs_per_s", Ratio(1.5), true, "two actors pass a ball"),
+    row("ask", "asks_per_s", Ratio(1.5), false, "an actor asks another, one question at a time"),
+    row("ask-outside", "asks_per_s", Ratio(1.0), false, "a thread asks an actor, one question at a time"),
+    row("spawn", "actors_per_s", Ratio(1.5), false, "start actors, each handles one message"),
+    row(
+        "memory",
+        "bytes_per_actor",
+        AtMost(512.0),
+        false,
+        "resident memory of an idle actor that handled one message",
+    ),
+    row("fan-in", "msgs_per_s", Ratio(1.0), true, "8 actors tell one"),
+    row("fan-out", "msgs_per_s", Ratio(1.0), true, "one actor tells 64 in turn"),
+    row("ring", "msgs_per_s", Ratio(1.0), true, "100 actors in a ring pass a ball"),
+    row("big", "msgs_per_s", Ratio(1.0), false, "120 actors ping random others"),
+    row("skynet", "actors_per_s", Ratio(1.0), false, "a tree of 111,111 actors sums its leaves"),
+    row("idle", "wakeups_per_s", AtMost(0.0), false, "context switches of 10,000 idle actors"),
+    row("overhead", "percent", AtMost(5.0), true, "CPU time above calling a 1 µs handler directly"),
+];
+
+/// What a trial found.
+pub struct Outcome {
+    pub messages: u64,
+    pub elapsed: Duration,
+    /// In the unit of the row.
+    pub value: f64,
+}
+
+fn rate(messages: u64, elapsed: Duration) -> Outcome {
+    Outcome { messages, elapsed, value: messages as f64 / elapsed.as_secs_f64() }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Trial<F: Fixture> {
+    library: F,
+    done: Sender<u64>,
+    told: Receiver<u64>,
+}
+
+impl<F: Fixture> Trial<F> {
+    fn spawn(&self, role: Role<F>) -> F::Addr {
+        self.library.spawn(Node::new(role, &self.done))
+    }
+
+    fn spawn_many(&self, count: usize, role: impl Fn(usize) -> Role<F>) -> Arc<[F::Addr]> {
+        (0..count).map(|index| self.spawn(role(index))).collect()
+    }
+
+    fn wait(&self) -> u64 {
+        self.told.recv_timeout(PATIENCE).expect("the trial ends in time")
+    }
+
+    /// Sends `count` ticks of `rounds` in turn from this thread and waits for their end.
+    fn tick(&self, to: &[F::Addr], count: u64, rounds: u64) -> Duration {
+        let started = Instant::now();
+        to.iter().cycle().take(count as usize).for_each(|peer| F::tell(peer, Msg::Tick(rounds)));
+        self.wait();
+        started.elapsed()
+    }
+}
+
+/// Runs one trial of the row `name`.
+pub fn run<F: Fixture>(name: &str) -> Outcome {
+    let (done, told) = unbounded();
+    let trial = Trial { library: F::start(), done, told };
+    let outcome = match name {
+        "tell" => tell(&trial),
+        "flood" => flood(&trial),
+        "ping-pong" => ring(&trial, 2, 400_000),
+        "ask" => ask(&trial),
+        "ask-outside" => ask_outside(&trial),
+        "spawn" => spawn(&trial),
+        "memory" => memory(&trial),
+        "fan-in" => fan(&trial, 8, 1, 800_000),
+        "fan-out" => fan(&trial, 1, 64, 800_000),
+        "ring" => ring(&trial, 100, 400_000),
+        "big" => big(&trial),
+        "skynet" => skynet(&trial),
+        "idle" => idle(&trial),
+        "overhead" => overhead(&trial),
+        _ => panic!("no row {name}"),
+    };
+    // Some libraries take seconds to say goodbye to 100,000 actors; the process ends here anyway.
+    std::mem::forget(trial);
+    outcome
+}
+
+fn tell<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const COUNT: u64 = 1_000_000;
+    let warm = Arc::new(AtomicU64::new(COUNT / 10));
+    trial.tick(&trial.spawn_many(100, |_| Role::Shared { left: warm.clone() }), COUNT / 10, 0);
+    let per_sink = COUNT / 100;
+    let started = Instant::now();
+    let sinks = trial.spawn_many(100, |_| Role::Sink { left: per_sink });
+    sinks.iter().cycle().take(COUNT as usize).for_each(|sink| F::tell(sink, Msg::Tick(0)));
+    (0..100).for_each(|_| drop(trial.wait()));
+    rate(COUNT, started.elapsed())
+}
+
+fn flood<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const COUNT: u64 = 1_000_000;
+    trial.tick(&[trial.spawn(Role::Sink { left: COUNT / 10 })], COUNT / 10, 0);
+    rate(COUNT, trial.tick(&[trial.spawn(Role::Sink { left: COUNT })], COUNT, 0))
+}
+
+fn ring<F: Fixture>(trial: &Trial<F>, members: usize, hops: u64) -> Outcome {
+    let players = trial.spawn_many(members, |_| Role::Player);
+    for (index, player) in players.iter().enumerate() {
+        let next = players[(index + 1) % members].clone();
+        F::tell(player, Msg::Peers(Arc::new([next])));
+    }
+    F::tell(&players[0], Msg::Ball(hops / 10));
+    trial.wait();
+    let started = Instant::now();
+    F::tell(&players[0], Msg::Ball(hops));
+    trial.wait();
+    rate(hops, started.elapsed())
+}
+
+fn ask<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const COUNT: u64 = 100_000;
+    let quiet: Arc<[F::Addr]> = Arc::new([trial.spawn(Role::Quiet)]);
+    let asker = trial.spawn(Role::Asker { count: COUNT });
+    F::tell(&asker, Msg::Peers(quiet));
+    let mut elapsed = Duration::ZERO;
+    // The first round warms up.
+    for _ in 0..2 {
+        let started = Instant::now();
+        F::tell(&asker, Msg::Go);
+        trial.wait();
+        elapsed = started.elapsed();
+    }
+    rate(COUNT, elapsed)
+}
+
+fn ask_outside<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const COUNT: u64 = 20_000;
+    let quiet = trial.spawn(Role::Quiet);
+    trial.library.ask_outside(&quiet, COUNT / 10);
+    let started = Instant::now();
+    trial.library.ask_outside(&quiet, COUNT);
+    rate(COUNT, started.elapsed())
+}
+
+fn spawn<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const COUNT: u64 = 50_000;
+    let started = Instant::now();
+    let left = Arc::new(AtomicU64::new(COUNT));
+    let actors = trial.spawn_many(COUNT as usize, |_| Role::Shared { left: left.clone() });
+    actors.iter().for_each(|actor| F::tell(actor, Msg::Tick(0)));
+    trial.wait();
+    rate(COUNT, started.elapsed())
+}
+
+fn memory<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const COUNT: u64 = 50_000;
+    let mut actors = Vec::with_capacity(COUNT as usize);
+    actors.resize(COUNT as usize, None);
+    // One of them first, so that threads and their stacks are there.
+    trial.tick(&[trial.spawn(Role::Sink { left: 1 })], 1, 0);
+    let (before, started) = (resident(), Instant::now());
+    for slot in &mut actors {
+        let actor = trial.spawn(Role::Sink { left: 1 });
+        F::tell(&actor, Msg::Tick(0));
+        *slot = Some(actor);
+        // One at a time: what counts is an idle actor, not how many messages may be under way.
+        trial.wait();
+    }
+    let elapsed = started.elapsed();
+    let value = resident().saturating_sub(before) as f64 / COUNT as f64;
+    Outcome { messages: COUNT, elapsed, value }
+}
+
+/// Resident bytes of this process.
+pub fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("proc is mounted");
+    let pages: u64 = statm.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("two numbers");
+    pages * rustix::param::page_size() as u64
+}
+
+fn fan<F: Fixture>(trial: &Trial<F>, sources: usize, sinks: usize, count: u64) -> Outcome {
+    let left = Arc::new(AtomicU64::new(0));
+    let to = trial.spawn_many(sinks, |_| Role::Shared { left: left.clone() });
+    let share = count / sources as u64;
+    let from = trial.spawn_many(sources, |_| Role::Source { count: share, work: 0 });
+    from.iter().for_each(|source| F::tell(source, Msg::Peers(to.clone())));
+    let mut elapsed = Duration::ZERO;
+    for _ in 0..2 {
+        left.store(share * sources as u64, std::sync::atomic::Ordering::Release);
+        let started = Instant::now();
+        from.iter().for_each(|source| F::tell(source, Msg::Go));
+        trial.wait();
+        elapsed = started.elapsed();
+    }
+    rate(share * sources as u64, elapsed)
+}
+
+fn big<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const ACTORS: usize = 120;
+    const PINGS: u64 = 2_000;
+    let running = Arc::new(AtomicU64::new(ACTORS as u64));
+    let all = trial.spawn_many(ACTORS, |index| Role::Big {
+        me: index as u32,
+        left: PINGS,
+        seed: index as u64,
+        running: running.clone(),
+    });
+    all.iter().for_each(|actor| F::tell(actor, Msg::Peers(all.clone())));
+    let started = Instant::now();
+    all.iter().for_each(|actor| F::tell(actor, Msg::Go));
+    trial.wait();
+    rate(ACTORS as u64 * PINGS * 2, started.elapsed())
+}
+
+fn skynet<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const LEAVES: u64 = 100_000;
+    let started = Instant::now();
+    let root = trial.spawn(Role::Sky { parent: None, waiting: 0, sum: 0 });
+    F::tell(&root, Msg::Grow { first: 0, leaves: LEAVES, parent: None });
+    assert_eq!(trial.wait(), LEAVES * (LEAVES - 1) / 2, "every leaf is counted once");
+    rate(111_111, started.elapsed())
+}
+
+fn idle<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const COUNT: u64 = 10_000;
+    let left = Arc::new(AtomicU64::new(COUNT));
+    let actors = trial.spawn_many(COUNT as usize, |_| Role::Shared { left: left.clone() });
+    actors.iter().for_each(|actor| F::tell(actor, Msg::Tick(0)));
+    trial.wait();
+    // What is still settling has its time: not a handshake but the time that is measured, as below.
+    std::thread::sleep(Duration::from_millis(500));
+    let (before, started) = (switches(), Instant::now());
+    std::thread::sleep(Duration::from_secs(3));
+    let elapsed = started.elapsed();
+    // One switch is this thread's own sleep.
+    let woken = (switches() - before).saturating_sub(1);
+    Outcome { messages: COUNT, elapsed, value: woken as f64 / elapsed.as_secs_f64() }
+}
+
+/// Voluntary context switches of all threads so far.
+fn switches() -> u64 {
+    let mut sum = 0;
+    for thread in std::fs::read_dir("/proc/self/task").expect("proc is mounted").flatten() {
+        let text = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sum += line.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0);
+    }
+    sum
+}
+
+fn overhead<F: Fixture>(trial: &Trial<F>) -> Outcome {
+    const COUNT: u64 = 200_000;
+    let rounds = rounds_per_microsecond();
+    let sink = |count| trial.spawn(Role::Sink { left: count });
+    trial.tick(&[sink(COUNT / 10)], COUNT / 10, rounds);
+    let source = trial.spawn(Role::Source { count: COUNT, work: rounds });
+    F::tell(&source, Msg::Peers(Arc::new([sink(COUNT)])));
+    let before = direct(COUNT, rounds);
+    let (cpu, started) = (cpu(), Instant::now());
+    F::tell(&source, Msg::Go);
+    trial.wait();
+    let (cpu, elapsed) = (self::cpu() - cpu, started.elapsed());
+    let direct = (before + direct(COUNT, rounds)) / 2;
+    let value = (cpu.as_secs_f64() / direct.as_secs_f64() - 1.0) * 100.0;
+    Outcome { messages: COUNT, elapsed, value }
+}
+
+fn rounds_per_microsecond() -> u64 {
+    const ROUNDS: u64 = 10_000_000;
+    work(ROUNDS / 10);
+    let started = Instant::now();
+    work(ROUNDS);
+    (ROUNDS as f64 / (started.elapsed().as_secs_f64() * 1e6)).round() as u64
+}
+
+/// CPU time of calling the handler's work directly.
+fn direct(count: u64, rounds: u64) -> Duration {
+    let before = cpu();
+    (0..count).for_each(|_| work(std::hint::black_box(rounds)));
+    cpu() - before
+}
+
+/// CPU time of all threads of this process so far.
+fn cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
