@@ -220,14 +220,29 @@ fn a_killed_client_is_named_as_the_one_that_died() {
     assert!(stderr(&output).contains("the client of uds/stream/64 died (signal 9"), "{}", stderr(&output));
 }
 
+/// `IPC_ORPHAN_ROUNDS` asks for more rounds, and shows how long workers outlive their runner.
 #[test]
 fn a_killed_runner_takes_its_workers_and_names_with_it() {
-    let place = Place::new();
-    let mut child = place.command(&measuring("-t uds -s 64 --mode rtt --trials 1 -d 1h")).spawn().unwrap();
-    place.worker("client", "uds/rtt/64");
-    kill(child.id(), Signal::KILL);
-    child.wait().unwrap();
-    place.assert_nothing_is_left();
+    let rounds: usize = std::env::var("IPC_ORPHAN_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    let mut took = Vec::new();
+    for round in 0..rounds {
+        let place = Place::new();
+        let transport = ["uds", "shm", "pipe", "shm-direct", "tcp", "uds-seqpacket"][round % 6];
+        let line = measuring(&format!("-t {transport} -s 64 --mode rtt --trials 1 -d 1h"));
+        let mut child = place.command(&line).spawn().unwrap();
+        place.worker("client", &format!("{transport}/rtt/64"));
+        let began = std::time::Instant::now();
+        kill(child.id(), Signal::KILL);
+        child.wait().unwrap();
+        place.assert_nothing_is_left();
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    println!(
+        "{rounds} runners killed; all gone after {:?} (median), {:?} (most)",
+        took[rounds / 2],
+        took[rounds - 1]
+    );
 }
 
 #[test]

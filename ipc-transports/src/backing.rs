@@ -26,6 +26,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use crate::atomics::Ordering;
+use crate::fault::fault_point;
 use crate::memory::Memory;
 
 /// Bytes of one cache line, and the grain of the ring.
@@ -146,7 +147,9 @@ unsafe impl Backing for Memory {
 
     #[inline]
     fn store(&self, word: Word, value: u32, order: Ordering) {
+        fault_point!("shm.word");
         self.word(word).store(value, order);
+        fault_point!("shm.word.stored");
     }
 
     #[inline]
@@ -158,7 +161,9 @@ unsafe impl Backing for Memory {
     #[inline]
     fn store_consumed(&self, value: u64) {
         // Release: pairs with the Acquire in consumed.
+        fault_point!("shm.consumed");
         self.wide(CONSUMED).store(value, Ordering::Release);
+        fault_point!("shm.consumed.stored");
     }
 
     #[inline]
@@ -169,15 +174,19 @@ unsafe impl Backing for Memory {
 
     #[inline]
     unsafe fn store_commit(&self, at: usize, value: u64, order: Ordering) {
+        fault_point!("shm.commit");
         self.wide(DATA + at).store(value, order);
+        fault_point!("shm.commit.stored");
     }
 
     #[inline]
     unsafe fn write(&self, at: usize, bytes: &[u8]) {
         debug_assert!(DATA + at + bytes.len() <= self.len());
         let to = self.base().wrapping_add(DATA + at);
+        fault_point!("shm.payload");
         // SAFETY: the caller keeps the range inside the ring; `bytes` is private memory, so the two do not overlap.
-        unsafe { copy_in(bytes.as_ptr(), to, bytes.len()) }
+        unsafe { copy_in(bytes.as_ptr(), to, bytes.len()) };
+        fault_point!("shm.payload.stored");
     }
 
     #[inline]
@@ -199,6 +208,7 @@ unsafe impl Backing for Memory {
     }
 
     fn wake(&self, word: Word) {
+        fault_point!("shm.wake");
         crate::memory::futex_wake(self.word(word));
     }
 }

@@ -17,6 +17,7 @@ use rustix::net::{
 
 use crate::doorbell::Doorbell;
 use crate::errno::setup_error;
+use crate::fault::fault_point;
 use crate::token::{Challenge, Gate, Owed};
 
 /// A client that has not said its hello after this long is dropped.
@@ -66,6 +67,11 @@ pub(crate) struct Greeted {
 }
 
 impl Greeted {
+    #[cfg(any(test, fuzzing, fault_points))]
+    pub(crate) fn made_up(hello: Hello, fds: Vec<OwnedFd>) -> Greeted {
+        Greeted { hello, protocol: 1, fds, peer: PeerInfo::default(), owed: None }
+    }
+
     /// Checks that our hello and theirs fit together.
     pub(crate) fn agree(&self, ours: &Hello, op: &'static str, target: &str) -> Result<Agreed, SetupError> {
         ours.agree(&self.hello, self.protocol).map_err(|kind| SetupError::new(kind, op, target))
@@ -121,6 +127,7 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 
 /// Sends our hello; a fresh socket always has room for it.
 pub(crate) fn say(socket: BorrowedFd<'_>, hello: &Hello, fds: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+    fault_point!("hello.say");
     let bytes = hello.encode();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -138,6 +145,7 @@ pub(crate) fn say(socket: BorrowedFd<'_>, hello: &Hello, fds: &[BorrowedFd<'_>])
             done => break done?,
         }
     };
+    fault_point!("hello.said");
     if sent == HELLO_LEN { Ok(()) } else { Err(Errno::IO) }
 }
 
@@ -433,6 +441,12 @@ impl Pending {
             }
         }
     }
+}
+
+/// What lies in `socket`, for a harness.
+#[cfg(any(test, fuzzing, fault_points))]
+pub(crate) fn read_made_up(socket: BorrowedFd<'_>) -> Result<Option<Greeted>, SetupError> {
+    Pending::new(PeerInfo::default(), None).read(socket, "read", "made-up input")
 }
 
 /// `ppoll` that takes an interruption for a wake-up; callers look again anyway.

@@ -17,8 +17,16 @@ mod directory;
 mod doorbell;
 mod errno;
 mod eventfd;
+#[cfg(not(any(test, fault_points)))]
+mod fault;
+#[cfg(any(test, fault_points))]
+#[doc(hidden)]
+pub mod fault;
 mod features;
 mod fork;
+#[cfg(any(test, fuzzing, fault_points))]
+#[doc(hidden)]
+pub mod fuzz;
 mod half;
 mod handshake;
 mod inproc;

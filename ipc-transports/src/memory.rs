@@ -17,6 +17,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 use rustix::thread::futex;
 
 use crate::errno::{map_error, setup_error};
+use crate::fault::fault_point;
 
 /// Smaller pieces are not worth reading `/proc/meminfo` for.
 const WORTH_ASKING: usize = 16 << 20;
@@ -109,6 +110,7 @@ impl Memory {
         // Without this, running out of memory would be a SIGBUS in the middle of a message.
         rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, len as u64).map_err(fail)?;
         let memory = map(fd.as_fd(), len, true).map_err(|error| map_error(OP, len, error))?;
+        fault_point!("memory.made");
         if lock {
             // SAFETY: the range was just mapped by us.
             unsafe { rustix::mm::mlock(memory.base.as_ptr().cast(), len) }.map_err(|error| {
@@ -125,6 +127,7 @@ impl Memory {
             })?;
         }
         rustix::fs::fcntl_add_seals(&fd, writers.seals()).map_err(fail)?;
+        fault_point!("memory.sealed");
         Ok((memory, fd))
     }
 

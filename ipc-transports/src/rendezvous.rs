@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use crate::directory::socket_path;
 use crate::errno::setup_error;
+use crate::fault::fault_point;
 use crate::peer;
 
 /// Waiting clients the kernel keeps; it cuts this down to `net.core.somaxconn`.
@@ -35,6 +36,7 @@ impl Rendezvous {
         const OP: &str = "listen on";
         let path = socket_path(at, OP)?;
         let lock = Lock::take(&path).map_err(|error| lock_error(&path, kind, error))?;
+        fault_point!("bind.locked");
         match bind_alone(&path, kind) {
             Ok(socket) => Ok(Rendezvous { socket, path, lock }),
             Err(error) => {
@@ -69,7 +71,9 @@ fn bind_alone(path: &Path, kind: SocketType) -> Result<OwnedFd, SetupError> {
     rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(0o600)).map_err(fail)?;
     let name = SocketAddrUnix::new(path).map_err(fail)?;
     rustix::net::bind(&socket, &name).map_err(fail)?;
+    fault_point!("bind.bound");
     rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
+    fault_point!("bind.listening");
     Ok(socket)
 }
 
@@ -81,8 +85,10 @@ impl AsFd for Rendezvous {
 
 impl Drop for Rendezvous {
     fn drop(&mut self) {
+        fault_point!("unbind.socket");
         // Still under the lock, so these are our files and not a successor's.
         let _ = std::fs::remove_file(&self.path);
+        fault_point!("unbind.lock");
         let _ = std::fs::remove_file(&self.lock.path);
     }
 }

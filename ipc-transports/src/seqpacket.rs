@@ -12,6 +12,7 @@ use ipc_core::{
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
+use crate::fault::fault_point;
 use crate::fork::Owner;
 use crate::lent;
 use crate::socket::Socket;
@@ -45,7 +46,10 @@ impl UdsSeqpacketSender {
     #[inline]
     fn write(&mut self, datagram: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
         let attempt = |socket: &Socket, mode| socket.write(datagram, mode);
-        match transfer(&self.socket, self.spins, PollFlags::OUT, wait, attempt) {
+        fault_point!("datagram.send");
+        let sent = transfer(&self.socket, self.spins, PollFlags::OUT, wait, attempt);
+        fault_point!("datagram.sent");
+        match sent {
             Ok(_) => Ok(()),
             Err(halt) => Err(self.halted(halt)),
         }

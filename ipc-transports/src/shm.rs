@@ -236,6 +236,12 @@ impl Theirs {
     }
 }
 
+/// Imports what a harness has made up.
+#[cfg(any(test, fuzzing, fault_points))]
+pub(crate) fn import_made_up(greeted: Greeted) -> Result<(), SetupError> {
+    Theirs::import(greeted, "import", &"made-up input").map(drop)
+}
+
 fn connected(
     settings: &Settings,
     ours: Side,

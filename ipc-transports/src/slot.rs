@@ -29,6 +29,7 @@ use ipc_core::Wait;
 
 use crate::atomics::Ordering;
 use crate::backing::copy_in;
+use crate::fault::fault_point;
 use crate::memory::{Memory, futex_wait, futex_wake};
 use crate::robust_mutex::{self, Holder, RobustMutex};
 use crate::waiting::SLICE;
@@ -199,10 +200,13 @@ unsafe impl Cells for SharedCells {
 
     #[inline(always)]
     fn store(&self, word: Word, value: u32, order: Ordering) {
+        fault_point!("slot.word");
         self.word(word).store(value, order);
+        fault_point!("slot.word.stored");
     }
 
     fn set(&self, bits: u32) {
+        fault_point!("slot.flags");
         self.word(Word::Flags).fetch_or(bits, Ordering::SeqCst);
     }
 
@@ -212,7 +216,10 @@ unsafe impl Cells for SharedCells {
 
     #[inline]
     fn try_lock(&self) -> Result<Option<Holder>, Corrupt> {
-        self.mutex.try_lock().map_err(|_| LOCK_BROKEN)
+        fault_point!("slot.lock");
+        let taken = self.mutex.try_lock().map_err(|_| LOCK_BROKEN);
+        fault_point!("slot.locked");
+        taken
     }
 
     fn lock_for(&self, patience: Duration) -> Result<Option<Holder>, Corrupt> {
@@ -221,14 +228,18 @@ unsafe impl Cells for SharedCells {
 
     #[inline]
     fn unlock(&self) {
+        fault_point!("slot.unlock");
         // Fails only if the peer has overwritten the mutex; the next lock will tell.
         let _ = self.mutex.unlock();
+        fault_point!("slot.unlocked");
     }
 
     #[inline]
     unsafe fn write(&self, at: usize, bytes: &[u8]) {
+        fault_point!("slot.payload");
         // SAFETY: the caller keeps the range inside the slot; `bytes` is private memory, so the two do not overlap.
-        unsafe { copy_in(bytes.as_ptr(), self.at(PAYLOAD + at), bytes.len()) }
+        unsafe { copy_in(bytes.as_ptr(), self.at(PAYLOAD + at), bytes.len()) };
+        fault_point!("slot.payload.stored");
     }
 
     #[inline]
@@ -249,6 +260,7 @@ unsafe impl Cells for SharedCells {
     }
 
     fn wake(&self, word: Word) {
+        fault_point!("slot.wake");
         futex_wake(self.word(word));
     }
 

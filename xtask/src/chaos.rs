@@ -3,14 +3,14 @@
 use crate::bench::cargo;
 use crate::workspace;
 use anyhow::{Context, Result, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     let root = workspace::root()?;
-    let built = build(&root).status().context("cannot start cargo")?;
+    let target = target(&root)?;
+    let built = build(&root, &target).status().context("cannot start cargo")?;
     ensure!(built.success(), "the program chaos does not build");
-    let target = workspace::metadata(&root)?.target_directory.into_std_path_buf();
     let mut chaos = program(&root, &target);
     if args == ["--page"] {
         chaos.arg("page");
@@ -29,10 +29,19 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
 }
 
 /// Cargo, about to build the program with the points at which it can be made to crash.
-pub(crate) fn build(root: &Path) -> Command {
+pub(crate) fn build(root: &Path, target: &Path) -> Command {
     let mut command = Command::new(cargo());
-    command.args(["build", "--quiet", "--package", "ipc-tests", "--bin", "chaos"]).current_dir(root);
     command
+        .args(["build", "--quiet", "--locked", "--package", "ipc-tests", "--bin", "chaos"])
+        .current_dir(root);
+    // A target directory of its own: the flag reaches every crate of the build.
+    command.env("RUSTFLAGS", "--cfg fault_points").env("CARGO_TARGET_DIR", target);
+    command
+}
+
+/// Where it is built.
+pub(crate) fn target(root: &Path) -> Result<PathBuf> {
+    Ok(workspace::metadata(root)?.target_directory.into_std_path_buf().join("chaos"))
 }
 
 pub(crate) fn program(root: &Path, target: &Path) -> Command {

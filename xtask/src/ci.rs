@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Everything ends after this long, whatever hangs: a run nobody waits for is a run nobody reads.
 const HARD_STOP: Duration = Duration::from_secs(25 * 60);
+/// Seconds after which the step `chaos` starts no further cell.
+const CHAOS_BUDGET: &str = "180";
 /// Lines of a failed step's log that are printed.
 const TAIL: usize = 40;
 /// Characters of each: a command line of rustc is longer than all else together.
@@ -56,6 +58,8 @@ enum Action {
     Api,
     /// `cargo xtask loom`.
     Loom,
+    /// `cargo xtask chaos`, with the doses of every day.
+    Chaos,
     /// The commands of the README and the docs.
     Docs,
 }
@@ -137,6 +141,14 @@ const STEPS: &[Step] = &[
         needs: &[],
         full: false,
         action: Action::Loom,
+    },
+    Step {
+        name: "chaos",
+        budget_s: 200,
+        what: "processes killed, stopped, interrupted, starved and hostile; random input for the fuzz harnesses",
+        needs: &[],
+        full: false,
+        action: Action::Chaos,
     },
     Step {
         name: "doctests",
@@ -345,6 +357,16 @@ impl Run {
             Action::Api => self.api(&log),
             Action::Loom => {
                 self.one(crate::loom::models(&self.root, &self.target().join("loom"), "model"), &log)
+            }
+            Action::Chaos => {
+                let target = self.target().join("chaos");
+                match self.one(crate::chaos::build(&self.root, &target), &log)? {
+                    Verdict::Passed(_) => {}
+                    verdict => return Ok(verdict),
+                }
+                let mut chaos = crate::chaos::program(&self.root, &target);
+                chaos.args(["run", "--budget", CHAOS_BUDGET]);
+                self.one(chaos, &log)
             }
             Action::Docs => docs::run(self, &log),
         }

@@ -9,6 +9,7 @@ mod bench_actors;
 mod chaos;
 mod ci;
 mod console;
+mod fuzz;
 mod loom;
 mod peers;
 mod tidy;
@@ -53,6 +54,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &["--only", "--list", "--full", "--install"],
         what: "run every check that CI runs, one line per step",
         run: ci::main,
+    },
+    Command {
+        name: "fuzz",
+        usage: "fuzz [TARGET…] [--seconds S] [--runs N]",
+        flags: &["--seconds", "--runs"],
+        what: "libFuzzer over the harnesses of ipc-transports; needs nightly and cargo-fuzz",
+        run: fuzz::main,
     },
     Command {
         name: "loom",

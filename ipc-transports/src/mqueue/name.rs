@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::sys::{self, Access, Size};
 use crate::directory::private_directory;
 use crate::errno::setup_error;
+use crate::fault::fault_point;
 use crate::handshake::random;
 use crate::rendezvous::Lock;
 
@@ -40,11 +41,14 @@ pub(crate) fn anonymous(size: Size) -> Result<Ends, SetupError> {
     let directory = private_directory(OP)?;
     sweep(&directory);
     let (name, record) = record(&directory)?;
+    fault_point!("queue.recorded");
     let made = sys::create(&name, Access::Send, size).and_then(|send| {
+        fault_point!("queue.made");
         let receive = sys::open(&name, Access::Receive)
             .map_err(|error| setup_error("mq_open", name.to_string_lossy(), error));
         // Whatever came of it, the name goes first and its record after: never a queue that nobody knows of.
         let _ = sys::unlink(&name);
+        fault_point!("queue.unlinked");
         Ok(Ends { send, receive: receive? })
     });
     let _ = std::fs::remove_file(record.path());
@@ -88,6 +92,7 @@ fn sweep(directory: &Path) {
         if let Ok(name) = CString::new(format!("/ipc-{stem}")) {
             let _ = sys::unlink(&name);
         }
+        fault_point!("queue.swept");
         let _ = std::fs::remove_file(lock.path());
     }
 }

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::Resource;
 
 use crate::errno::setup_error;
+use crate::fault::fault_point;
 
 /// Priorities a connection may use, `0..=31`: what POSIX guarantees (`_POSIX_MQ_PRIO_MAX`). Linux itself has 32768.
 pub(crate) const PRIORITIES: u32 = 32;
@@ -237,9 +238,11 @@ const PAST: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 #[inline]
 pub(crate) fn send_now(queue: BorrowedFd<'_>, message: &[u8], priority: u32) -> rustix::io::Result<bool> {
     let (at, len) = (message.as_ptr().cast(), message.len());
+    fault_point!("queue.send");
     loop {
         // SAFETY: the descriptor is open and `at` points to `len` readable bytes for the length of the call.
         if unsafe { libc::mq_timedsend(queue.as_raw_fd(), at, len, priority, &PAST) } == 0 {
+            fault_point!("queue.sent");
             return Ok(true);
         }
         match last_errno() {
@@ -265,6 +268,7 @@ pub(crate) fn receive_now(
     buf.clear();
     buf.reserve(max_message);
     let (at, mut priority) = (buf.as_mut_ptr().cast(), 0);
+    fault_point!("queue.receive");
     loop {
         // SAFETY: the descriptor is open; `buf` has room for `max_message` bytes, which stays where it is during the
         // call.
@@ -273,6 +277,7 @@ pub(crate) fn receive_now(
         if let Ok(len) = usize::try_from(received) {
             // SAFETY: the kernel wrote `len` bytes, at most `max_message`, for which there is room.
             unsafe { buf.set_len(len) };
+            fault_point!("queue.received");
             return Ok(Some(priority));
         }
         match last_errno() {

@@ -9,6 +9,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::{Halt, Link, Shared, transfer};
+use crate::fault::fault_point;
 use crate::fork::Owner;
 
 /// Bytes asked of the kernel at once: hundreds of small messages in one call.
@@ -137,6 +138,7 @@ impl<L: Link> StreamReceiver<L> {
     fn read(&mut self, parts: &mut [IoSliceMut<'_>], wait: Wait, held: usize) -> Result<usize, RecvError> {
         let readiness = PollFlags::IN;
         let done = transfer(&self.link, self.spins, readiness, wait, |link, mode| link.read(parts, mode));
+        fault_point!("stream.read");
         match done {
             Ok(0) | Err(Halt::PeerExited | Halt::Failed(Errno::CONNRESET)) => {
                 Err(self.finish(End::PeerDied { partial_bytes: held }))

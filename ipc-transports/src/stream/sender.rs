@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::{Halt, LINGER, Link, MAX_GATHERED, Shared, transfer};
+use crate::fault::fault_point;
 use crate::fork::Owner;
 
 /// A batch is written when it has grown to this many bytes: as much as one read at the other end takes.
@@ -74,8 +75,11 @@ impl<L: Link> StreamSender<L> {
     /// One write; what stops it becomes the sender's answer.
     #[inline]
     fn write(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<usize, SendError> {
-        transfer(&self.link, self.spins, PollFlags::OUT, wait, |link, mode| link.write(parts, mode))
-            .map_err(|halt| self.halted(halt))
+        fault_point!("stream.write");
+        let written =
+            transfer(&self.link, self.spins, PollFlags::OUT, wait, |link, mode| link.write(parts, mode));
+        fault_point!("stream.written");
+        written.map_err(|halt| self.halted(halt))
     }
 
     #[cold]

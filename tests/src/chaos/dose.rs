@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, MECHANISMS, Mechanism, Role, Violation};
-use super::{forks, hostile, kill, limits, stop, storm, wrong_uid};
+use super::{crash, forks, fuzz, hostile, kill, limits, results, stop, storm, wrong_uid};
 
 /// One kind of fault.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub const FAULTS: &[Fault] = &[
         what: "SIGSTOP for 0.2 to 2 s, then SIGCONT; every fourth time another client attaches meanwhile",
         mechanisms: &[],
         roles: ENDS,
-        ci: 10,
+        ci: 6,
         full: 250,
         alone: false,
         run: stop::run,
@@ -80,7 +80,7 @@ pub const FAULTS: &[Fault] = &[
         what: "both sides on one CPU beside four busy programs; counted in messages",
         mechanisms: &[],
         roles: ENDS,
-        ci: 20_000,
+        ci: 10_000,
         full: 500_000,
         alone: true,
         run: storm::crowded,
@@ -127,6 +127,37 @@ pub const FAULTS: &[Fault] = &[
         alone: false,
         run: hostile::run,
     },
+    Fault {
+        name: "crash-points",
+        what: "killed at a named store or system call, at its n-th hit; listeners also a second time while they take over \
+               from a dead one",
+        mechanisms: &[],
+        roles: &[Role::Sender, Role::Receiver, Role::Listener],
+        ci: 30,
+        full: 5_000,
+        alone: false,
+        run: crash::run,
+    },
+    Fault {
+        name: "results",
+        what: "the writer of a result file killed, then a full disk (at every 64 bytes) and a directory that may not be written",
+        mechanisms: &["results"],
+        roles: &[Role::Sender],
+        ci: 50,
+        full: 1000,
+        alone: false,
+        run: results::run,
+    },
+    Fault {
+        name: "fuzz",
+        what: "random input for the harness of that name, as in `fuzz/`; counted in inputs",
+        mechanisms: fuzz::TARGETS,
+        roles: &[Role::Receiver],
+        ci: 20_000,
+        full: 10_000_000,
+        alone: false,
+        run: fuzz::run,
+    },
 ];
 
 /// What was asked for.
@@ -161,7 +192,8 @@ pub fn run(program: &Path, asked: &Asked) -> (Vec<String>, usize) {
         |fault: &&Fault| asked.faults.is_empty() || asked.faults.iter().any(|name| name == fault.name);
     let mut jobs = Vec::new();
     for fault in FAULTS.iter().filter(chosen) {
-        for &mechanism in MECHANISMS.iter().filter(|known| asked.mechanism.is_none_or(|only| only == **known))
+        let concerned = if fault.mechanisms.is_empty() { MECHANISMS } else { fault.mechanisms };
+        for &mechanism in concerned.iter().filter(|known| asked.mechanism.is_none_or(|only| only == **known))
         {
             for &role in fault.roles.iter().filter(|role| asked.role.is_none_or(|only| only == **role)) {
                 jobs.push((fault, mechanism, role));
@@ -169,6 +201,7 @@ pub fn run(program: &Path, asked: &Asked) -> (Vec<String>, usize) {
         }
     }
     let (lines, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    let skipped = AtomicUsize::new(0);
     let (alone, together): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|(fault, ..)| fault.alone);
     for (jobs, at_once) in [(together, AT_ONCE), (alone, 1)] {
         let next = AtomicUsize::new(0);
@@ -177,6 +210,7 @@ pub fn run(program: &Path, asked: &Asked) -> (Vec<String>, usize) {
                 scope.spawn(|| {
                     while let Some(job) = jobs.get(next.fetch_add(1, SeqCst)) {
                         if asked.budget.is_some_and(|budget| began.elapsed() > budget) {
+                            skipped.fetch_add(1, SeqCst);
                             continue;
                         }
                         let (line, passed) = one_cell(program, job, asked);
@@ -187,6 +221,10 @@ pub fn run(program: &Path, asked: &Asked) -> (Vec<String>, usize) {
                 });
             }
         });
+    }
+    match skipped.into_inner() {
+        0 => {}
+        cells => println!("{cells} cells not started within the budget"),
     }
     (lines.into_inner().unwrap_or_default(), failed.into_inner())
 }
@@ -201,6 +239,9 @@ fn one_cell(program: &Path, &(fault, mechanism, role): &Job, asked: &Asked) -> (
     let seed = asked.seed.unwrap_or_else(|| crate::end::Random::seed() >> 16);
     let mut command = Command::new(program);
     command.args(["cell", fault.name, mechanism, role.name(), &rounds.to_string(), &seed.to_string()]);
+    // Names of its own, so that what is left there is the cell's.
+    let names = tempfile::Builder::new().prefix("ix-").tempdir().expect("a temporary directory");
+    command.env("XDG_RUNTIME_DIR", names.path());
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let ended = match output {
         Ok(output) => {

@@ -213,7 +213,7 @@ fn in_time(began: Instant, victim: &mut Victim, struck: &mut Option<Instant>) ->
     }
 }
 
-fn outlive_a_sender(
+pub(super) fn outlive_a_sender(
     mechanism: &str,
     connection: &mut AnyConnection,
     journal: &Journal,
@@ -251,7 +251,7 @@ fn outlive_a_sender(
     Ok(now)
 }
 
-fn outlive_a_receiver(
+pub(super) fn outlive_a_receiver(
     connection: &mut AnyConnection,
     journal: &Journal,
     seed: u64,
@@ -318,7 +318,7 @@ fn survive_clients(cell: &mut Cell, journal: &Journal, killer: &Killer, rounds: 
 }
 
 /// A client of our own is let in and answered, whoever died before it in the queue.
-fn serve_a_good_client(listener: &mut AnyListener) -> Result<(), Violation> {
+pub(super) fn serve_a_good_client(listener: &mut AnyListener) -> Result<(), Violation> {
     let address = listener.address().clone();
     thread::scope(|scope| {
         let client = scope.spawn(move || {
@@ -396,7 +396,7 @@ fn one_listener(cell: &mut Cell, journal: &Journal, killer: &Killer) -> Result<(
 }
 
 /// Connects and calls the echo again and again, until it is told that nobody is there.
-fn call_until_it_dies(address: &Address, victim: &mut Victim) -> Result<(), Violation> {
+pub(super) fn call_until_it_dies(address: &Address, victim: &mut Victim) -> Result<(), Violation> {
     let mut struck = None;
     let mut buf = Vec::new();
     loop {

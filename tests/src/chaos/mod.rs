@@ -17,14 +17,17 @@
 
 pub mod attacker;
 pub mod cell;
+pub mod crash;
 pub mod dose;
 pub mod forks;
+pub mod fuzz;
 pub mod guest;
 pub mod hostile;
 pub mod journal;
 pub mod kill;
 pub mod ledger;
 pub mod limits;
+pub mod results;
 mod squatter;
 pub mod stop;
 pub mod storm;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipc_transports::{Address, Listener, Receiver, RecvError, Sender, Wait, connect, listen};
 
 use super::journal::Journal;
-use super::{forks, storm};
+use super::{forks, results, storm};
 use crate::end::{Random, message};
 
 /// Longest message of a round in bytes: several lines of a ring, less than a queue's default.
@@ -62,6 +62,10 @@ pub fn play(role: &str, address: &Address, journal: &Path, seed: u64) {
     if asked(forks::FORK_VARIABLE) {
         // With one thread only, as a fork demands; its driver ends it.
         return send_for_ever(address, &journal, seed, true);
+    }
+    if asked(results::VARIABLE) {
+        let ipc_transports::Target::Path(path) = address.target() else { panic!("no path") };
+        return results::write_for_ever(path, &journal, seed);
     }
     let _end = crate::watchdog::Watchdog::within(LIFE, "victim");
     match role {

@@ -1,0 +1,243 @@
+//! SIGKILL at a named point: before or after a store to shared memory, a lock, a system call of set-up or transfer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ipc_transports::{AnyConnection, AnyListener, Listener, Wait, listen};
+
+use super::cell::{Cell, DEADLINE, Role, Violation, violated};
+use super::journal::Journal;
+use super::kill::{
+    Killer, Victim, call_until_it_dies, journal_of, outlive_a_receiver, outlive_a_sender, serve_a_good_client,
+};
+
+/// What tells a victim where to die.
+const VARIABLE: &str = "IPC_FAULT_POINT";
+
+/// A victim that has not come to its point after this long is killed where it is.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// A point that was not met this often is not on this role's way.
+const TRIES: u32 = 3;
+
+/// The points that a mechanism can come to, by the beginnings of their names.
+fn families(mechanism: &str) -> &'static [&'static str] {
+    match mechanism {
+        "uds" | "tcp" => &["hello.", "stream."],
+        "uds-seqpacket" => &["hello.", "datagram."],
+        "pipe" => &["hello.", "stream."],
+        "shm" => &["hello.", "memory.", "shm."],
+        "shm-direct" => &["hello.", "memory.", "slot."],
+        _ => &["hello.", "queue."],
+    }
+}
+
+/// The points of the library, none if it was built without them.
+fn points() -> &'static [&'static str] {
+    #[cfg(fault_points)]
+    return ipc_transports::fault::POINTS;
+    #[cfg(not(fault_points))]
+    &[]
+}
+
+/// The points of this cell.
+fn points_of(cell: &Cell) -> Vec<&'static str> {
+    let named = cell.role == Role::Listener && cell.mechanism != "tcp";
+    let bind: &[&str] = if named { &["bind."] } else { &[] };
+    let is_of =
+        |point: &&&str| families(cell.mechanism).iter().chain(bind).any(|family| point.starts_with(family));
+    points().iter().filter(is_of).copied().collect()
+}
+
+/// `rounds` rounds, point after point.
+pub fn run(cell: &mut Cell, rounds: u64) {
+    let points = points_of(cell);
+    if points.is_empty() {
+        cell.missed = rounds;
+        cell.notes.push("built without the points: use cargo xtask chaos".into());
+        return;
+    }
+    let journal = Journal::at(&journal_of(cell));
+    let killer = Killer::start();
+    let mut met = BTreeSet::new();
+    let mut missed = BTreeMap::<&str, u32>::new();
+    let mut next = 0;
+    let mut listener = (cell.role != Role::Listener)
+        .then(|| listen(&cell.address()).unwrap_or_else(|error| panic!("{error}")));
+    for round in 0..rounds {
+        let point = loop {
+            let point = points[next % points.len()];
+            next += 1;
+            let vain = missed.get(point).is_some_and(|times| *times >= TRIES) && !met.contains(point);
+            if !vain || next > 100_000 + rounds as usize {
+                break point;
+            }
+        };
+        // The first hits, and now and then a late one.
+        let nth = match cell.random.below(4) {
+            0 => 1,
+            1 => 1 + cell.random.below(4),
+            2 => 1 + cell.random.below(30),
+            _ => 1 + cell.random.below(300),
+        };
+        let plan = format!("{point}:{nth}");
+        let outcome = match &mut listener {
+            Some(listener) => one_peer(cell, &journal, &killer, listener, &plan),
+            None => one_listener(cell, &journal, &killer, &plan, round.is_multiple_of(5)),
+        };
+        match outcome {
+            Ok(true) => {
+                met.insert(point);
+                cell.count(Ok(()));
+            }
+            Ok(false) => {
+                cell.missed += 1;
+                *missed.entry(point).or_default() += 1;
+            }
+            Err(violation) => {
+                cell.count(violated(violation.of, format!("at {plan}: {}", violation.what)));
+            }
+        }
+    }
+    drop(listener);
+    if cell.role == Role::Listener {
+        drop(listen(&cell.address()));
+    }
+    cell.notes.push(format!("{} of {} points met", met.len(), points.len()));
+    let never: Vec<_> = points.iter().filter(|point| !met.contains(*point)).copied().collect();
+    if !never.is_empty() {
+        cell.notes.push(format!("not on its way: {}", never.join(", ")));
+    }
+    let names = cell.check_names().and_then(|()| check_records(cell));
+    if names.is_err() {
+        cell.count(names);
+    }
+}
+
+/// I4: no record of a queue is left once the next one has been made.
+fn check_records(cell: &Cell) -> Result<(), Violation> {
+    if cell.mechanism != "mq" {
+        return Ok(());
+    }
+    use ipc_transports::{Mq, MqOptions, Transport};
+    drop(Mq::pair(&MqOptions::default()));
+    let Some(names) = std::env::var_os("XDG_RUNTIME_DIR") else { return Ok(()) };
+    let left = super::cell::names_in(&std::path::Path::new(&names).join("ipc"));
+    match left.iter().any(|name| name.starts_with("mq-")) {
+        true => violated("I4", format!("records of queues are left: {left:?}")),
+        false => Ok(()),
+    }
+}
+
+/// One connection whose other end dies at its point; false: it did not come to it.
+fn one_peer(
+    cell: &mut Cell,
+    journal: &Journal,
+    killer: &Killer,
+    listener: &mut AnyListener,
+    plan: &str,
+) -> Result<bool, Violation> {
+    journal.clear();
+    let seed = cell.random.next();
+    let mut victim = Victim::start(cell, listener.address(), seed, &[(VARIABLE, plan.to_owned())]);
+    let Some(mut connection) = accept_or_end(listener, &mut victim)? else {
+        victim.end();
+        // It died on its way in.
+        let outcome = serve_a_good_client(listener);
+        while listener.accept(Wait::Never).is_ok() {}
+        return outcome.and_then(|()| cell.check_traces()).map(|()| true);
+    };
+    victim.doom(killer, PATIENCE);
+    let began = Instant::now();
+    let survived = match cell.role {
+        Role::Sender => outlive_a_sender(cell.mechanism, &mut connection, journal, seed, &mut victim),
+        _ => outlive_a_receiver(&mut connection, journal, seed, &mut victim),
+    };
+    let met = began.elapsed() < PATIENCE;
+    let _ = victim.blow();
+    victim.end();
+    drop(connection);
+    survived?;
+    if journal.wrong().load(std::sync::atomic::Ordering::SeqCst) != 0 {
+        return violated("I2", "the victim saw a wrong message or an error before it was killed");
+    }
+    cell.check_traces().map(|()| met)
+}
+
+/// The victim's connection, or none if it died first.
+fn accept_or_end(
+    listener: &mut AnyListener,
+    victim: &mut Victim,
+) -> Result<Option<AnyConnection>, Violation> {
+    let began = Instant::now();
+    loop {
+        let ended = victim.has_ended();
+        match listener.accept(Wait::within(DEADLINE / 20)) {
+            Ok(connection) => return Ok(Some(connection)),
+            Err(_) if ended => return Ok(None),
+            Err(error) if began.elapsed() > 10 * DEADLINE => {
+                return violated("I5", format!("no connection, and no end of its client: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// A listener that dies at its point, another one that dies as it takes over if asked for, and one that lives.
+fn one_listener(
+    cell: &mut Cell,
+    journal: &Journal,
+    killer: &Killer,
+    plan: &str,
+    twice: bool,
+) -> Result<bool, Violation> {
+    let met = struck_listener(cell, journal, killer, plan)?;
+    if twice && cell.mechanism != "tcp" {
+        let again = ["bind.locked:1", "bind.bound:1", "bind.listening:1"][cell.random.below(3)];
+        struck_listener(cell, journal, killer, again)?;
+    }
+    let mut heir = match listen(&cell.address()) {
+        Ok(listener) => listener,
+        Err(error) => return violated("I5", format!("the next listener cannot take over: {error}")),
+    };
+    serve_a_good_client(&mut heir)?;
+    drop(heir);
+    cell.check_traces().map(|()| met)
+}
+
+fn struck_listener(
+    cell: &mut Cell,
+    journal: &Journal,
+    killer: &Killer,
+    plan: &str,
+) -> Result<bool, Violation> {
+    use std::sync::atomic::Ordering::SeqCst;
+    journal.clear();
+    let at = cell.address();
+    let mut victim = Victim::start_as(Role::Listener, cell, &at, 0, &[(VARIABLE, plan.to_owned())]);
+    let began = Instant::now();
+    while journal.begun().load(SeqCst) == 0 {
+        if victim.has_ended() {
+            return Ok(true);
+        }
+        if began.elapsed() > 10 * DEADLINE {
+            victim.end();
+            return violated("I5", "the next listener cannot take the address over");
+        }
+        std::thread::yield_now();
+    }
+    let port = journal.begun().load(SeqCst) as u16;
+    let address = match at.target() {
+        ipc_transports::Target::Inet(any) => {
+            at.with_target(ipc_transports::Target::Inet((any.ip(), port).into()))
+        }
+        _ => at.clone(),
+    };
+    victim.doom(killer, PATIENCE);
+    let began = Instant::now();
+    let outcome = call_until_it_dies(&address, &mut victim);
+    let met = began.elapsed() < PATIENCE;
+    let _ = victim.blow();
+    victim.end();
+    outcome.map(|()| met)
+}

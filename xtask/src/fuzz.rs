@@ -1,0 +1,93 @@
+//! `cargo xtask fuzz [TARGET…] [--seconds S] [--runs N]`: libFuzzer over the harnesses of ipc-transports, under the address
+//! sanitizer that cargo-fuzz builds with. Needs a nightly toolchain and cargo-fuzz; without them it says so and what runs
+//! instead. The same harnesses run on stable as tests of ipc-transports and in doses by `cargo xtask chaos fuzz`.
+
+use crate::bench::cargo;
+use crate::workspace;
+use anyhow::{Context, Result, bail};
+use std::process::{Command, ExitCode};
+
+/// Seconds per target unless asked otherwise.
+const SECONDS: u32 = 10;
+
+/// Most memory of a target, in MiB.
+const MOST_MEMORY: &str = "-rss_limit_mb=256";
+
+pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
+    let (mut seconds, mut runs, mut asked) = (None, None, Vec::new());
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let mut number = || -> Result<u64> {
+            Ok(args.next().with_context(|| format!("{arg} needs a number"))?.parse::<u64>()?)
+        };
+        match arg.as_str() {
+            "--seconds" => seconds = Some(number()?),
+            "--runs" => runs = Some(number()?),
+            name if !name.starts_with('-') => asked.push(name.to_owned()),
+            _ => bail!("fuzz has no argument {arg}: see cargo xtask help"),
+        }
+    }
+    let root = workspace::root()?;
+    let folder = root.join("fuzz");
+    let mut targets: Vec<String> = std::fs::read_dir(folder.join("fuzz_targets"))?
+        .flatten()
+        .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    targets.sort();
+    if let Some(unknown) = asked.iter().find(|name| !targets.contains(name)) {
+        bail!("no target {unknown}; the targets are {}", targets.join(", "));
+    }
+    if let Some(why) = missing() {
+        println!("skipped: {why}; on stable: cargo xtask chaos fuzz");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut failed = Vec::new();
+    for target in targets.iter().filter(|name| asked.is_empty() || asked.contains(name)) {
+        let mut command = nightly();
+        command.args(["fuzz", "run", target, "--", "-max_len=512", MOST_MEMORY, "-print_final_stats=1"]);
+        match (runs, seconds) {
+            (Some(runs), _) => command.arg(format!("-runs={runs}")),
+            (None, seconds) => {
+                command.arg(format!("-max_total_time={}", seconds.unwrap_or(u64::from(SECONDS))))
+            }
+        };
+        let output = command.current_dir(&root).output().context("cannot start cargo fuzz")?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        let stat = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("stat::{name}:")));
+            line.map_or("?", str::trim).to_owned()
+        };
+        let verdict = if output.status.success() { "✓" } else { "✗" };
+        println!(
+            "{verdict} {target}: {} inputs, {} per second, at most {} MiB",
+            stat("number_of_executed_units"),
+            stat("average_exec_per_sec"),
+            stat("peak_rss_mb")
+        );
+        if !output.status.success() {
+            failed.push(target);
+            let tail: Vec<_> = text.lines().rev().take(60).collect();
+            tail.iter().rev().for_each(|line| eprintln!("    {line}"));
+        }
+    }
+    Ok(ExitCode::from(u8::from(!failed.is_empty())))
+}
+
+/// Cargo of the nightly toolchain. Cargo passes its own toolchain on to what it starts; that must not win.
+fn nightly() -> Command {
+    let mut command = Command::new("cargo");
+    command.arg("+nightly").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    command
+}
+
+fn missing() -> Option<&'static str> {
+    let works = |mut command: Command| command.output().is_ok_and(|output| output.status.success());
+    let mut version = nightly();
+    version.arg("--version");
+    if !works(version) {
+        return Some("no nightly toolchain (rustup toolchain install nightly)");
+    }
+    let mut fuzz = Command::new(cargo());
+    fuzz.args(["fuzz", "--version"]);
+    (!works(fuzz)).then_some("no cargo-fuzz (cargo install cargo-fuzz)")
+}
