@@ -324,6 +324,14 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) tag: Vec<(String, String)>,
 
+    /// Write a row per message of rtt, oneway and load as CSV, between trials
+    #[arg(id = "stream-csv", long, value_name = "FILE")]
+    pub(crate) stream_csv: Option<PathBuf>,
+
+    /// Write a line of JSON per message of rtt, oneway and load, between trials
+    #[arg(id = "stream-json", long, value_name = "FILE")]
+    pub(crate) stream_json: Option<PathBuf>,
+
     /// Write no report.html
     #[arg(long)]
     pub(crate) no_html: bool,

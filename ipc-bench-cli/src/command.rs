@@ -31,12 +31,14 @@ use crate::plan::{Context, Plan, Remote};
 use crate::presets;
 use crate::progress::Progress;
 use crate::reading;
+use crate::records::Files;
 use crate::remote::Serving;
 use crate::report::{self, Report};
 use crate::runner::Runner;
 use crate::settings::{Origin, Settings, unknown};
 use crate::signals::Signals;
 use crate::verify;
+use crate::workload::Mode;
 use crate::yardstick::Yardstick;
 
 /// Parses the command line and does what it says.
@@ -154,6 +156,7 @@ pub(crate) fn measure(
     let root = output::root(global.dir.as_deref());
     let file = global.json.as_deref().filter(|_| !global.json_to_stdout());
     let output = Output::prepare(&root, args.out.as_deref(), file, report.run_id())?;
+    let files = streams(&plan, args)?;
     let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
 
     let talk = !global.quiet && !global.json_to_stdout();
@@ -165,7 +168,8 @@ pub(crate) fn measure(
         }
     }
     let progress = Progress::new(&plan, !global.quiet && !global.no_progress);
-    let measured = Runner::new(&plan, &signals).run(|number, step, _| progress.step(number, step));
+    let measured =
+        Runner::new(&plan, &signals).recording(files).run(|number, step, _| progress.step(number, step));
     drop(progress);
 
     report.measured(&plan, &measured);
@@ -186,6 +190,24 @@ pub(crate) fn measure(
         eprintln!("\nSaved  {}", output.directory.display());
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// The files for one row per message.
+fn streams(plan: &Plan, args: &RunArgs) -> Result<Files, Failure> {
+    let (csv, json) = (args.stream_csv.as_deref(), args.stream_json.as_deref());
+    let Some(asked) = csv.or(json) else { return Ok(Files::default()) };
+    let timed = |mode: Mode| mode == Mode::Rtt || mode.needs_one_clock() && plan.remote.is_none();
+    if asked.as_os_str() == "-" || json.is_some_and(|path| path.as_os_str() == "-") {
+        return Err(Failure::usage("rows of messages do not go to stdout")
+            .why("the result does, and there can be only one of them")
+            .fix("name a file"));
+    }
+    if !plan.cells.iter().any(|cell| timed(cell.point.mode)) {
+        return Err(Failure::usage(format!("nothing is to be written to {}", asked.display()))
+            .why("no message is timed by itself: rtt, oneway and load do that, the last two on this machine only")
+            .fix("add --mode rtt"));
+    }
+    Files::create(csv, json)
 }
 
 /// Serves clients until a signal comes.

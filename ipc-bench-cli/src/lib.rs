@@ -46,6 +46,7 @@ mod progress;
 mod protocol;
 mod rate;
 mod reading;
+mod records;
 mod remote;
 mod report;
 mod runner;

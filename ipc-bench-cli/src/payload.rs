@@ -121,6 +121,14 @@ pub(crate) fn sent_ns(message: &[u8]) -> u64 {
     message.get(8..16).and_then(<[u8]>::first_chunk).map_or(0, |stamp| u64::from_le_bytes(*stamp))
 }
 
+/// Writes over when the message was stamped: what is sent back tells when it arrived.
+#[inline]
+pub(crate) fn restamp(message: &mut [u8], now_ns: u64) {
+    if let Some(stamp) = message.get_mut(8..16) {
+        stamp.copy_from_slice(&now_ns.to_le_bytes());
+    }
+}
+
 /// What a receiver expects next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Incoming {

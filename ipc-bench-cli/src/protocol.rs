@@ -30,10 +30,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::hog::Hog;
 use crate::pattern::Node;
+use crate::records::Record;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 7;
+pub(crate) const PROTOCOL: u32 = 8;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -50,10 +51,19 @@ pub(crate) enum Request {
 /// What the worker says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    Hello { protocol: u32, version: String },
-    Listening { address: String },
+    Hello {
+        protocol: u32,
+        version: String,
+    },
+    Listening {
+        address: String,
+    },
     Ready(Ready),
-    Progress { messages: u64 },
+    Progress {
+        messages: u64,
+    },
+    /// Rows of a trial that is over; some of them, before Done.
+    Records(Vec<Record>),
     Done(Box<Outcome>),
     Failed(Complaint),
 }
@@ -151,6 +161,11 @@ pub(crate) struct Outcome {
     pub(crate) cpu: Option<CpuUse>,
     /// Counters of this side's halves, over the whole connection.
     pub(crate) stats: BTreeMap<String, u64>,
+    /// Rows of its messages, which go by themselves.
+    #[serde(skip)]
+    pub(crate) records: Vec<Record>,
+    /// Messages whose rows found no room.
+    pub(crate) records_lost: u64,
     /// Of a pattern: number of a sender and messages it made for this one, or this one received from it.
     pub(crate) made_for: Vec<(usize, u64)>,
     pub(crate) got_from: Vec<(usize, u64)>,

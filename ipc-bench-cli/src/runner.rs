@@ -21,7 +21,8 @@ use crate::matrix::PlannedCell;
 use crate::plan::{
     CEILING_LENGTH, CEILING_TRIALS, CEILING_WARMUP, Plan, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP,
 };
-use crate::protocol::{Job, Link, PROTOCOL, Reply, Request, Role};
+use crate::protocol::{Job, Link, Outcome, PROTOCOL, Reply, Request, Role};
+use crate::records::{CAPACITY, Files, Origin};
 use crate::scratch::Scratch;
 use crate::signals::Signals;
 use crate::steal;
@@ -63,6 +64,7 @@ impl Measured {
 pub(crate) struct Runner<'a> {
     plan: &'a Plan,
     signals: &'a Signals,
+    files: Files,
     measured: Measured,
 }
 
@@ -74,7 +76,12 @@ impl<'a> Runner<'a> {
         let ceilings = vec![None; plan.ceilings.len()];
         let measured =
             Measured { cells, yardsticks, ceilings, failure: None, broken_yardsticks, interrupted: None };
-        Runner { plan, signals, measured }
+        Runner { plan, signals, files: Files::default(), measured }
+    }
+
+    /// Writes one row per message to these files.
+    pub(crate) fn recording(self, files: Files) -> Runner<'a> {
+        Runner { files, ..self }
     }
 
     /// Makes every step, calling `between` before each and never during one. A failed trial fails its cell, whose other
@@ -176,6 +183,7 @@ impl<'a> Runner<'a> {
             let all_at_once = OpenLoop { per_s: 0.0, arrivals: Arrivals::Constant };
             let work = Work {
                 open_loop: Some(all_at_once),
+                records: 0,
                 length: CEILING_LENGTH,
                 warmup: CEILING_WARMUP,
                 ..self.work(planned, trial)
@@ -226,8 +234,15 @@ impl<'a> Runner<'a> {
                 self.measured.failure.get_or_insert((failure, id));
                 Ok(())
             }
-            Ok(outcomes) => {
+            Ok(mut outcomes) => {
                 let steal_ns = steal.and_then(steal::Clock::stop);
+                let rows = std::mem::take(&mut outcomes.client.records);
+                let (transport, size_bytes) = (&*planned.point.transport, planned.point.size);
+                if let Err(failure) =
+                    self.files.append(&rows, Origin { transport, size_bytes, cell: &id, trial: index })
+                {
+                    self.measured.failure.get_or_insert((failure, id));
+                }
                 let cell = &mut self.measured.cells[cell];
                 outcomes.describe(cell);
                 if let Some(ceiling) = planned.ceiling.and_then(|index| self.measured.ceilings[index]) {
@@ -285,6 +300,7 @@ impl<'a> Runner<'a> {
             batch: planned.batch,
             access: planned.access,
             include_first: self.plan.include_first,
+            records: if self.files.is_wanted() { CAPACITY } else { 0 },
         }
     }
 
@@ -355,10 +371,14 @@ impl<'a> Runner<'a> {
         while missing > 0 {
             match crew.next(MEASURING_PATIENCE)? {
                 (_, Reply::Progress { .. }) => {}
+                (_, Reply::Records(rows)) => outcomes.client.records.extend(rows),
                 (role, Reply::Done(outcome)) => {
                     missing -= 1;
                     match role {
-                        Role::Client => outcomes.client = *outcome,
+                        Role::Client => {
+                            let records = std::mem::take(&mut outcomes.client.records);
+                            outcomes.client = Outcome { records, ..*outcome };
+                        }
                         Role::Server => outcomes.server = *outcome,
                         Role::Hog(_) | Role::Node(_) => {}
                     }
@@ -431,6 +451,7 @@ const STANDARD_WORK: Work = Work {
     batch: 1,
     access: Access::Copy,
     include_first: false,
+    records: 0,
 };
 
 /// A cell before its first trial.

@@ -22,6 +22,7 @@ use crate::pin;
 use crate::protocol::{
     self, Alone, Complaint, Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role,
 };
+use crate::records::CHUNK;
 use crate::scratch;
 use crate::ways::{Halves, Ways};
 use crate::workload::{
@@ -45,6 +46,9 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
     let job = session.job();
     match run(&mut session, &job, mechanisms) {
         Ok(outcome) => {
+            for rows in outcome.records.chunks(CHUNK) {
+                session.reply(&Reply::Records(rows.to_vec()));
+            }
             session.reply(&Reply::Done(Box::new(outcome)));
             ExitCode::SUCCESS
         }
@@ -302,7 +306,10 @@ impl<O: Observer> Task for Serve<'_, O> {
 }
 
 fn rtt_outcome(trips: rtt::RoundTrips) -> Outcome {
+    let (records, records_lost) = trips.tape.records.unwrap_or_default().into_rows();
     Outcome {
+        records,
+        records_lost,
         messages: trips.measured.messages,
         first_send_ns: Some(trips.measured.start_ns),
         last_recv_ns: Some(trips.measured.end_ns),
@@ -310,7 +317,7 @@ fn rtt_outcome(trips: rtt::RoundTrips) -> Outcome {
         warmup_messages: trips.warmup.span.messages,
         warmup_ns: trips.warmup.span.end_ns - trips.warmup.span.start_ns,
         first_message_ns: Some(trips.first_message_ns),
-        latency: Some(histogram(&trips.latency)),
+        latency: Some(histogram(&trips.tape.latency)),
         ..Outcome::default()
     }
 }
@@ -332,7 +339,10 @@ fn sent_outcome(sent: Sent) -> Outcome {
 }
 
 fn arrived_outcome(arrived: arrivals::Arrived) -> Outcome {
+    let (records, records_lost) = arrived.tape.records.unwrap_or_default().into_rows();
     Outcome {
+        records,
+        records_lost,
         messages: arrived.messages,
         last_recv_ns: Some(arrived.last_recv_ns),
         first_message_ns: Some(arrived.first_message_ns),

@@ -284,6 +284,9 @@ pub(crate) struct Work {
     pub(crate) access: Access,
     /// The first message of the connection counts like any other.
     pub(crate) include_first: bool,
+    /// Messages that get a row of their own, at most; 0 for none. In a round trip the echo then carries the moment of its
+    /// arrival on the other side, which is read for it.
+    pub(crate) records: u32,
 }
 
 /// What one side can tell the runner while it measures.

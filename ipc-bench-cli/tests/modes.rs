@@ -148,3 +148,47 @@ fn the_first_message_is_apart_unless_it_is_asked_to_count() {
         assert!(longest >= first - first / 500, "{mode}: {longest} ns without the first, which took {first}");
     }
 }
+
+#[test]
+fn a_row_per_message_is_written_as_csv_and_json() {
+    let place = Place::new();
+    let line = "-t uds,shm -s 64 --mode rtt,oneway,stream,load --rate 5k/s --trials 2 -n 40 --json=-";
+    let output = place.measure(&format!("{line} --stream-csv rows.csv --stream-json rows.jsonl"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = document(&output);
+    let read = |name: &str| std::fs::read_to_string(place.path().join(name)).unwrap();
+    let csv = read("rows.csv");
+    let mut table = csv.lines();
+    assert_eq!(
+        table.next(),
+        Some("timestamp_ns,message_id,transport,size_bytes,one_way_ns,round_trip_ns,cell,trial")
+    );
+    let rows: Vec<serde_json::Value> =
+        read("rows.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Two transports, three modes that time messages, two trials.
+    assert_eq!((table.count(), rows.len()), (2 * 3 * 2 * 40, 2 * 3 * 2 * 40));
+    for row in &rows {
+        let cell = run["cells"].as_array().unwrap().iter().find(|cell| cell["id"] == row["cell"]).unwrap();
+        let trial = &cell["trials"][row["trial"].as_u64().unwrap() as usize];
+        let (first, last) =
+            (trial["first_send_ns"].as_u64().unwrap(), trial["last_recv_ns"].as_u64().unwrap());
+        let sent = row["timestamp_ns"].as_u64().unwrap();
+        assert!((first..=last).contains(&sent), "{row} between {first} and {last}");
+        let way = row["one_way_ns"].as_u64().unwrap();
+        match cell["mode"].as_str().unwrap() {
+            // The echo carries the moment of arrival, so both are of the same message.
+            "rtt" => assert!(row["round_trip_ns"].as_u64().unwrap() >= way, "{row}"),
+            _ => assert!(row["round_trip_ns"].is_null(), "{row}"),
+        }
+    }
+    let refused = |line: &str, words| assert_refused(&place.measure(line), 2, words);
+    refused("-t uds --stream-csv -", ["do not go to stdout", "only one", "name a file"]);
+    refused(
+        "-t uds --mode stream --stream-csv x",
+        ["nothing is to be written", "timed by itself", "--mode rtt"],
+    );
+    refused(
+        "-t uds --stream-json nowhere/x",
+        ["nowhere/x cannot be written", "No such file", "another file"],
+    );
+}

@@ -67,6 +67,8 @@ const SHOWN: &[(&str, &str)] = &[
     ("ci", "a_range_of_trials_ends_when_the_interval_is_narrow"),
     ("time-budget", "a_time_budget_cuts_trials_and_says_so"),
     ("include-first", "the_first_message_is_apart_unless_it_is_asked_to_count"),
+    ("stream-csv", "a_row_per_message_is_written_as_csv_and_json"),
+    ("stream-json", "a_row_per_message_is_written_as_csv_and_json"),
     ("seed", "round_trips_and_streams_are_measured_between_processes_and_saved"),
     ("no-html", "files_go_where_they_are_told_to"),
     ("out", "files_go_where_they_are_told_to"),

@@ -101,8 +101,11 @@ impl Outcomes {
         if cpu.is_some_and(|cpu| cpu.majflt > 0) {
             flags.push("major_faults".to_owned());
         }
+        let lost = client.records_lost + server.records_lost;
+        let errors = (lost > 0).then(|| ("records_without_room".to_owned(), lost)).into_iter().collect();
         Trial {
             flags,
+            errors,
             messages,
             elapsed_ns,
             first_send_ns,

@@ -9,6 +9,7 @@ use super::tape::{Sample, Tape};
 use super::{Broken, Endpoint, Observer, PROGRESS_NS, Work};
 use crate::clock::now_ns;
 use crate::payload::{Flaw, Incoming, Marks, Outgoing, Phase, sent_ns};
+use crate::records::Record;
 
 /// What the receiver knows.
 #[derive(Debug)]
@@ -45,17 +46,18 @@ pub(crate) async fn server<E: Endpoint>(
         });
         let (now, marks, sent) = seen.await??;
         let service_ns = now.saturating_sub(sent);
+        let record = Record::one_way(sent, marks.sequence, service_ns);
         if marks.phase == Phase::Measured {
             let latency_ns = match &mut due {
                 Some(due) => now.saturating_sub(origin_ns + due.next_ns()),
                 None => service_ns,
             };
-            arrived.tape.record(Sample { latency_ns, service_ns });
+            arrived.tape.record(Sample { latency_ns, service_ns, record });
             arrived.messages += 1;
             arrived.last_recv_ns = now;
         } else {
             // Recorded and forgotten, so that the memory is warm.
-            arrived.tape.record(Sample { latency_ns: service_ns, service_ns });
+            arrived.tape.record(Sample { latency_ns: service_ns, service_ns, record });
             if marks.sequence == 0 {
                 arrived.first_message_ns = service_ns;
             }
@@ -71,8 +73,7 @@ pub(crate) async fn server<E: Endpoint>(
                     origin_ns = sent;
                     arrived.tape.clear();
                     if work.include_first {
-                        let ns = arrived.first_message_ns;
-                        arrived.tape.record(Sample { latency_ns: ns, service_ns: ns });
+                        arrived.tape.first(arrived.first_message_ns);
                     }
                     observer.boundary(false);
                 }

@@ -24,11 +24,17 @@ pub(crate) trait Endpoint {
         Ok(look(buf))
     }
 
-    /// Sends the next message back as it is, after `look` has seen it.
+    /// Sends the next message back, after `look` has seen it, with what `mark` writes into it.
     #[inline]
-    async fn echo<R>(&mut self, buf: &mut Vec<u8>, look: impl FnOnce(&[u8]) -> R) -> Result<R, Broken> {
+    async fn echo<R>(
+        &mut self,
+        buf: &mut Vec<u8>,
+        look: impl FnOnce(&[u8]) -> R,
+        mark: impl FnOnce(&mut [u8]),
+    ) -> Result<R, Broken> {
         self.recv(buf).await?;
         let seen = look(buf);
+        mark(buf);
         self.send(buf).await?;
         Ok(seen)
     }
@@ -98,7 +104,7 @@ pub(crate) struct Lending<Tx, Rx>(pub(crate) Blocking<Tx, Rx>);
 impl<Tx: LoanSender, Rx: Receiver> Endpoint for Lending<Tx, Rx> {
     #[inline]
     async fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        send_in_place(&mut self.0.tx, message)
+        send_in_place(&mut self.0.tx, message, |_| {})
     }
 
     #[inline]
@@ -114,12 +120,19 @@ impl<Tx: LoanSender, Rx: Receiver> Endpoint for Lending<Tx, Rx> {
     }
 
     #[inline]
-    async fn echo<R>(&mut self, _buf: &mut Vec<u8>, look: impl FnOnce(&[u8]) -> R) -> Result<R, Broken> {
-        let (mut look, mut seen, mut sent) = (Some(look), None, Ok(()));
+    async fn echo<R>(
+        &mut self,
+        _buf: &mut Vec<u8>,
+        look: impl FnOnce(&[u8]) -> R,
+        mark: impl FnOnce(&mut [u8]),
+    ) -> Result<R, Broken> {
+        let (mut once, mut seen, mut sent) = (Some((look, mark)), None, Ok(()));
         let Blocking { tx, rx } = &mut self.0;
         rx.recv_each(1, Wait::Forever, |message| {
-            seen = look.take().map(|look| look(message));
-            sent = send_in_place(tx, message);
+            if let Some((look, mark)) = once.take() {
+                seen = Some(look(message));
+                sent = send_in_place(tx, message, mark);
+            }
         })?;
         sent?;
         seen.ok_or(Broken::Recv(RecvError::Empty))
@@ -136,9 +149,14 @@ impl<Tx: LoanSender, Rx: Receiver> Endpoint for Lending<Tx, Rx> {
 }
 
 #[inline]
-fn send_in_place<Tx: LoanSender>(tx: &mut Tx, message: &[u8]) -> Result<(), SendError> {
+fn send_in_place<Tx: LoanSender>(
+    tx: &mut Tx,
+    message: &[u8],
+    mark: impl FnOnce(&mut [u8]),
+) -> Result<(), SendError> {
     let mut loan = tx.loan(message.len(), Wait::Forever)?;
     loan.copy_from_slice(message);
+    mark(&mut loan);
     loan.commit()
 }
 

@@ -44,6 +44,7 @@ fn work(mode: Mode) -> Work {
         batch,
         access,
         include_first,
+        records: 0,
     }
 }
 
@@ -66,7 +67,7 @@ fn generic_rtt() -> f64 {
     on_two_cpus(
         |near| {
             let mut end = Blocking { tx: near.tx, rx: near.rx };
-            now(rtt::client(&mut end, &work, &mut Nobody)).unwrap().latency.percentile_ns(50.0).unwrap()
+            now(rtt::client(&mut end, &work, &mut Nobody)).unwrap().tape.latency.percentile_ns(50.0).unwrap()
                 as f64
         },
         move |far| now(rtt::server(&mut Blocking { tx: far.tx, rx: far.rx }, &work, &mut Nobody)).unwrap(),

@@ -1,16 +1,16 @@
 //! Round trips: one message at a time, there and back.
 
-use ipc_results::Recorder;
-
 use super::pace::wait_until;
+use super::tape::{Sample, Tape};
 use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Span, WarmedUp, Work, warm_up};
 use crate::clock::now_ns;
-use crate::payload::{Flaw, Incoming, Outgoing, Phase};
+use crate::payload::{Flaw, Incoming, Outgoing, Phase, restamp, sent_ns};
+use crate::records::Record;
 
 /// What the client measured.
 #[derive(Debug)]
 pub(crate) struct RoundTrips {
-    pub(crate) latency: Recorder,
+    pub(crate) tape: Tape,
     /// Round trip of the first message of the connection, which is in nothing else.
     pub(crate) first_message_ns: u64,
     pub(crate) warmup: WarmedUp,
@@ -30,22 +30,23 @@ pub(crate) async fn client<E: Endpoint>(
         pace_ns: work.pace.map(|pace| pace.as_nanos() as u64),
         shares_cpu: work.shares_cpu,
     };
-    let mut latency = Recorder::new();
+    let mut tape = Tape::new(work);
     let first = client.phase(end, Phase::First, Length::Messages(1), observer, |_| {}).await?;
     // Recorded and forgotten, so that the recorder's memory is warm as well.
     let warmup = warm_up(work.warmup, async |phase, length| {
-        client.phase(end, phase, length, observer, |ns| latency.record(ns)).await
+        client.phase(end, phase, length, observer, |sample| tape.record(sample)).await
     });
     let warmup = warmup.await?;
-    latency.clear();
+    tape.clear();
     let first_message_ns = first.end_ns - first.start_ns;
     if work.include_first {
-        latency.record(first_message_ns);
+        tape.first(first_message_ns);
     }
     observer.boundary(false);
-    let measured = client.phase(end, Phase::Measured, work.length, observer, |ns| latency.record(ns)).await?;
+    let measured =
+        client.phase(end, Phase::Measured, work.length, observer, |sample| tape.record(sample)).await?;
     observer.boundary(true);
-    Ok(RoundTrips { latency, first_message_ns, warmup, measured })
+    Ok(RoundTrips { tape, first_message_ns, warmup, measured })
 }
 
 struct Client {
@@ -68,7 +69,7 @@ impl Client {
         phase: Phase,
         length: Length,
         observer: &mut impl Observer,
-        mut record: impl FnMut(u64),
+        mut record: impl FnMut(Sample),
     ) -> Result<Span, Broken> {
         let start_ns = now_ns();
         let end_of_phase = length.from(start_ns);
@@ -80,8 +81,10 @@ impl Client {
             let incoming = &mut self.incoming;
             let seen = end.look(&mut self.buf, |reply| {
                 let t1 = now_ns();
-                record(t1 - t0);
                 let marks = incoming.check(reply)?;
+                let (latency_ns, stamp) = (t1 - t0, sent_ns(reply));
+                let record_of = Record::round_trip(t0, marks.sequence, stamp.saturating_sub(t0), latency_ns);
+                record(Sample { latency_ns, service_ns: 0, record: record_of });
                 if marks.is_inspected() {
                     incoming.inspect(reply)?;
                 }
@@ -118,7 +121,13 @@ pub(crate) async fn server<E: Endpoint>(
     let mut incoming = Incoming::new(work.size, work.seed);
     let mut buf = Vec::with_capacity(work.size);
     loop {
-        let marks = end.echo(&mut buf, |request| incoming.check(request)).await??;
+        let marks = if work.records > 0 {
+            // Right before it is sent back: looking at a header takes less than reading the clock.
+            let mark = |reply: &mut [u8]| restamp(reply, now_ns());
+            end.echo(&mut buf, |request| incoming.check(request), mark).await??
+        } else {
+            end.echo(&mut buf, |request| incoming.check(request), |_| {}).await??
+        };
         if marks.last {
             match marks.phase {
                 Phase::First => {}

@@ -3,6 +3,7 @@
 use ipc_results::Recorder;
 
 use super::Work;
+use crate::records::{Record, Records};
 
 /// One message, as the side that takes the time saw it.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +12,8 @@ pub(crate) struct Sample {
     pub(crate) latency_ns: u64,
     /// Open loop only: from the actual send.
     pub(crate) service_ns: u64,
+    /// Its row, if rows are asked for.
+    pub(crate) record: Record,
 }
 
 /// All of them. Every byte is taken before the first message.
@@ -18,11 +21,16 @@ pub(crate) struct Sample {
 pub(crate) struct Tape {
     pub(crate) latency: Recorder,
     pub(crate) service: Option<Recorder>,
+    pub(crate) records: Option<Records>,
 }
 
 impl Tape {
     pub(crate) fn new(work: &Work) -> Tape {
-        Tape { latency: Recorder::new(), service: work.open_loop.map(|_| Recorder::new()) }
+        Tape {
+            latency: Recorder::new(),
+            service: work.open_loop.map(|_| Recorder::new()),
+            records: (work.records > 0).then(|| Records::new(work.records)),
+        }
     }
 
     #[inline]
@@ -31,6 +39,17 @@ impl Tape {
         if let Some(service) = &mut self.service {
             service.record(sample.service_ns);
         }
+        if let Some(records) = &mut self.records {
+            records.push(sample.record);
+        }
+    }
+
+    /// Lets the first message of the connection, which has no row, count like any other.
+    pub(crate) fn first(&mut self, ns: u64) {
+        self.latency.record(ns);
+        if let Some(service) = &mut self.service {
+            service.record(ns);
+        }
     }
 
     /// Forgets everything and keeps the memory, which is warm by then.
@@ -38,6 +57,9 @@ impl Tape {
         self.latency.clear();
         if let Some(service) = &mut self.service {
             service.clear();
+        }
+        if let Some(records) = &mut self.records {
+            records.clear();
         }
     }
 }

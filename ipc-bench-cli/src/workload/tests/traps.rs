@@ -41,6 +41,7 @@ fn work(mode: Mode, length: Length) -> Work {
         batch: 1,
         access: crate::workload::Access::Copy,
         include_first: false,
+        records: 0,
     }
 }
 
@@ -97,7 +98,7 @@ fn trap_01_pacing_is_not_in_the_round_trip() {
     served.unwrap();
     let took = trips.measured.end_ns - trips.measured.start_ns;
     assert!(took >= 19 * 10_000_000, "{took} ns for 20 messages at 10 ms");
-    let fastest = trips.latency.min_ns().unwrap();
+    let fastest = trips.tape.latency.min_ns().unwrap();
     assert!(fastest < 5_000_000, "no round trip was faster than {fastest} ns");
 }
 
@@ -141,7 +142,7 @@ fn trap_06_waiting_for_space_is_part_of_every_latency() {
         |end| now(rtt::client(&mut slow(end), &work(Mode::Rtt), &mut Nobody)).unwrap(),
         |mut end| now(rtt::server(&mut end, &work(Mode::Rtt), &mut Nobody)).unwrap(),
     );
-    assert!(trips.latency.min_ns().unwrap() >= FULL_NS * 99 / 100);
+    assert!(trips.tape.latency.min_ns().unwrap() >= FULL_NS * 99 / 100);
     for mode in [Mode::OneWay, Mode::Load] {
         let work = work(mode);
         let (_, arrived) = both(
@@ -227,7 +228,12 @@ fn trap_10_a_send_that_is_given_up_leaves_no_half_message_behind() {
 /// Allocations of this thread while a client measures so many messages.
 fn allocations(mode: Mode, messages: u64) -> u64 {
     let open_loop = (mode == Mode::Load).then_some(OpenLoop { per_s: 1e5, arrivals: Arrivals::Poisson });
-    let work = Work { open_loop, pace: Some(Duration::ZERO), ..work(mode, Length::Messages(messages)) };
+    let work = Work {
+        open_loop,
+        pace: Some(Duration::ZERO),
+        records: 4000,
+        ..work(mode, Length::Messages(messages))
+    };
     let mut count = 0;
     both(
         |mut end| {
@@ -251,7 +257,12 @@ fn allocations(mode: Mode, messages: u64) -> u64 {
 /// The same of the side that receives.
 fn allocations_of_the_receiver(mode: Mode, messages: u64) -> u64 {
     let open_loop = (mode == Mode::Load).then_some(OpenLoop { per_s: 1e5, arrivals: Arrivals::Constant });
-    let work = Work { open_loop, pace: Some(Duration::ZERO), ..work(mode, Length::Messages(messages)) };
+    let work = Work {
+        open_loop,
+        pace: Some(Duration::ZERO),
+        records: 4000,
+        ..work(mode, Length::Messages(messages))
+    };
     let (_, count) = both(
         |mut end| match mode {
             Mode::Load => drop(now(load::client(&mut end, &work, &mut Nobody)).unwrap()),
@@ -276,4 +287,40 @@ fn trap_13_nothing_allocates_between_two_messages() {
         let count = |messages| allocations_of_the_receiver(mode, messages);
         assert_eq!(count(10), count(3000), "{mode}");
     }
+}
+
+#[test]
+fn trap_04_rows_of_messages_do_not_move_the_statistic() {
+    let measure = |records| {
+        let work = Work { records, ..work(Mode::Rtt, Length::Messages(300)) };
+        let (trips, _) = both(
+            |mut end| now(rtt::client(&mut end, &work, &mut Nobody)).unwrap(),
+            |mut end| now(rtt::server(&mut end, &work, &mut Nobody)).unwrap(),
+        );
+        let median = p50(&trips.tape.latency) as f64;
+        let (rows, lost) = trips.tape.records.unwrap_or_default().into_rows();
+        // Too small a buffer loses rows and no samples.
+        assert_eq!(
+            (rows.len(), lost),
+            ((records as usize).min(300), 300u64.saturating_sub(records.into()) * u64::from(records > 0))
+        );
+        assert_eq!(trips.tape.latency.len(), 300);
+        if records >= 300 {
+            let mut again = Recorder::new();
+            rows.iter().for_each(|row| again.record(row.round_trip_ns().unwrap()));
+            assert!(again == trips.tape.latency, "rows and histogram are of the same samples");
+            assert!(rows.iter().all(|row| row.one_way_ns() <= row.round_trip_ns()));
+        }
+        median
+    };
+    measure(100);
+    // Alternating, so that whatever else the machine does is on both sides. An effect that is certain and large fails; the
+    // comparison of two runs with intervals is the program's work.
+    let (mut off, mut on) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        off.push(measure(0));
+        on.push(measure(1000));
+    }
+    let ratio = ipc_results::statistics::rank_sum::ratio(&off, &on).unwrap();
+    assert!(ratio.lo < 1.25, "rows make a round trip {ratio:?} times as long");
 }
