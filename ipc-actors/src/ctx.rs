@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actor::Actor;
+use crate::actor::{Actor, ChildState};
 use crate::addr::Addr;
 use crate::alarms::Alarms;
 use crate::asks::Asks;
@@ -15,6 +15,8 @@ use crate::exit::{ExitReason, Phase};
 use crate::id::{ActorAddress, ActorId};
 use crate::inbox::Lists;
 use crate::mailbox::OnRestart;
+use crate::run::tell_parent;
+use crate::status::Lifecycle;
 use crate::system::{SpawnError, System};
 use crate::watch::Watch;
 
@@ -88,6 +90,17 @@ impl<A: Actor> Ctx<A> {
                 watch: Watch::default(),
             })
         })
+    }
+
+    /// Tells the parent of an actor that took its time that it runs now.
+    pub(crate) fn announce(&mut self) {
+        // Inside `started` the return of it tells the parent.
+        if std::mem::take(&mut self.cold().unannounced)
+            && self.me.status.lifecycle() == Lifecycle::Running
+            && let Some(cold) = &self.cold
+        {
+            tell_parent(&self.me, cold, ChildState::Running);
+        }
     }
 
     /// This actor's number.

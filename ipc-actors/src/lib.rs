@@ -18,6 +18,7 @@
 //! The guide with the other guarantees is `docs/actors.md`.
 #![deny(unsafe_code)]
 
+mod activity;
 mod actor;
 mod addr;
 mod alarms;
@@ -42,6 +43,7 @@ mod models;
 mod mute;
 mod panics;
 mod pool;
+mod process;
 mod random;
 mod reactor;
 mod reply;
@@ -59,6 +61,7 @@ mod timers;
 mod watch;
 mod wheel;
 
+pub use activity::ActivityLog;
 pub use actor::{Actor, ChildEvent, ChildState, ErrorAction, MonitorRef, Signal};
 pub use addr::{Addr, Recipient, TellError};
 pub use alarms::TimerRef;
@@ -74,6 +77,7 @@ pub use id::{ActorAddress, ActorId, MessageId, NodeId};
 pub use inspect::{ActorSnapshot, Snapshot};
 pub use ipc_core::{Message, Priority};
 pub use mailbox::{Mailbox, OnRestart, Overflow};
+pub use process::{Cmd, Limit, Output, Process, ProcessRequest, Ready, SecurityContext, announce_ready};
 pub use reply::{AskError, Reply};
 pub use routing::{ActorPool, PoolError, PoolStrategy};
 pub use sim::Simulation;

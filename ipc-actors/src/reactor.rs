@@ -4,6 +4,7 @@
 //! nobody works: an idle system wakes up for nothing.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use polling::{Events, Poller};
 
+use crate::process::Watches;
 use crate::sched::Pool;
 use crate::timers::Timers;
 
@@ -21,6 +23,7 @@ const CALM: u32 = 10;
 
 pub(crate) struct Reactor {
     poller: Poller,
+    watches: Watches,
     dormant: AtomicBool,
     stopping: AtomicBool,
 }
@@ -29,6 +32,7 @@ impl Reactor {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Reactor {
             poller: Poller::new()?,
+            watches: Watches::default(),
             dormant: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         })
@@ -62,6 +66,16 @@ impl Reactor {
         let _ = self.poller.notify();
     }
 
+    /// Calls `call` once, on the reactor's thread, when `fd` is readable (with `false`) or when the reactor ends (with
+    /// `true`).
+    pub(crate) fn watch(&self, fd: Arc<OwnedFd>, call: Box<dyn FnOnce(bool) + Send>) -> io::Result<usize> {
+        self.watches.watch(&self.poller, fd, call)
+    }
+
+    pub(crate) fn unwatch(&self, key: usize) {
+        self.watches.unwatch(&self.poller, key);
+    }
+
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.wake();
@@ -90,6 +104,10 @@ impl Reactor {
                 // An interrupted wait is retried by `polling`; what remains is a broken descriptor.
                 debug_assert_eq!(error.kind(), io::ErrorKind::Interrupted);
             }
+            for event in events.iter() {
+                self.watches.fire(&self.poller, event.key);
+            }
         }
+        self.watches.end(&self.poller);
     }
 }

@@ -370,6 +370,14 @@ impl Inner {
         }
     }
 
+    /// `None` in a simulation.
+    pub(crate) fn reactor(&self) -> Option<&Arc<Reactor>> {
+        match &*self.scheduler {
+            Scheduler::Threads { reactor, .. } => Some(reactor),
+            Scheduler::Simulated(_) => None,
+        }
+    }
+
     pub(crate) fn now(&self) -> Duration {
         self.scheduler.now(self.started)
     }

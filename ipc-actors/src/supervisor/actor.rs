@@ -19,11 +19,10 @@ use crate::exit::ExitReason;
 use crate::id::ActorId;
 use crate::local;
 use crate::mailbox::{Mailbox, OnRestart};
+use crate::process::SecurityContext;
 use crate::random::Random;
 use crate::reply::{self, Reply};
-use crate::run::tell_parent;
 use crate::spawn::{Plan as SpawnPlan, SpawnError};
-use crate::status::Lifecycle;
 use crate::system::System;
 
 /// Where a supervisor is.
@@ -41,6 +40,7 @@ pub struct SupervisorActor {
     pub(super) spec: Arc<Spec>,
     pub(super) path: Arc<str>,
     pub(super) observer: Option<Observer>,
+    pub(super) security: SecurityContext,
     pub(super) children: Children,
     pub(super) plan: Plan,
     pub(super) phase: Phase,
@@ -67,11 +67,17 @@ impl std::fmt::Debug for SupervisorActor {
 type Context = Ctx<SupervisorActor>;
 
 impl SupervisorActor {
-    pub(super) fn new(spec: Arc<Spec>, path: Arc<str>, observer: Option<Observer>) -> Self {
+    pub(super) fn new(
+        spec: Arc<Spec>,
+        path: Arc<str>,
+        observer: Option<Observer>,
+        security: SecurityContext,
+    ) -> Self {
         let dynamic = spec.strategy == SupervisionStrategy::Dynamic;
         SupervisorActor {
             path,
             observer,
+            security,
             children: Children::new(dynamic),
             plan: Plan::Nothing,
             phase: Phase::Starting,
@@ -135,13 +141,7 @@ impl SupervisorActor {
         if let Some(starter) = self.starter.take() {
             starter.send(Ok(()));
         }
-        // Inside `started` the return of it tells the parent.
-        if std::mem::take(&mut ctx.cold().unannounced) && ctx.me.status.lifecycle() == Lifecycle::Running {
-            let me = &ctx.me;
-            if let Some(cold) = &ctx.cold {
-                tell_parent(me, cold, ChildState::Running);
-            }
-        }
+        ctx.announce();
     }
 
     /// A pause, and after a start that failed on the spot at least a short one: or the next would follow from within
@@ -175,11 +175,13 @@ impl SupervisorActor {
             let Some(maker) = slot.maker.clone() else {
                 return Err(ExitReason::Error("a temporary child is made once".into()));
             };
-            let (name, policy) = (slot.name.clone(), slot.policy.clone());
+            let (name, policy, id) = (slot.name.clone(), slot.policy.clone(), slot.id.clone());
             let around = Surroundings {
                 system: &ctx.me.system,
                 parent: ctx.addr().into_any(),
                 path: &self.path,
+                child: &id,
+                security: &self.security,
                 observer: self.observer.as_ref(),
             };
             match maker.spawn(around, name, &policy) {
@@ -469,7 +471,8 @@ impl System {
         }
         let (waiter, starter) = reply::to_thread();
         let observer = root.spec.observer.clone();
-        let mut actor = SupervisorActor::new(Arc::new(root.spec), name.clone(), observer);
+        let security = root.spec.security.clone();
+        let mut actor = SupervisorActor::new(Arc::new(root.spec), name.clone(), observer, security);
         actor.starter = Some(starter);
         let inner = self.inner();
         let addr = inner

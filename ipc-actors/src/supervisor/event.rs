@@ -93,6 +93,15 @@ impl Observer {
         Observer(Arc::new(tell))
     }
 
+    /// One that tells this one and then `other`.
+    #[must_use]
+    pub fn and(self, other: Observer) -> Self {
+        Observer::new(move |event| {
+            self.tell(event);
+            other.tell(event);
+        })
+    }
+
     pub(crate) fn tell(&self, event: &SupervisionEvent) {
         (self.0)(event);
     }

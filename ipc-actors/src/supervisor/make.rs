@@ -12,6 +12,7 @@ use super::spec::{Policy, SpecError, Supervisor};
 use crate::actor::Actor;
 use crate::cell::AnyAddr;
 use crate::ctx::{Factory, FactoryError};
+use crate::process::SecurityContext;
 use crate::spawn::{Plan, SpawnError};
 use crate::system::Inner;
 
@@ -21,6 +22,9 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) parent: AnyAddr,
     /// The supervisor's path.
     pub(crate) path: &'a Arc<str>,
+    /// The child's id.
+    pub(crate) child: &'a Arc<str>,
+    pub(crate) security: &'a SecurityContext,
     pub(crate) observer: Option<&'a Observer>,
 }
 
@@ -41,7 +45,7 @@ pub(crate) trait Make: Send + Sync {
 }
 
 /// Starts an actor as a child.
-pub(super) fn spawn_child<A: Actor>(
+pub(crate) fn spawn_child<A: Actor>(
     around: Surroundings<'_>,
     name: Option<Arc<str>>,
     policy: &Policy,
@@ -105,7 +109,9 @@ impl Make for SupervisorMaker {
         let spec = Arc::new(self.0.spec.clone());
         let path: Arc<str> = format!("{}/{}", around.path, spec.name).into();
         let observer = spec.observer.as_ref().or(around.observer).cloned();
-        let factory = move || Ok(SupervisorActor::new(spec.clone(), path.clone(), observer.clone()));
+        let security = spec.security.within(around.security);
+        let factory =
+            move || Ok(SupervisorActor::new(spec.clone(), path.clone(), observer.clone(), security.clone()));
         spawn_child(around, name, policy, Box::new(factory))
     }
 

@@ -31,6 +31,8 @@ mod window;
 
 pub use admin::{AdminError, ChildInfo, ChildStatus, Counts, Request, SupervisorRef};
 pub use event::{Observer, Supervision, SupervisionEvent};
+pub(crate) use make::{Make, Surroundings, spawn_child};
+pub(crate) use spec::Policy;
 pub use spec::{
     AutoShutdown, Child, ChildKind, Ignore, RestartPolicy, ShutdownPolicy, SpecError, StartError,
     SupervisionStrategy, Supervisor,

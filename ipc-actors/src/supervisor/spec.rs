@@ -15,6 +15,7 @@ use crate::ctx::FactoryError;
 use crate::exit::ExitReason;
 use crate::health::HealthCheck;
 use crate::mailbox::{Mailbox, OnRestart};
+use crate::process::SecurityContext;
 
 /// Which children are restarted when one fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -104,8 +105,9 @@ pub(crate) struct Policy {
 impl Policy {
     fn of(kind: ChildKind) -> Self {
         let shutdown = match kind {
-            ChildKind::Supervisor => ShutdownPolicy::Infinity,
-            _ => ShutdownPolicy::Timeout(Duration::from_secs(5)),
+            // The actor of a process has a patience of its own.
+            ChildKind::Supervisor | ChildKind::Process => ShutdownPolicy::Infinity,
+            ChildKind::Worker => ShutdownPolicy::Timeout(Duration::from_secs(5)),
         };
         Policy {
             kind,
@@ -155,7 +157,7 @@ impl Child {
         )
     }
 
-    pub(super) fn made_by(id: &str, kind: ChildKind, maker: impl Make + 'static) -> Child {
+    pub(crate) fn made_by(id: &str, kind: ChildKind, maker: impl Make + 'static) -> Child {
         Child { id: id.into(), name: None, policy: Policy::of(kind), maker: Arc::new(maker) }
     }
 
@@ -249,6 +251,7 @@ pub(super) struct Spec {
     pub(super) zombie_after: Duration,
     pub(super) max_children: usize,
     pub(super) observer: Option<Observer>,
+    pub(super) security: SecurityContext,
     pub(super) children: Vec<Child>,
     pub(super) template: Option<Arc<dyn Template>>,
     /// Of the template's children.
@@ -280,6 +283,7 @@ impl Supervisor {
                 zombie_after: Duration::from_secs(1),
                 max_children: usize::MAX,
                 observer: None,
+                security: SecurityContext::new(),
                 children: Vec::new(),
                 template: None,
                 policy: Policy::of(ChildKind::Worker),
@@ -381,6 +385,12 @@ impl Supervisor {
     #[must_use]
     pub fn observe(self, observer: Observer) -> Supervisor {
         self.with(|spec| spec.observer = Some(observer))
+    }
+
+    /// Sets what processes here and below may, unless they or a supervisor below say otherwise.
+    #[must_use]
+    pub fn security(self, security: SecurityContext) -> Supervisor {
+        self.with(|spec| spec.security = security)
     }
 
     /// Whether this tree can be started.
