@@ -75,6 +75,8 @@ pub fn run(cell: &mut Cell, rounds: u64) {
         };
         // The first hits, and now and then a late one.
         let nth = match cell.random.below(4) {
+            // Some are passed once only.
+            _ if missed.contains_key(point) && !met.contains(point) => 1,
             0 => 1,
             1 => 1 + cell.random.below(4),
             2 => 1 + cell.random.below(30),
