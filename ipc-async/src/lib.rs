@@ -26,6 +26,7 @@
 //! not in the future. Each method says what a dropped future has done.
 #![forbid(unsafe_code)]
 
+mod connect;
 mod half;
 mod listener;
 mod reactor;
@@ -34,6 +35,7 @@ mod sender;
 mod table;
 mod timer;
 
+pub use connect::Connect;
 pub use listener::{Accept, AsyncListener};
 pub use reactor::{Handle, Reactor, ReactorThread};
 pub use receiver::{AsyncReceiver, Recv};

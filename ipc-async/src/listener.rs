@@ -12,6 +12,20 @@ use crate::{AsyncReceiver, AsyncSender, Handle};
 type Accepted<L> = Connection<AsyncSender<<L as Listener>::Tx>, AsyncReceiver<<L as Listener>::Rx>>;
 
 /// A listener, awaitable. As a [`Stream`] it yields connections for ever; an error is an item like any other.
+///
+/// ```
+/// use ipc_async::Reactor;
+/// use ipc_transports::{Listener, Tcp, Transport, Wait};
+/// let mut reactor = Reactor::new()?;
+/// let listener = Tcp::listen(&"tcp:127.0.0.1:0".parse()?, &Default::default())?;
+/// let to = listener.address().clone();
+/// let client = std::thread::spawn(move || Tcp::connect(&to, &Default::default(), Wait::Forever));
+/// let mut listener = reactor.handle().listener(listener);
+/// let connection = reactor.block_on(listener.accept())?;
+/// # drop(connection);
+/// # client.join().unwrap()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct AsyncListener<L> {
     half: Half<L>,

@@ -9,14 +9,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Connection, Interest, Listener, Pollable, Receiver, Sender};
+use ipc_core::{Address, Connection, Interest, Listener, Pollable, Receiver, Sender, Transport, Wait};
 use mio::unix::SourceFd;
 use mio::{Events, Token};
 use parking_lot::Mutex;
 
 use crate::table::Table;
 use crate::timer::{Sleep, Timeout, Timers};
-use crate::{AsyncListener, AsyncReceiver, AsyncSender};
+use crate::{AsyncListener, AsyncReceiver, AsyncSender, Connect};
 
 /// The token of the reactor's own waker.
 const WAKER: Token = Token(usize::MAX);
@@ -72,6 +72,17 @@ impl Shared {
 }
 
 /// Attaches halves and listeners to a reactor, and makes timeouts. Cheap to clone.
+///
+/// ```
+/// use ipc_async::Reactor;
+/// use std::time::{Duration, Instant};
+/// let mut reactor = Reactor::new()?;
+/// let handle = reactor.handle();
+/// let moment = Instant::now() + Duration::from_millis(1);
+/// reactor.block_on(handle.sleep_until(moment));
+/// assert!(Instant::now() >= moment);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
@@ -105,6 +116,38 @@ impl Handle {
         AsyncListener::new(self, listener)
     }
 
+    /// Connects to `to` within `wait`; the halves are attached to this reactor. The handshake begins at once, on a thread
+    /// of its own that ends with it.
+    ///
+    /// **Dropped early**, the handshake still goes on until it is done or `wait` is over, and its connection is closed
+    /// then: the listener may see a client that leaves at once.
+    ///
+    /// ```
+    /// use futures_lite::future;
+    /// use ipc_async::Reactor;
+    /// use ipc_transports::{Tcp, TcpOptions, Transport, Wait};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let handle = reactor.handle();
+    /// let listener = Tcp::listen(&"tcp:127.0.0.1:0".parse()?, &TcpOptions::default())?;
+    /// let mut listener = handle.listener(listener);
+    /// let to = listener.address().clone();
+    /// reactor.block_on(async {
+    ///     let connecting = handle.connect::<Tcp>(&to, &TcpOptions::default(), Wait::Forever);
+    ///     let (mut near, far) = future::try_zip(connecting, listener.accept()).await?;
+    ///     near.tx.send(b"hello").await?;
+    ///     # drop(far);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn connect<T>(&self, to: &Address, options: &T::Options, wait: Wait) -> Connect<T>
+    where
+        T: Transport<Tx: Pollable + 'static, Rx: Pollable + 'static, Options: Send + 'static>,
+    {
+        Connect::new(self, to, options, wait)
+    }
+
     /// Ready at `deadline`.
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
         Sleep::new(self, deadline)
@@ -118,6 +161,23 @@ impl Handle {
 
 /// Waits for readiness on behalf of futures, on the thread that drives it: [`block_on`](Reactor::block_on) or
 /// [`turn`](Reactor::turn). The lowest latency there is: no other thread is involved.
+///
+/// ```
+/// use ipc_async::Reactor;
+/// use ipc_transports::{Transport, Uds};
+/// let mut reactor = Reactor::new()?;
+/// let handle = reactor.handle();
+/// let (near, far) = Uds::pair(&Default::default())?;
+/// let (mut near, mut far) = (handle.attach(near), handle.attach(far));
+/// reactor.block_on(async {
+///     near.tx.send(b"hello").await?;
+///     let mut message = Vec::new();
+///     far.rx.recv(&mut message).await?;
+///     assert_eq!(message, b"hello");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Reactor {
     poll: mio::Poll,
     events: Events,
@@ -244,6 +304,23 @@ impl Wake for Signal {
 }
 
 /// A [`Reactor`] on a thread of its own. Dropped, it stops: futures that still wait for it are never woken again.
+///
+/// ```
+/// use futures_lite::future;
+/// use ipc_async::ReactorThread;
+/// use ipc_transports::{Sender, Shm, Transport};
+/// let reactor = ReactorThread::start()?;
+/// let (near, mut far) = Shm::pair(&Default::default())?;
+/// let mut rx = reactor.handle().receiver(near.rx);
+/// far.tx.send(b"hello")?;
+/// // Any executor will do.
+/// let message = future::block_on(async {
+///     let mut message = Vec::new();
+///     rx.recv(&mut message).await.map(|_| message)
+/// })?;
+/// assert_eq!(message, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ReactorThread {
     handle: Handle,

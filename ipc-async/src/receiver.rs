@@ -10,6 +10,21 @@ use crate::half::Half;
 
 /// A receiving half, awaitable. As a [`Stream`] it yields each message in a vector of its own, then the error that ended
 /// the connection; an orderly close just ends the stream.
+///
+/// ```
+/// use futures_lite::StreamExt;
+/// use ipc_async::Reactor;
+/// use ipc_transports::{Sender, Transport, Uds};
+/// let mut reactor = Reactor::new()?;
+/// let (mut near, far) = Uds::pair(&Default::default())?;
+/// let rx = reactor.handle().receiver(far.rx);
+/// near.tx.send(b"one")?;
+/// near.tx.send(b"two")?;
+/// drop(near);
+/// let messages: Vec<_> = reactor.block_on(rx.collect::<Vec<_>>());
+/// assert_eq!(messages.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct AsyncReceiver<R> {
     half: Half<R>,

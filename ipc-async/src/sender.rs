@@ -6,6 +6,20 @@ use crate::Handle;
 use crate::half::Half;
 
 /// A sending half, awaitable.
+///
+/// ```
+/// use ipc_async::{AsyncSender, Reactor};
+/// use ipc_transports::{SendError, Transport, Uds, UdsSender};
+/// async fn greet(tx: &mut AsyncSender<UdsSender>) -> Result<(), SendError> {
+///     tx.send(b"hello").await?;
+///     tx.flush().await
+/// }
+/// let mut reactor = Reactor::new()?;
+/// let (near, _far) = Uds::pair(&Default::default())?;
+/// let mut near = reactor.handle().attach(near);
+/// reactor.block_on(greet(&mut near.tx))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct AsyncSender<S> {
     half: Half<S>,

@@ -112,6 +112,16 @@ impl<F: Future> Future for Timeout<F> {
 }
 
 /// The deadline passed first.
+///
+/// ```
+/// use ipc_async::{Reactor, TimedOut};
+/// use std::time::Duration;
+/// let mut reactor = Reactor::new()?;
+/// let never = std::future::pending::<()>();
+/// let late = reactor.handle().timeout(Duration::from_millis(1), never);
+/// assert!(matches!(reactor.block_on(late), Err(TimedOut)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut;
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_lite::{StreamExt, future};
 use ipc_async::{Handle, Reactor, ReactorThread, TimedOut};
-use ipc_core::{Connection, Listener, Pollable, Receiver, RecvError, Sender, Transport, Wait};
+use ipc_core::{
+    Connection, Listener, Pollable, Receiver, RecvError, Sender, SetupErrorKind, Transport, Wait,
+};
 use ipc_transports::{InProc, Mq, MqOptions, Pipe, Shm, ShmDirect, Tcp, Uds, UdsSeqpacket};
 
 /// Ping-pong of growing messages between two futures, then a stream of what is left, to the close.
@@ -149,6 +151,46 @@ fn a_listener_is_a_stream_of_connections() {
         assert_eq!(seen, (0..20).collect::<Vec<_>>());
     });
     clients.join().unwrap();
+}
+
+#[test]
+fn connecting_is_awaited_beside_accepting_and_ends_with_its_deadline() {
+    let mut reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let listener = Tcp::listen(&"tcp:127.0.0.1:0".parse().unwrap(), &Default::default()).unwrap();
+    let to = listener.address().clone();
+    let mut listener = handle.listener(listener);
+    reactor.block_on(async {
+        for n in 0..10u8 {
+            let connecting = handle.connect::<Tcp>(&to, &Default::default(), Wait::Forever);
+            let (near, far) = future::zip(connecting, listener.accept()).await;
+            let (mut near, mut far, mut message) = (near.unwrap(), far.unwrap(), Vec::new());
+            near.tx.send(&[n]).await.unwrap();
+            far.rx.recv(&mut message).await.unwrap();
+            assert_eq!(message, [n]);
+        }
+        // Nobody accepts: the kernel takes the connection, the handshake waits for an answer.
+        let soon = Wait::within(Duration::from_millis(20));
+        let late = handle.connect::<Tcp>(&to, &Default::default(), soon).await;
+        assert_eq!(late.unwrap_err().kind, SetupErrorKind::TimedOut);
+        // Given up early, it costs the listener a client that leaves at once, if anything.
+        drop(handle.connect::<Tcp>(&to, &Default::default(), Wait::within(Duration::from_secs(5))));
+        let connecting = handle.connect::<Tcp>(&to, &Default::default(), Wait::Forever);
+        let accepting = async {
+            loop {
+                let mut far = listener.accept().await.unwrap();
+                if far.rx.recv(&mut Vec::new()).await.is_ok() {
+                    break;
+                }
+            }
+        };
+        let talking = async {
+            let mut near = connecting.await.unwrap();
+            near.tx.send(b"still here").await.unwrap();
+            near
+        };
+        future::zip(talking, accepting).await;
+    });
 }
 
 #[test]

@@ -27,6 +27,13 @@ pub struct Address {
 }
 
 /// What stands between the scheme and the options of an [`Address`].
+///
+/// ```
+/// use ipc_core::{Address, Target};
+/// let address: Address = "shm:frames".parse()?;
+/// assert_eq!(*address.target(), Target::Name("frames".into()));
+/// # Ok::<(), ipc_core::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Target {
@@ -207,6 +214,12 @@ fn parse_target(text: &str) -> Result<Target, (usize, String)> {
 }
 
 /// An address that does not parse, with the place.
+///
+/// ```
+/// use ipc_core::Address;
+/// let error = "uds:two words".parse::<Address>().unwrap_err();
+/// assert_eq!(error.offset(), 7);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError {
     input: String,

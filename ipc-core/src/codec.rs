@@ -8,6 +8,11 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
 /// A value that does not encode, or bytes that are not the value they should be.
+///
+/// ```
+/// let error = ipc_core::codec::decode::<u8>(&[1, 2, 3]).unwrap_err();
+/// assert_eq!(error.to_string(), "2 bytes are left over behind the value");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodecError(Cow<'static, str>);
 
@@ -32,6 +37,14 @@ fn undecodable(error: postcard::Error) -> CodecError {
 /// # Errors
 /// The value's `Serialize` failed or asks for something postcard cannot do (a sequence of unknown length). `buffer`
 /// is then as long as before.
+///
+/// ```
+/// use ipc_core::codec::{decode, encode};
+/// let mut buffer = Vec::new();
+/// encode(&(7u16, "seven"), &mut buffer)?;
+/// assert_eq!(decode::<(u16, &str)>(&buffer)?, (7, "seven"));
+/// # Ok::<(), ipc_core::codec::CodecError>(())
+/// ```
 pub fn encode<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
     let before = buffer.len();
     let result = postcard::serialize_with_flavor(value, Append(buffer));
@@ -45,6 +58,13 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<
 ///
 /// # Errors
 /// The bytes are no such value, or there are more of them than it takes.
+///
+/// ```
+/// use ipc_core::codec::decode;
+/// assert_eq!(decode::<u8>(&[7])?, 7);
+/// assert!(decode::<u8>(&[7, 8]).is_err(), "a byte is left over");
+/// # Ok::<(), ipc_core::codec::CodecError>(())
+/// ```
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
     match decode_front(bytes)? {
         (value, []) => Ok(value),
@@ -59,6 +79,12 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> 
 ///
 /// # Errors
 /// The bytes do not begin with such a value.
+///
+/// ```
+/// use ipc_core::codec::decode_front;
+/// assert_eq!(decode_front::<u8>(&[7, 8, 9])?, (7, &[8, 9][..]));
+/// # Ok::<(), ipc_core::codec::CodecError>(())
+/// ```
 pub fn decode_front<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), CodecError> {
     postcard::take_from_bytes(bytes).map_err(undecodable)
 }

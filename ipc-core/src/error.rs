@@ -3,6 +3,16 @@ use std::fmt;
 use std::io;
 
 /// Why a message was not sent. A failed send has taken nothing.
+///
+/// ```
+/// use ipc_core::SendError;
+/// /// Whether it makes sense to try again.
+/// fn is_passing(error: &SendError) -> bool {
+///     matches!(error, SendError::Full | SendError::TimedOut)
+/// }
+/// assert!(is_passing(&SendError::Full) && !is_passing(&SendError::PeerDied));
+/// assert_eq!(SendError::PeerDied.to_string(), "the peer died");
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SendError {
@@ -80,6 +90,16 @@ impl From<SendError> for io::Error {
 }
 
 /// Why no message was received.
+///
+/// ```
+/// use ipc_core::RecvError;
+/// /// An orderly close is no failure.
+/// fn finished(error: RecvError) -> Result<(), RecvError> {
+///     if matches!(error, RecvError::Closed) { Ok(()) } else { Err(error) }
+/// }
+/// assert!(finished(RecvError::Closed).is_ok());
+/// assert!(finished(RecvError::PeerDied { partial_bytes: 0 }).is_err());
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -152,6 +172,13 @@ impl From<RecvError> for io::Error {
 }
 
 /// Why a listener or a connection did not come into being.
+///
+/// ```
+/// use ipc_core::{SetupError, SetupErrorKind};
+/// let error = SetupError::new(SetupErrorKind::NotFound, "connect to", "uds:nobody");
+/// assert_eq!(error.to_string(), "connect to uds:nobody: nobody is listening there");
+/// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SetupError {
@@ -166,6 +193,14 @@ pub struct SetupError {
 }
 
 /// The kinds of [`SetupError`].
+///
+/// ```
+/// use ipc_core::{SetupError, SetupErrorKind};
+/// /// Whether the server may come yet.
+/// fn may_come(error: &SetupError) -> bool {
+///     matches!(error.kind, SetupErrorKind::NotFound | SetupErrorKind::TimedOut)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SetupErrorKind {

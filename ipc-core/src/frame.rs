@@ -22,6 +22,11 @@ pub const GOODBYE: [u8; HEADER_LEN] = u32::MAX.to_le_bytes();
 pub const MAX_PAYLOAD: usize = u32::MAX as usize - 1;
 
 /// Whether frames carry a checksum.
+///
+/// ```
+/// use ipc_core::frame::Check;
+/// assert_eq!("crc".parse(), Ok(Check::Crc));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Check {
     /// No checksum: the kernel does not corrupt local sockets and pipes.
@@ -44,6 +49,15 @@ impl std::str::FromStr for Check {
 }
 
 /// The framing of one direction of a connection.
+///
+/// ```
+/// use ipc_core::frame::{Check, Framing, Parsed};
+/// let framing = Framing { max_message: 1000, check: Check::None };
+/// let mut frame = framing.header(5)?.to_vec();
+/// frame.extend(b"hello");
+/// assert_eq!(framing.parse(&frame), Ok(Parsed::Message { payload: 4..9, frame_len: 9 }));
+/// # Ok::<(), ipc_core::SendError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framing {
     /// Longest payload in bytes, at most [`MAX_PAYLOAD`].
@@ -53,6 +67,13 @@ pub struct Framing {
 }
 
 /// What the first bytes of a stream are.
+///
+/// ```
+/// use ipc_core::frame::{Check, Framing, GOODBYE, Parsed};
+/// let framing = Framing { max_message: 1000, check: Check::None };
+/// assert_eq!(framing.parse(&[5, 0]), Ok(Parsed::Incomplete { need: 4 }));
+/// assert_eq!(framing.parse(&GOODBYE), Ok(Parsed::Goodbye));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// Not a whole frame yet: at least this many bytes in all are needed to learn more.

@@ -30,6 +30,21 @@ pub const FLAG_SLEEPER_PAYS: u32 = 1 << 1;
 pub const FLAG_TOKEN: u32 = 1 << 2;
 
 /// What one side says about itself before the first message.
+///
+/// ```
+/// use ipc_core::hello::{Hello, PROTOCOL};
+/// let hello = Hello {
+///     flags: 0,
+///     layout: Hello::layout_of("mine/1"),
+///     max_message: 1000,
+///     capacity: 0,
+///     fingerprint: 0,
+///     nonce: 7,
+///     cpus: 2,
+///     first_cpu: 0,
+/// };
+/// assert_eq!(Hello::decode(&hello.encode()), Ok((hello, PROTOCOL)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// `FLAG_*` bits.
@@ -51,6 +66,11 @@ pub struct Hello {
 }
 
 /// A hello that cannot be one.
+///
+/// ```
+/// use ipc_core::hello::{HELLO_LEN, Hello, NotAHello};
+/// assert_eq!(Hello::decode(&[0; HELLO_LEN]), Err(NotAHello));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAHello;
 
@@ -140,6 +160,14 @@ impl Hello {
 }
 
 /// What two hellos add up to.
+///
+/// ```
+/// use ipc_core::hello::{Agreed, Hello, PROTOCOL};
+/// fn longest(ours: &Hello, theirs: &Hello) -> Option<u64> {
+///     let Agreed { max_message, .. } = ours.agree(theirs, PROTOCOL).ok()?;
+///     Some(max_message)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
     /// Longest message in bytes, both directions.

@@ -12,6 +12,14 @@ const REST: Backoff = Backoff { first: Duration::from_millis(10), max: Duration:
 /// When the system has no descriptor left for one more client, the error is handed out once, and asking for the next
 /// connection first rests for 10 ms, doubling up to a second while it lasts: a loop that logs errors and goes on neither
 /// spins nor stops. Whoever wants in waits in the backlog meanwhile. Any other error ends the iteration after it.
+///
+/// ```
+/// use ipc_core::{Listener, SetupError};
+/// /// The first client that comes.
+/// fn first<L: Listener>(listener: &mut L) -> Option<Result<ipc_core::Connection<L::Tx, L::Rx>, SetupError>> {
+///     listener.incoming().next()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Incoming<'a, L> {
     listener: &'a mut L,

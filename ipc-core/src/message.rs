@@ -12,6 +12,12 @@ use crate::hello::Hello;
 
 /// How urgent a message is, from least to most. What it means is for the layer that queues messages to say; the
 /// ordered contract of [`Sender`](crate::Sender) ignores it.
+///
+/// ```
+/// use ipc_core::message::Priority;
+/// assert!(Priority::Critical > Priority::Normal);
+/// assert_eq!(Priority::default(), Priority::Normal);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Priority {
     /// After everything else.
@@ -57,6 +63,12 @@ pub trait Message: Send + 'static {
 
 /// Identity of the message types two programs must share. It goes into the hello of every connection whose options
 /// state it, and a peer that states another one is refused before the first message.
+///
+/// ```
+/// use ipc_core::message::Fingerprint;
+/// const OURS: Fingerprint = Fingerprint::of(&["shop.order/1"]);
+/// assert_eq!(OURS.to_string().parse(), Ok(OURS));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(u64);
 

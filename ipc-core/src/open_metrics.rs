@@ -27,6 +27,12 @@ const GAUGE: Metric = ("ipc_max_occupancy_bytes", "Most bytes this half has seen
 /// assert!(text.contains("ipc_messages_total{connection=\"camera\",half=\"sender\"} 0\n"));
 /// assert!(text.ends_with("# EOF\n"));
 /// ```
+///
+/// ```
+/// use ipc_core::Stats;
+/// let text = ipc_core::open_metrics(&[(&[("link", "orders"), ("half", "tx")], Stats::default())]);
+/// assert!(text.contains("link=\"orders\"") && text.ends_with("# EOF\n"));
+/// ```
 pub fn open_metrics(halves: &[(&[(&str, &str)], Stats)]) -> String {
     let mut text = String::new();
     for (metric, kind, suffix) in

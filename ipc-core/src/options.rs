@@ -5,6 +5,25 @@ use crate::{Address, SetupError, SetupErrorKind};
 
 /// Options of a mechanism: a struct with public `Option` fields, where `None` means "from the address, else the
 /// default".
+///
+/// ```
+/// use ipc_core::{OptionError, Options};
+/// #[derive(Clone, Default)]
+/// struct MyOptions {
+///     depth: Option<u32>,
+/// }
+/// impl Options for MyOptions {
+///     fn fill(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
+///         match key {
+///             "depth" => OptionError::fill(&mut self.depth, key, value),
+///             _ => Err(OptionError::unknown(key, &["depth"])),
+///         }
+///     }
+/// }
+/// let options = MyOptions::default().resolved(&"mine:here?depth=3".parse()?)?;
+/// assert_eq!(options.depth, Some(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Options: Default + Clone {
     /// Fills one field from an address's query. A field that is already set keeps its value, but `value` must parse.
     ///
@@ -29,6 +48,15 @@ pub trait Options: Default + Clone {
 }
 
 /// An option that does not exist or whose value does not parse.
+///
+/// ```
+/// use ipc_core::OptionError;
+/// let mut capacity = None;
+/// OptionError::fill_bytes(&mut capacity, "capacity", "64K")?;
+/// assert_eq!(capacity, Some(65536));
+/// assert!(OptionError::fill_bytes(&mut capacity, "capacity", "much").is_err());
+/// # Ok::<(), OptionError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionError(String);
 

@@ -2,6 +2,17 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 /// Which readiness of [`Pollable::fd`] to watch for.
+///
+/// ```
+/// use ipc_core::Interest;
+/// fn name(interest: Interest) -> &'static str {
+///     match interest {
+///         Interest::Readable => "POLLIN",
+///         Interest::Writable => "POLLOUT",
+///     }
+/// }
+/// assert_eq!(name(Interest::Writable), "POLLOUT");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// `POLLIN`.
@@ -11,6 +22,14 @@ pub enum Interest {
 }
 
 /// What [`Pollable::arm`] found.
+///
+/// ```
+/// use ipc_core::{Armed, Pollable};
+/// /// Whether it is safe to sleep on the descriptor of `half`.
+/// fn may_sleep(half: &mut impl Pollable) -> std::io::Result<bool> {
+///     Ok(half.arm()? == Armed::MaySleep)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Armed {
     /// Nothing to do yet: the descriptor will become ready; it is safe to sleep on it.
@@ -21,6 +40,18 @@ pub enum Armed {
 
 /// A half, or a listener, that an event loop can wait for: try → [`arm`](Pollable::arm) → wait for the descriptor →
 /// [`disarm`](Pollable::disarm) → try.
+///
+/// ```
+/// use ipc_core::{Armed, Pollable};
+/// use std::os::fd::BorrowedFd;
+/// /// What to sleep on now; `None`: there is something to do.
+/// fn sleeps_on(half: &mut impl Pollable) -> std::io::Result<Option<BorrowedFd<'_>>> {
+///     Ok(match half.arm()? {
+///         Armed::MaySleep => Some(half.fd()),
+///         Armed::Ready => None,
+///     })
+/// }
+/// ```
 pub trait Pollable {
     /// The descriptor to watch. It also becomes ready when the peer dies. Call it after [`arm`](Pollable::arm), which
     /// may create it. The two halves of a connection have different descriptors. A listener's becomes ready when

@@ -8,6 +8,19 @@ use crate::{Armed, Pollable, Wait};
 /// [`watch`](ReadySet::watch); when [`wait`](ReadySet::wait) names the key, [`disarm`](Pollable::disarm) and try again.
 /// A set may watch the edges of readiness only, so a half that is not tried until it answers `Empty` or `Full` may
 /// never be named again.
+///
+/// ```
+/// use ipc_core::{Pollable, ReadySet, Wait};
+/// /// Sleeps until one of `halves` may have something to do, and says which.
+/// fn first_ready(set: &mut impl ReadySet, halves: &mut [Box<dyn Pollable>]) -> std::io::Result<Vec<usize>> {
+///     for (key, half) in halves.iter_mut().enumerate() {
+///         set.watch(key, half.as_mut())?;
+///     }
+///     let mut ready = Vec::new();
+///     set.wait(Wait::Forever, &mut ready)?;
+///     Ok(ready)
+/// }
+/// ```
 pub trait ReadySet {
     /// Arms `half` and watches its descriptor under `key` from now until [`unwatch`](ReadySet::unwatch). To be called
     /// again each time the half has nothing left to do. [`Armed::Ready`]: it has something to do after all; try.

@@ -4,6 +4,21 @@ use std::time::Duration;
 use crate::{RecvError, Stats, Wait};
 
 /// The receiving half of a connection. Messages arrive whole, once, and in the order in which they were sent.
+///
+/// ```
+/// use ipc_core::{Receiver, RecvError};
+/// /// Counts the messages until the peer closes the connection.
+/// fn count(rx: &mut impl Receiver) -> Result<u64, RecvError> {
+///     let (mut message, mut count) = (Vec::new(), 0);
+///     loop {
+///         match rx.recv(&mut message) {
+///             Ok(_) => count += 1,
+///             Err(RecvError::Closed) => return Ok(count),
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// }
+/// ```
 pub trait Receiver: Send {
     /// Receives one message, replacing the contents of `buf`, and returns its length. `buf` is empty on error.
     ///
@@ -48,6 +63,15 @@ pub trait Receiver: Send {
 }
 
 /// A receiver that can lend a message instead of copying it into the caller's buffer.
+///
+/// ```
+/// use ipc_core::{PeekReceiver, RecvError, Wait};
+/// /// The sum of the bytes of the next message, which is not copied for it where the transport lends in place.
+/// fn sum(rx: &mut impl PeekReceiver) -> Result<u64, RecvError> {
+///     let message = rx.recv_ref(Wait::Forever)?;
+///     Ok(message.iter().map(|byte| u64::from(*byte)).sum())
+/// }
+/// ```
 pub trait PeekReceiver: Receiver {
     /// The message lent; its space is released when it is dropped.
     type Message<'a>: Deref<Target = [u8]>

@@ -8,6 +8,18 @@ use crate::{SendError, Stats, Wait};
 ///
 /// A call that fails has taken nothing of its message. On a byte stream a message counts as taken once its first
 /// byte is written: the rest stays in the connection and later calls push it out first.
+///
+/// ```
+/// use ipc_core::{SendError, Sender};
+/// /// Sends what there is room for and says whether it was taken.
+/// fn offer(tx: &mut impl Sender, message: &[u8]) -> Result<bool, SendError> {
+///     match tx.try_send(message) {
+///         Ok(()) => Ok(true),
+///         Err(SendError::Full) => Ok(false),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 pub trait Sender: Send {
     /// Sends one message, given as the concatenation of `parts`.
     ///
@@ -70,6 +82,14 @@ pub trait Sender: Send {
 }
 
 /// Space in the transport's own memory to write one message in place. Dropped, it publishes nothing.
+///
+/// ```
+/// use ipc_core::{Loan, SendError};
+/// fn fill_and_send(mut loan: impl Loan) -> Result<(), SendError> {
+///     loan.fill(7);
+///     loan.commit()
+/// }
+/// ```
 pub trait Loan: DerefMut<Target = [u8]> + Sized {
     /// Publishes the whole loan as one message.
     ///
@@ -85,6 +105,16 @@ pub trait Loan: DerefMut<Target = [u8]> + Sized {
 }
 
 /// A sender that can lend its memory: the message is written once, where the receiver will read it.
+///
+/// ```
+/// use ipc_core::{Loan, LoanSender, SendError, Wait};
+/// /// One megabyte, written where the receiver will read it.
+/// fn send_image(tx: &mut impl LoanSender) -> Result<(), SendError> {
+///     let mut image = tx.loan(1 << 20, Wait::Forever)?;
+///     image.fill(7);
+///     image.commit()
+/// }
+/// ```
 pub trait LoanSender: Sender {
     /// The space lent; holds the sender until it is committed or dropped.
     type Loan<'a>: Loan

@@ -1,4 +1,13 @@
 /// Plain counters of one half of a connection, kept by its owner without atomics.
+///
+/// ```
+/// use ipc_core::{Sender, Stats};
+/// fn report(tx: &impl Sender) -> String {
+///     let Stats { messages, bytes, full_waits, .. } = tx.stats();
+///     format!("{messages} messages, {bytes} bytes, waited for space {full_waits} times")
+/// }
+/// assert_eq!(Stats::default().messages, 0);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -1,6 +1,12 @@
 use crate::{Address, Incoming, Options, Receiver, Sender, SetupError, Wait};
 
 /// What the kernel says about the process at the other end.
+///
+/// ```
+/// use ipc_core::PeerInfo;
+/// let peer = PeerInfo::new(Some(1000), Some(4242));
+/// assert_eq!(peer.uid, Some(1000));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerInfo {
@@ -18,6 +24,14 @@ impl PeerInfo {
 }
 
 /// Both halves of one bidirectional connection.
+///
+/// ```
+/// use ipc_core::Connection;
+/// /// What really is in force, for a log.
+/// fn settings<Tx, Rx>(connection: &Connection<Tx, Rx>) -> String {
+///     connection.effective.iter().map(|(name, value)| format!("{name}={value} ")).collect()
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Connection<Tx, Rx> {
@@ -88,6 +102,14 @@ pub trait Listener: Send {
 }
 
 /// What a mechanism can do on this machine.
+///
+/// ```
+/// use ipc_core::{Capabilities, Transport};
+/// fn fits<T: Transport>(len: usize) -> bool {
+///     let Capabilities { max_message, .. } = T::capabilities();
+///     len <= max_message
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Clients one listener serves at once; `None`: as many as there are descriptors.
@@ -105,12 +127,31 @@ pub struct Capabilities {
 }
 
 /// Both ends of a connection inside one process.
+///
+/// ```
+/// use ipc_core::{Pair, SetupError, Transport};
+/// fn pair<T: Transport>() -> Result<Pair<T>, SetupError> {
+///     T::pair(&T::Options::default())
+/// }
+/// ```
 pub type Pair<T> = (
     Connection<<T as Transport>::Tx, <T as Transport>::Rx>,
     Connection<<T as Transport>::Tx, <T as Transport>::Rx>,
 );
 
 /// A mechanism: how connections of one scheme come into being. Implement it to bring your own.
+///
+/// ```
+/// use ipc_core::{Receiver, Sender, Transport};
+/// /// The same program over any mechanism.
+/// fn say_hello<T: Transport>() -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+///     let (mut near, mut far) = T::pair(&T::Options::default())?;
+///     near.tx.send(b"hello")?;
+///     let mut message = Vec::new();
+///     far.rx.recv(&mut message)?;
+///     Ok(message)
+/// }
+/// ```
 pub trait Transport: 'static {
     /// The address scheme, e.g. `"uds"`.
     const NAME: &'static str;

@@ -29,6 +29,14 @@ use crate::codec::{CodecError, decode, decode_front, encode};
 use crate::{Receiver, RecvError, SendError, Sender, Wait};
 
 /// Why a value was not sent. Nothing of it was.
+///
+/// ```
+/// use ipc_core::SendError;
+/// use ipc_core::typed::TypedSendError;
+/// fn is_full(error: &TypedSendError) -> bool {
+///     matches!(error, TypedSendError::Send(SendError::Full))
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TypedSendError {
@@ -39,6 +47,14 @@ pub enum TypedSendError {
 }
 
 /// Why no value was received.
+///
+/// ```
+/// use ipc_core::typed::TypedRecvError;
+/// /// Whether the connection is as good as before.
+/// fn costs_one_message(error: &TypedRecvError) -> bool {
+///     matches!(error, TypedRecvError::Decode(_))
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TypedRecvError {
@@ -89,6 +105,14 @@ two_causes!(TypedSendError: Encode(CodecError), Send(SendError));
 two_causes!(TypedRecvError: Decode(CodecError), Recv(RecvError));
 
 /// Sends values of type `T`. Once its buffer has grown to the largest message, sending allocates nothing.
+///
+/// ```
+/// use ipc_core::Sender;
+/// use ipc_core::typed::{TypedSendError, TypedSender};
+/// fn send_pair(tx: impl Sender) -> Result<(), TypedSendError> {
+///     TypedSender::<(u32, u32), _>::new(tx).send(&(6, 7))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct TypedSender<T, S> {
     inner: S,
@@ -154,6 +178,14 @@ impl<T: Serialize, S: Sender> TypedSender<T, S> {
 
 /// Receives values of type `T`. Values without heap parts are received without allocating, once its buffer has grown to
 /// the largest message.
+///
+/// ```
+/// use ipc_core::Receiver;
+/// use ipc_core::typed::{TypedReceiver, TypedRecvError};
+/// fn receive_pair(rx: impl Receiver) -> Result<(u32, u32), TypedRecvError> {
+///     TypedReceiver::<(u32, u32), _>::new(rx).recv()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct TypedReceiver<T, R> {
     inner: R,

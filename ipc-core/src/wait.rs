@@ -3,6 +3,14 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 /// How long one call may wait.
+///
+/// ```
+/// use ipc_core::Wait;
+/// use std::time::Duration;
+/// let wait = Wait::within(Duration::from_secs(1));
+/// assert!(!wait.is_over() && wait.remaining() <= Some(Duration::from_secs(1)));
+/// assert!(Wait::Never.is_over());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// Look once and answer `Full` or `Empty`; never sleeps.
@@ -39,6 +47,12 @@ impl Wait {
 }
 
 /// What a waiting endpoint does with its CPU before the peer is ready. An option of a connection (`?wait=`).
+///
+/// ```
+/// use ipc_core::WaitPolicy;
+/// assert_eq!("park".parse(), Ok(WaitPolicy::Park));
+/// assert_eq!(WaitPolicy::Adaptive.to_string(), "adaptive");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WaitPolicy {
     /// Keep looking; lowest latency, one core burnt while waiting.

@@ -3,6 +3,7 @@
 //! The page carries its run: [`embedded_run`] reads it back, so that a report can stand wherever a run file can.
 
 mod answer;
+mod awaiting;
 mod axis;
 mod charts;
 mod compare;
@@ -12,6 +13,7 @@ mod heat;
 mod page;
 mod plot;
 mod strip;
+
 mod validity;
 
 use std::fmt;
@@ -60,6 +62,7 @@ pub fn run(report: &Report<'_>, options: &Options<'_>) -> String {
     charts::load(&mut page, report);
     charts::timeline(&mut page, report);
     cost::cost(&mut page, report);
+    awaiting::awaiting(&mut page, report);
     details::gains(&mut page, report);
     details::settings(&mut page, report);
     details::environment(&mut page, report.run);

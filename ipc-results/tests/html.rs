@@ -114,3 +114,18 @@ fn sections_without_data_are_absent() {
         assert!(!none.contains(&format!("<section id=\"{id}\">")), "{id} is blank");
     }
 }
+
+#[test]
+fn awaited_calls_stand_beside_waiting_ones_with_ratio_and_processor_time() {
+    let mut run = invented();
+    assert!(!page(&run).contains("<section id=\"sync-async\">"));
+    let mut twin = run.cells.iter().find(|cell| cell.id == "shm/rtt/64").unwrap().clone();
+    (twin.id, twin.io) = ("shm/rtt/64/io=async".into(), "async".into());
+    run.cells.push(twin);
+    slow_down(&mut run, "shm/rtt/64/io=async", 1.5);
+    let page = page(&run);
+    let (_, section) = page.split_once("<section id=\"sync-async\">").unwrap();
+    let section = section.split_once("</section>").unwrap().0;
+    assert!(section.contains("<code>shm/rtt/64</code>") && section.contains("1.50× ("), "{section}");
+    assert!(!section.contains("–</td>"), "processor time of both: {section}");
+}

@@ -11,6 +11,13 @@ use ipc_core::{
 };
 
 /// A connection over whichever mechanism the address named.
+///
+/// ```
+/// use ipc_transports::{AnyConnection, SendError, Sender};
+/// fn greet(connection: &mut AnyConnection) -> Result<(), SendError> {
+///     connection.tx.send(b"hello")
+/// }
+/// ```
 pub type AnyConnection = Connection<AnySender, AnyReceiver>;
 
 macro_rules! mechanisms {
@@ -54,6 +61,22 @@ macro_rules! mechanisms {
         ///
         /// # Errors
         /// As [`Transport::listen`]; `BadAddress` for an unknown scheme, with the schemes there are.
+        ///
+        /// ```
+        /// use ipc_transports::{Listener, Receiver, Sender, Wait};
+        /// let address = format!("uds:doc-any-l-{}", std::process::id()).parse()?;
+        /// let mut listener = ipc_transports::listen(&address)?;
+        /// let client = std::thread::spawn(move || {
+        ///     let mut connection = ipc_transports::connect(&address, Wait::Forever).unwrap();
+        ///     connection.tx.send(b"chosen at run time").unwrap();
+        /// });
+        /// let mut connection = listener.accept(Wait::Forever)?;
+        /// let mut message = Vec::new();
+        /// connection.rx.recv(&mut message)?;
+        /// assert_eq!(message, b"chosen at run time");
+        /// client.join().unwrap();
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
         pub fn listen(at: &Address) -> Result<AnyListener, SetupError> {
             match at.scheme() {
                 $(<$transport as Transport>::NAME => {
@@ -67,6 +90,22 @@ macro_rules! mechanisms {
         ///
         /// # Errors
         /// As [`Transport::connect`]; `BadAddress` for an unknown scheme, with the schemes there are.
+        ///
+        /// ```
+        /// use ipc_transports::{Listener, Receiver, Sender, Wait};
+        /// let address = format!("uds:doc-any-c-{}", std::process::id()).parse()?;
+        /// let mut listener = ipc_transports::listen(&address)?;
+        /// let client = std::thread::spawn(move || {
+        ///     let mut connection = ipc_transports::connect(&address, Wait::Forever).unwrap();
+        ///     connection.tx.send(b"chosen at run time").unwrap();
+        /// });
+        /// let mut connection = listener.accept(Wait::Forever)?;
+        /// let mut message = Vec::new();
+        /// connection.rx.recv(&mut message)?;
+        /// assert_eq!(message, b"chosen at run time");
+        /// client.join().unwrap();
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
         pub fn connect(to: &Address, wait: Wait) -> Result<AnyConnection, SetupError> {
             match to.scheme() {
                 $(<$transport as Transport>::NAME => {
@@ -82,6 +121,12 @@ macro_rules! mechanisms {
         /// # Errors
         /// As [`Transport::capabilities_with`]; `BadAddress` for an unknown scheme, with the schemes there are, and for an
         /// option that is unknown or does not parse.
+        ///
+        /// ```
+        /// let can = ipc_transports::capabilities(&"shm:frames?capacity=64K".parse()?)?;
+        /// assert!(can.loan && can.max_message < 65536);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
         pub fn capabilities(address: &Address) -> Result<Capabilities, SetupError> {
             match address.scheme() {
                 $(<$transport as Transport>::NAME => {

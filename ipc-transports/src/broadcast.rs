@@ -64,6 +64,21 @@ const LAYOUT: u64 =
     Hello::layout_of("broadcast/1 line=64 data=4096 commit=tag32,committed31,padding30,len number=8 join=24");
 
 /// What happens to a reader that does not keep up, decided by the writer.
+///
+/// ```
+/// use ipc_transports::broadcast::{BroadcastOptions, SlowReader, Writer};
+/// use ipc_transports::{Receiver, Sender};
+/// let slow = Some(SlowReader::Latest);
+/// let mut writer = Writer::private(&BroadcastOptions { slow, ..BroadcastOptions::default() })?;
+/// let mut reader = writer.subscribe()?;
+/// for temperature in [20u8, 21, 22] {
+///     writer.send(&[temperature])?;
+/// }
+/// let mut now = Vec::new();
+/// reader.recv(&mut now)?;
+/// assert_eq!((now[0], reader.missed()), (22, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SlowReader {
     /// The writer waits for it, as long as it lives: nobody misses anything.
@@ -100,6 +115,17 @@ impl FromStr for SlowReader {
 }
 
 /// Options of a broadcast. `None` means "from the address, else the default".
+///
+/// ```
+/// use ipc_transports::broadcast::{BroadcastOptions, SlowReader, Writer};
+/// let options = BroadcastOptions {
+///     capacity: Some(1 << 16),
+///     slow: Some(SlowReader::Latest),
+///     ..BroadcastOptions::default()
+/// };
+/// assert_eq!(Writer::private(&options)?.slow(), SlowReader::Latest);
+/// # Ok::<(), ipc_transports::SetupError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct BroadcastOptions {
     /// `?capacity=`: bytes of the writer's ring; a power of two from 4096 to 1G; default 1M.

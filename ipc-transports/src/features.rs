@@ -37,6 +37,14 @@ pub struct Features {
 }
 
 /// Name, whether it is there, and what happens without it: for people and for `doctor`.
+///
+/// ```
+/// for (name, is_there, without) in ipc_transports::feature_list() {
+///     if !is_there {
+///         println!("no {name}: {without}");
+///     }
+/// }
+/// ```
 pub fn feature_list() -> [(&'static str, bool, &'static str); 6] {
     let features = probed();
     [

@@ -34,6 +34,12 @@ const ROOM: usize = 8;
 pub(crate) const MAX_FDS: usize = 4;
 
 /// How a connection over a socket begins.
+///
+/// ```
+/// use ipc_transports::Opening;
+/// assert_eq!("raw".parse(), Ok(Opening::Raw));
+/// assert_eq!(Opening::default(), Opening::Hello);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Opening {
     /// Both sides say hello.

@@ -54,6 +54,15 @@ pub type PipeReceiver = StreamReceiver<PipeEnd>;
 pub struct Pipe;
 
 /// Options of [`Pipe`]; `None` means the default.
+///
+/// ```
+/// use ipc_transports::{PipeOptions, Pipe, Transport};
+/// let options = PipeOptions { capacity: Some(8192), ..Default::default() };
+/// let (near, _far) = Pipe::pair(&options)?;
+/// # let _ = &near;
+/// println!("{:?}", near.effective);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct PipeOptions {
     /// Longest message in bytes, `max_message=`; default 16 MiB, at most 4 GiB − 2. The smaller of both sides counts.

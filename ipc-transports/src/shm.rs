@@ -46,10 +46,29 @@ const MAGIC: u64 = u64::from_le_bytes(*b"ipc-shm\x01");
 const LAYOUT: u64 = Hello::layout_of("shm/1 line=64 data=4096 commit=tag32,committed31,padding30,len");
 
 /// The shared-memory ring.
+///
+/// ```
+/// use ipc_transports::{Receiver, Sender, Shm, Transport};
+/// let (mut near, mut far) = Shm::pair(&Default::default())?;
+/// near.tx.send(b"hello")?;
+/// let mut message = Vec::new();
+/// far.rx.recv(&mut message)?;
+/// assert_eq!(message, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Shm;
 
 /// Options of `shm`. `None` means "from the address, else the default".
+///
+/// ```
+/// use ipc_transports::{ShmOptions, Shm, Transport};
+/// let options = ShmOptions { capacity: Some(1 << 16), ..Default::default() };
+/// let (near, _far) = Shm::pair(&options)?;
+/// # let _ = &near;
+/// println!("{:?}", near.effective);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ShmOptions {
     /// `?capacity=`: bytes of ring this side writes; a power of two from 4096 to 1G; default 1M. Each side chooses its own.

@@ -67,6 +67,15 @@ const LAYOUT: u64 =
 pub struct ShmDirect;
 
 /// Options of [`ShmDirect`]; `None` means the default.
+///
+/// ```
+/// use ipc_transports::{ShmDirectOptions, ShmDirect, Transport};
+/// let options = ShmDirectOptions { max_message: Some(4096), ..Default::default() };
+/// let (near, _far) = ShmDirect::pair(&options)?;
+/// # let _ = &near;
+/// println!("{:?}", near.effective);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ShmDirectOptions {
     /// Bytes for messages, half of them for each direction's slot, `capacity=`; any number up to 2 GiB; default 1 MiB.

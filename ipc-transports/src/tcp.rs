@@ -52,6 +52,15 @@ pub type TcpReceiver = StreamReceiver<Socket>;
 pub struct Tcp;
 
 /// Options of [`Tcp`]; `None` means the default.
+///
+/// ```
+/// use ipc_transports::{TcpOptions, Tcp, Transport};
+/// let options = TcpOptions { sndbuf: Some(65536), ..Default::default() };
+/// let (near, _far) = Tcp::pair(&options)?;
+/// # let _ = &near;
+/// println!("{:?}", near.effective);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct TcpOptions {
     /// Longest message in bytes, `max_message=`; default 16 MiB, at most 4 GiB − 2. The smaller of both sides counts.

@@ -117,6 +117,15 @@ impl Kind for UdsSeqpacket {
 }
 
 /// Options of [`Uds`]; `None` means the default.
+///
+/// ```
+/// use ipc_transports::{UdsOptions, Uds, Transport};
+/// let options = UdsOptions { sndbuf: Some(65536), ..Default::default() };
+/// let (near, _far) = Uds::pair(&options)?;
+/// # let _ = &near;
+/// println!("{:?}", near.effective);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct UdsOptions {
     /// Longest message in bytes, `max_message=`; default 16 MiB, at most 4 GiB − 2. The smaller of both sides counts.

@@ -98,7 +98,7 @@ fn trials() -> Vec<Trial> {
     };
     trials.extend(place_trials! {
         listening::a_client_and_its_listener_talk: MaximumsDiffer;
-        listening::eight_clients_are_served_by_one_listener: ServesOneClient ClientsShareALink;
+        listening::a_hundred_clients_are_served_by_one_listener: ServesOneClient ClientsShareALink;
         listening::nobody_listening_is_not_found: WaitsForAListener;
         listening::a_second_listener_is_refused: SecondListenerReplaces;
         listening::accept_waits_as_told: AcceptNeverTimesOut;

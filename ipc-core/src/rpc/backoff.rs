@@ -3,6 +3,14 @@ use std::time::{Duration, Instant};
 
 /// How long to leave a server alone between attempts to connect to it: doubling from `first` to `max`, each delay cut
 /// by a random half at most, so that clients of one dead server do not come back in step.
+///
+/// ```
+/// use ipc_core::rpc::Backoff;
+/// use std::time::Duration;
+/// let backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_millis(50) };
+/// assert_eq!(backoff.delay(0), Duration::ZERO);
+/// assert!(backoff.delay(9) >= Duration::from_millis(25) && backoff.delay(9) <= backoff.max);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// Delay after the first failure. Default 10 ms.

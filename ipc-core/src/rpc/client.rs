@@ -17,6 +17,31 @@ const SLICE: Duration = Duration::from_millis(1);
 
 /// A call under way. Ask for its reply with [`Client::reply`], or give it up with [`Client::cancel`]; until then it
 /// holds a place in the client's table.
+///
+/// ```
+/// # use ipc_core::message::Message;
+/// # use ipc_core::rpc::Request;
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Double(u64);
+/// # impl Message for Double {
+/// #     const MESSAGE_TYPE: &'static str = "math.double/1";
+/// # }
+/// # impl Request for Double {
+/// #     type Reply = u64;
+/// # }
+/// use ipc_core::rpc::{CallError, Client, Ticket};
+/// use ipc_core::{Receiver, Sender, Wait};
+/// fn reply_if_there<Tx: Sender, Rx: Receiver>(
+///     client: &mut Client<Double, Tx, Rx>,
+///     call: &Ticket,
+/// ) -> Result<Option<u64>, CallError> {
+///     match client.reply(call, Wait::Never) {
+///         Ok(reply) => Ok(Some(reply)),
+///         Err(CallError::NotYet) => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 #[derive(Debug, PartialEq, Eq, Hash)]
 #[must_use = "a call that is neither asked for nor cancelled holds its place for ever"]
 pub struct Ticket(u64);
@@ -36,6 +61,28 @@ struct Reconnect<Tx, Rx> {
 /// sent twice.
 ///
 /// After its buffers have grown to the largest messages, a call allocates nothing beyond what the reply itself holds.
+///
+/// ```
+/// # use ipc_core::message::Message;
+/// # use ipc_core::rpc::Request;
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Double(u64);
+/// # impl Message for Double {
+/// #     const MESSAGE_TYPE: &'static str = "math.double/1";
+/// # }
+/// # impl Request for Double {
+/// #     type Reply = u64;
+/// # }
+/// use ipc_core::rpc::{CallError, Client};
+/// use ipc_core::{Receiver, Sender};
+/// use std::time::Duration;
+/// /// Two calls under way at once; the replies come in any order of asking.
+/// fn twice<Tx: Sender, Rx: Receiver>(client: &mut Client<Double, Tx, Rx>) -> Result<u64, CallError> {
+///     let wait = ipc_core::Wait::within(Duration::from_secs(1));
+///     let (one, two) = (client.start(&Double(1), wait)?, client.start(&Double(2), wait)?);
+///     Ok(client.reply(&two, wait)? + client.reply(&one, wait)?)
+/// }
+/// ```
 pub struct Client<Q, Tx, Rx> {
     link: Option<Connection<Tx, Rx>>,
     /// Why there is no link.

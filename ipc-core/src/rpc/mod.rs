@@ -60,6 +60,19 @@ pub use many::MultiServer;
 pub use server::Server;
 
 /// A message that is answered.
+///
+/// ```
+/// use ipc_core::message::Message;
+/// use ipc_core::rpc::Request;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Double(u64);
+/// impl Message for Double {
+///     const MESSAGE_TYPE: &'static str = "math.double/1";
+/// }
+/// impl Request for Double {
+///     type Reply = u64;
+/// }
+/// ```
 pub trait Request: Message + Serialize + DeserializeOwned {
     /// The answer. Make it a `Result` where the server can fail: errors travel as values.
     type Reply: Serialize + DeserializeOwned;
@@ -103,6 +116,14 @@ fn dissect(message: &[u8]) -> Option<(u64, Kind, &[u8])> {
 }
 
 /// Why a call has no reply.
+///
+/// ```
+/// use ipc_core::rpc::CallError;
+/// /// Whether the request may have been served although there is no reply.
+/// fn may_have_been_served(error: &CallError) -> bool {
+///     matches!(error, CallError::TimedOut | CallError::Closed | CallError::PeerDied)
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError {

@@ -7,6 +7,24 @@ use crate::{Connection, Receiver, RecvError, SendError, Sender, Wait};
 /// Serves the requests of one client, in the order in which they come. [`MultiServer`](super::MultiServer) serves many.
 ///
 /// After its buffers have grown to the largest messages, it allocates nothing beyond what requests and replies hold.
+///
+/// ```
+/// # use ipc_core::message::Message;
+/// # use ipc_core::rpc::Request;
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Double(u64);
+/// # impl Message for Double {
+/// #     const MESSAGE_TYPE: &'static str = "math.double/1";
+/// # }
+/// # impl Request for Double {
+/// #     type Reply = u64;
+/// # }
+/// use ipc_core::rpc::Server;
+/// use ipc_core::{Connection, Receiver, RecvError, Sender};
+/// fn serve<Tx: Sender, Rx: Receiver>(client: Connection<Tx, Rx>) -> Result<(), RecvError> {
+///     Server::new(client).serve(|Double(number)| 2 * number)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Server<Tx, Rx> {
     connection: Connection<Tx, Rx>,

@@ -9,16 +9,18 @@ use crate::report::{Report, Separation};
 use crate::run::Run;
 use crate::units::{change_interval, count, percent, rate, ratio, size, time};
 
-use super::Options;
 use super::page::{Page, named, table};
+use super::{Options, awaiting};
 
 pub(super) fn gains(page: &mut Page, report: &Report<'_>) {
-    if report.gains.is_empty() {
+    // Awaited calls have a section of their own.
+    let gains: Vec<_> = report.gains.iter().filter(|gain| gain.setting != awaiting::SETTING).collect();
+    if gains.is_empty() {
         return;
     }
     let lead = "Each row compares two cells of this run that differ in this setting alone.";
     page.section("settings-gain", "Gains", "What each setting changes", lead);
-    let rows = report.gains.iter().map(|gain| {
+    let rows = gains.into_iter().map(|gain| {
         let certain = match gain.separation {
             Separation::Separated => "separated",
             Separation::NotSeparable => "not separable",

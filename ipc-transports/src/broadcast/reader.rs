@@ -56,6 +56,23 @@ impl Side {
 ///
 /// Under [`SlowReader::Drop`] and [`SlowReader::Latest`] messages may be [`missed`](Reader::missed), but those received
 /// are whole, once and in order.
+///
+/// ```
+/// use ipc_transports::broadcast::{BroadcastOptions, Reader};
+/// use ipc_transports::{Receiver, RecvError, SetupError, Wait};
+/// fn print_all(from: &str) -> Result<(), Box<dyn std::error::Error>> {
+///     let mut reader = Reader::connect(&from.parse()?, &BroadcastOptions::default(), Wait::Forever)?;
+///     let mut message = Vec::new();
+///     loop {
+///         match reader.recv(&mut message) {
+///             Ok(_) => println!("{}", String::from_utf8_lossy(&message)),
+///             Err(RecvError::Closed) => return Ok(()),
+///             Err(error) => return Err(error.into()),
+///         }
+///     }
+/// }
+/// # assert!(print_all("broadcast:nobody-writes-here").is_err());
+/// ```
 #[derive(Debug)]
 pub struct Reader {
     ring: Consumer<Memory>,

@@ -33,6 +33,18 @@ use crate::waiting::{Site, Stopped, Waiting};
 /// A message that is sent while there is no reader goes nowhere. Each send looks at one word of every reader; one system
 /// call wakes all that sleep. Under [`SlowReader::Wait`] a send waits for the slowest reader, and so for one that is
 /// stopped; use a deadline where that may be. As a [`Pollable`] half it becomes ready when there may be room.
+///
+/// ```
+/// use ipc_transports::broadcast::{BroadcastOptions, Writer};
+/// use ipc_transports::{Sender, Wait};
+/// let at = format!("broadcast:doc-{}", std::process::id()).parse()?;
+/// let mut writer = Writer::listen(&at, &BroadcastOptions::default())?;
+/// // Whoever has come by now is let in; nobody is waited for.
+/// while writer.accept(Wait::Never).is_ok() {}
+/// writer.send(b"to all who listen")?;
+/// assert_eq!(writer.readers(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Writer {
     ring: Producer<Memory>,

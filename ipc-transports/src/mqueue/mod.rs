@@ -79,6 +79,15 @@ impl FromStr for Order {
 ///
 /// Queues are counted against what one user may have: a queue takes `depth · (max_message + 96)` bytes of
 /// `RLIMIT_MSGQUEUE` (819,200 unless raised), so with the defaults four connections of two queues each fit.
+///
+/// ```
+/// use ipc_transports::{MqOptions, Mq, Transport};
+/// let options = MqOptions { depth: Some(4), ..Default::default() };
+/// let (near, _far) = Mq::pair(&options)?;
+/// # let _ = &near;
+/// println!("{:?}", near.effective);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MqOptions {
     /// Messages the queue this side sends on holds, `depth=`; default 10, or fewer where a queue would otherwise take

@@ -11,6 +11,8 @@ use ipc_transports::{
     Transport, Wait,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::end::{PATIENCE, expect, patiently, send};
 use crate::place::Place;
 
@@ -62,24 +64,43 @@ pub fn a_client_and_its_listener_talk<T: Transport>(place: &Place) {
     }
 }
 
-/// Eight clients at once, or as many as the mechanism can, each hear only their own echo.
-pub fn eight_clients_are_served_by_one_listener<T: Transport>(place: &Place) {
-    let clients = T::capabilities().max_clients.unwrap_or(8).min(8);
-    let mut listener = listen::<T>(&place.address::<T>());
-    let to = listener.address().clone();
+/// A hundred clients at once, or as many as the mechanism can, each hear only their own echo.
+pub fn a_hundred_clients_are_served_by_one_listener<T: Transport>(place: &Place) {
+    let clients = T::capabilities().max_clients.unwrap_or(100).min(100);
+    raise_descriptor_limit();
+    let at = small::<T>(&place.address::<T>());
+    let options = T::Options::default().resolved(&at).unwrap_or_else(|error| panic!("{error}"));
+    let mut listener = T::listen(&at, &options).unwrap_or_else(|error| panic!("{error}"));
+    let to = small::<T>(listener.address());
     thread::scope(|scope| {
         for client in 0..clients as u64 {
             let to = &to;
             scope.spawn(move || {
                 let mut connection = connect::<T>(to).unwrap_or_else(|error| panic!("{error}"));
-                for round in 0..50 {
+                for round in 0..10 {
                     send(&mut connection.tx, client << 32 | round, 64);
                     expect(&mut connection.rx, client << 32 | round, 64);
                 }
             });
         }
-        serve_echo::<T>(&mut listener, clients, 50);
+        serve_echo::<T>(&mut listener, clients, 10);
     });
+}
+
+/// The same address with as little memory per connection as makes sense: a hundred of them have to fit.
+fn small<T: Transport>(address: &Address) -> Address {
+    let small = match T::NAME {
+        "shm" | "inproc" => address.with_option("capacity", "16K"),
+        "shm-direct" => address.with_option("max_message", "4096"),
+        _ => return address.clone(),
+    };
+    small.expect("an address with one more option")
+}
+
+/// A hundred connections, both ends in this process, need more descriptors than the usual soft limit of 1024.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Accepts all clients first, then answers each in turn, so that all are connected at once.

@@ -121,7 +121,7 @@ macro_rules! sentences {
     (listening, $then:path, $arguments:tt) => {
         $then! { $arguments
             listening::a_client_and_its_listener_talk
-            listening::eight_clients_are_served_by_one_listener
+            listening::a_hundred_clients_are_served_by_one_listener
             listening::nobody_listening_is_not_found
             listening::a_second_listener_is_refused
             listening::accept_waits_as_told

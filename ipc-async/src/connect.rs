@@ -1,0 +1,78 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use ipc_core::{Address, Connection, Pollable, SetupError, SetupErrorKind, Transport, Wait};
+use parking_lot::Mutex;
+
+use crate::{AsyncReceiver, AsyncSender, Handle};
+
+/// What a transport's connect answers.
+type Made<T> = Result<Connection<<T as Transport>::Tx, <T as Transport>::Rx>, SetupError>;
+
+/// Where the connecting thread leaves its result.
+struct Shared<T: Transport> {
+    made: Option<Made<T>>,
+    waker: Option<Waker>,
+}
+
+/// A connection in the making: [`Handle::connect`].
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Connect<T: Transport> {
+    shared: Arc<Mutex<Shared<T>>>,
+    handle: Handle,
+}
+
+impl<T: Transport> fmt::Debug for Connect<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect").field("transport", &T::NAME).finish_non_exhaustive()
+    }
+}
+
+impl<T: Transport> Connect<T> {
+    /// A handshake is a few messages with a deadline and knows no descriptor to await before there is a connection, so it
+    /// runs as it is, on a thread of its own; the halves it makes are awaited on the reactor.
+    pub(crate) fn new(handle: &Handle, to: &Address, options: &T::Options, wait: Wait) -> Self
+    where
+        T: Transport<Tx: 'static, Rx: 'static, Options: Send + 'static>,
+    {
+        let shared = Arc::new(Mutex::new(Shared::<T> { made: None, waker: None }));
+        let (theirs, at, options) = (shared.clone(), to.clone(), options.clone());
+        let started = thread::Builder::new().name("ipc-connect".into()).spawn(move || {
+            let made = T::connect(&at, &options, wait);
+            let waker = {
+                let mut shared = theirs.lock();
+                shared.made = Some(made);
+                shared.waker.take()
+            };
+            // Outside the lock: a waker may run or drop whatever it likes.
+            waker.into_iter().for_each(Waker::wake);
+        });
+        if let Err(error) = started {
+            let failed = SetupError::new(SetupErrorKind::Io, "connect to", to).because(error);
+            shared.lock().made = Some(Err(failed));
+        }
+        Connect { shared, handle: handle.clone() }
+    }
+}
+
+impl<T> Future for Connect<T>
+where
+    T: Transport<Tx: Pollable, Rx: Pollable>,
+{
+    type Output = Result<Connection<AsyncSender<T::Tx>, AsyncReceiver<T::Rx>>, SetupError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut shared = self.shared.lock();
+        match shared.made.take() {
+            Some(made) => Poll::Ready(made.map(|connection| self.handle.attach(connection))),
+            None => {
+                shared.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
