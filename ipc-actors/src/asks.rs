@@ -81,7 +81,7 @@ impl<A: Actor> Ctx<A> {
         map: fn(Result<T, AskError>) -> A::Msg,
         timeout: Duration,
     ) {
-        let deadline = self.now().saturating_add(timeout);
+        let deadline = self.me.system.deadline(timeout);
         let failure = Failure::of(map);
         let correlation = self.cold().asks.add(Pending { deadline, failure });
         let message = make(reply::to_actor(self.addr(), map, correlation));

@@ -247,8 +247,30 @@ impl<M> Lists<M> {
         Lists { tails: [ptr::null_mut(); 4], marker: PhantomData }
     }
 
+    /// Appends one node, which is ours.
+    #[inline]
+    fn put_back(&mut self, node: *mut Header, priority: Priority) {
+        let tail = &mut self.tails[priority as usize];
+        let front = if tail.is_null() {
+            node
+        } else {
+            // SAFETY: a node in our list.
+            std::mem::replace(unsafe { &mut (**tail).next }, node)
+        };
+        // SAFETY: the caller's node.
+        unsafe { (*node).next = front };
+        *tail = node;
+    }
+
     /// Appends a chain, newest first.
     fn append(&mut self, chain: *mut Header) {
+        // The usual case, one message, without the general one's lists.
+        // SAFETY: the chain was taken by the owner, so its nodes are ours alone.
+        if !chain.is_null() && unsafe { (*chain).next.is_null() } {
+            // SAFETY: as above.
+            let priority = unsafe { (*chain).priority };
+            return self.put_back(chain, priority);
+        }
         // (first, last) of the reversed chain of each priority.
         let mut turned = [(ptr::null_mut::<Header>(), ptr::null_mut::<Header>()); 4];
         let mut at = chain;

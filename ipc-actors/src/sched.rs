@@ -20,8 +20,11 @@ pub(crate) const BUDGET: u32 = 64;
 const STREAK: u32 = 3;
 /// Every so many turns the injector goes first, so that what comes from outside is not starved.
 const FAIRNESS: u32 = 61;
-/// Rounds over all victims before a worker gives up.
-const ROUNDS: usize = 4;
+/// Rounds over all victims before a worker sleeps.
+const ROUNDS: usize = 32;
+/// Those of them that are made without giving the CPU to others in between. A sender that is a little slower than the
+/// workers would otherwise pay for waking one with each message.
+const HASTY: usize = 4;
 
 /// What all workers of a system share.
 pub(crate) struct Pool {
@@ -261,7 +264,12 @@ impl Worker {
     /// Looks everywhere, as one of the searching workers.
     fn search(&self) -> Option<Task> {
         self.pool.idle.start_searching(self.index);
-        let task = (0..ROUNDS).find_map(|_| self.inject().or_else(|| self.steal(false)));
+        let task = (0..ROUNDS).find_map(|round| {
+            if round >= HASTY {
+                thread::yield_now();
+            }
+            self.inject().or_else(|| self.steal(false))
+        });
         let task = task
             .or_else(|| self.pool.rescue.swap(false, Ordering::SeqCst).then(|| self.steal(true)).flatten());
         let last = self.pool.idle.stop_searching();

@@ -405,6 +405,20 @@ impl Inner {
         }
     }
 
+    /// When `timeout` from now is over, never early. Above a second it may be 1 % late, because then it goes by the
+    /// clock that costs a few nanoseconds.
+    #[inline]
+    pub(crate) fn deadline(&self, timeout: Duration) -> Duration {
+        // The coarse clock lags by one tick of the kernel, at most 10 ms.
+        const LAG: Duration = Duration::from_millis(10);
+        match &*self.scheduler {
+            Scheduler::Threads { .. } if timeout >= 100 * LAG => {
+                self.coarse_now().saturating_add(timeout).saturating_add(LAG)
+            }
+            _ => self.now().saturating_add(timeout),
+        }
+    }
+
     pub(crate) fn start_timer(&self, due: Duration, actor: AnyAddr, token: u64) -> TimerKey {
         let (key, wake) = self.timers.start(due, actor, token);
         if let (true, Scheduler::Threads { reactor, .. }) = (wake, &*self.scheduler) {
