@@ -130,7 +130,10 @@ pub(super) fn disk_full(place: &guest::Place) -> Result<String, String> {
     }
     match told {
         (0, ..) | (_, 0, _) => Err(format!("{} files fitted, {} did not", told.0, told.1)),
-        (fitted, refused, why) => Ok(format!("disk full: {fitted} files fitted, {refused} did not: {why}")),
+        (fitted, refused, why) => Ok(format!(
+            "disk full: {fitted} files fitted, {refused} did not: {}",
+            why.replace(&*disk.to_string_lossy(), "")
+        )),
     }
 }
 
