@@ -60,6 +60,8 @@ enum Action {
     Loom,
     /// `cargo xtask chaos`, with the doses of every day.
     Chaos,
+    /// `cargo xtask callgrind`.
+    Callgrind,
     /// The commands of the README and the docs.
     Docs,
 }
@@ -207,6 +209,14 @@ const STEPS: &[Step] = &[
         needs: &[],
         full: false,
         action: Action::Cargo(&[&["build", "--profile", "bench", "--package", "ipc-bench-cli", "--locked"]]),
+    },
+    Step {
+        name: "callgrind",
+        budget_s: 90,
+        what: "instructions per message of the hot paths are those of targets/instructions.tsv, within 1 %",
+        needs: &[],
+        full: false,
+        action: Action::Callgrind,
     },
     Step {
         name: "readme",
@@ -368,8 +378,22 @@ impl Run {
                 chaos.args(["run", "--budget", CHAOS_BUDGET]);
                 self.one(chaos, &log)
             }
+            Action::Callgrind => self.callgrind(&log),
             Action::Docs => docs::run(self, &log),
         }
+    }
+
+    /// In a process of its own, which the supervisor can end.
+    fn callgrind(&self, log: &Path) -> Result<Verdict> {
+        let mut command = Command::new(std::env::current_exe().context("no path of this program")?);
+        command.arg("callgrind").current_dir(&self.root);
+        let verdict = self.one(command, log)?;
+        let text = read(log);
+        let skipped = text.lines().find_map(|line| line.strip_prefix("skipped: "));
+        Ok(match (verdict, skipped) {
+            (Verdict::Passed(_), Some(why)) => Verdict::Skipped(why.to_owned()),
+            (verdict, _) => verdict,
+        })
     }
 
     /// Runs cargo into a log, until the first call that fails.

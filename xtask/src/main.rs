@@ -6,6 +6,7 @@
 mod api;
 mod bench;
 mod bench_actors;
+mod callgrind;
 mod chaos;
 mod ci;
 mod console;
@@ -40,6 +41,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &["--trials", "--rows", "--libraries", "--json"],
         what: "measure ipc-actors beside the actor libraries people use, interleaved in one run, and hold the floors",
         run: bench_actors::main,
+    },
+    Command {
+        name: "callgrind",
+        usage: "callgrind [--write]",
+        flags: &["--write"],
+        what: "count the instructions of the hot paths and hold them to targets/instructions.tsv, or write it",
+        run: callgrind::main,
     },
     Command {
         name: "chaos",
