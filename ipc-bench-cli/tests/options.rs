@@ -11,6 +11,7 @@ fn help_is_what_it_was() {
     let place = Place::new();
     insta::assert_snapshot!("help", stdout(&place.run("--help")));
     insta::assert_snapshot!("help_run", stdout(&place.run("run --help")));
+    insta::assert_snapshot!("help_limits", stdout(&place.run("limits --help")));
 }
 
 #[test]
