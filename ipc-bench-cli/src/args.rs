@@ -1,5 +1,6 @@
 //! The command line.
 
+mod ab;
 mod limits;
 mod machine;
 mod reading;
@@ -12,9 +13,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipc_results::text::Style;
 use ipc_results::units::Charset;
 
+pub(crate) use ab::{AbArgs, VerdictArgs};
 pub(crate) use limits::LimitsArgs;
 pub(crate) use machine::DoctorArgs;
-pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, ReportArgs, VerifyArgs};
+pub(crate) use reading::{BaselineArgs, CompareArgs, Format, GateArgs, MergeArgs, ReportArgs, VerifyArgs};
 
 /// Measures message transports between real processes on your own machine.
 #[derive(Debug, Parser)]
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Show what run would do: the matrix, the time it takes, where each setting came from
     Plan(Box<RunArgs>),
+    /// Alternate trials of two builds or two settings, then compare; with --gate exit code 3 on a regression
+    Ab(Box<AbArgs>),
     /// Serve clients in other terminals, containers or hosts
     Server(ServerArgs),
     /// Measure against a server that is there already
@@ -40,6 +44,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Put saved runs side by side, with verdicts
     Compare(CompareArgs),
+    /// Join runs: more trials of the same cells, or more machines side by side
+    Merge(MergeArgs),
     /// Compare a run with a baseline; exit code 3 on a regression
     Gate(GateArgs),
     /// Keep runs under names
@@ -63,6 +69,11 @@ pub(crate) enum Command {
         /// Which document
         #[arg(default_value = "run")]
         what: Document,
+    },
+    /// Tell what a number, a word or a warning means; without a topic, list them
+    Explain {
+        /// A word of the output: p99, limit, verdict, W03
+        topic: Option<String>,
     },
     /// Print the completions for a shell
     Completions {
@@ -335,6 +346,18 @@ pub(crate) struct RunArgs {
     /// Write no report.html
     #[arg(long)]
     pub(crate) no_html: bool,
+
+    /// Tell what happens as JSON lines, to FILE or to stdout (without FILE, or with -)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    pub(crate) events: Option<PathBuf>,
+
+    /// Do what an earlier run did: its settings and its seed, unless flags say otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+
+    /// Print the command that measures this cell alone, and measure nothing
+    #[arg(long, value_name = "CELL")]
+    pub(crate) repro: Option<String>,
 
     /// Show the plan and measure nothing
     #[arg(long)]

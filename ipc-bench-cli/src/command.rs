@@ -13,15 +13,16 @@ use std::time::Instant;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
-use ipc_results::text::{machine, yardsticks};
-use ipc_results::units::Charset;
 use ipc_results::{Environment, file, schema};
 use ipc_transports::Address;
 
+use crate::ab;
 use crate::args::{Cli, ClientArgs, Command, Document, Global, Listed, RunArgs, ServerArgs};
 use crate::config::Config;
 use crate::doctor;
 use crate::error::{Exit, Failure};
+use crate::events::Events;
+use crate::explain;
 use crate::limits;
 use crate::lists;
 use crate::ls;
@@ -29,17 +30,16 @@ use crate::mechanism::Mechanism;
 use crate::output::{self, Output};
 use crate::plan::{Context, Plan, Remote};
 use crate::presets;
-use crate::progress::Progress;
 use crate::reading;
 use crate::records::Files;
 use crate::remote::Serving;
+use crate::replay;
 use crate::report::{self, Report};
-use crate::runner::Runner;
+use crate::session::Session;
 use crate::settings::{Origin, Settings, unknown};
 use crate::signals::Signals;
 use crate::verify;
 use crate::workload::Mode;
-use crate::yardstick::Yardstick;
 
 /// Parses the command line and does what it says.
 pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
@@ -48,12 +48,15 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let done = match cli.command {
+        Command::Run(args) if args.repro.is_some() => again(mechanisms, &cli.global, &args, settings),
         Command::Run(args) if args.dry_run => plan(mechanisms, &cli.global, &args, settings),
         Command::Run(args) => run(mechanisms, &cli.global, &args, settings, None),
+        Command::Ab(args) => ab::ab(mechanisms, &cli.global, &args, settings),
         Command::Server(args) => server(mechanisms, &cli.global, &args),
         Command::Client(args) => client(mechanisms, &cli.global, &args, settings),
         Command::Report(args) => reading::report(&cli.global, &args),
         Command::Compare(args) => reading::compare(&cli.global, &args),
+        Command::Merge(args) => reading::merge(&cli.global, &args),
         Command::Gate(args) => reading::gate(&cli.global, &args),
         Command::Baseline(args) => reading::baseline(&cli.global, &args),
         Command::Verify(args) => verify::verify(mechanisms, &cli.global, &args),
@@ -69,6 +72,7 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
             };
             print(&schema::to_json(&schema))
         }
+        Command::Explain { topic } => explain::explain(topic.as_deref()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "ipc-bench", &mut script);
@@ -144,11 +148,8 @@ pub(crate) fn measure(
     remote: Option<Remote>,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    if cfg!(debug_assertions) && !args.allow_debug {
-        return Err(Failure::new(Exit::Refused, "this is a debug build; its numbers mean nothing")
-            .why("without optimisation the program measures itself")
-            .fix("use `cargo xtask bench`, or --allow-debug (then warning W05)"));
-    }
+    refuse_debug(args)?;
+    let events = events(global, args)?;
     let environment = Environment::read();
     let plan = Plan { remote, ..make_plan(mechanisms, global, args, given, &environment)? };
     report.plan(&plan, &environment);
@@ -159,31 +160,11 @@ pub(crate) fn measure(
     let files = streams(&plan, args)?;
     let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
 
-    let talk = !global.quiet && !global.json_to_stdout();
-    if !global.quiet {
-        eprintln!("{}", global.charset().apply(&headline(&plan)));
-        eprintln!("{}", global.charset().apply(&machine_line(&plan, &environment)));
-        if let Some(cut) = &plan.cut {
-            eprintln!("time budget  {cut}");
-        }
-    }
-    let progress = Progress::new(&plan, !global.quiet && !global.no_progress);
-    let measured =
-        Runner::new(&plan, &signals).recording(files).run(|number, step, _| progress.step(number, step));
-    drop(progress);
-
-    report.measured(&plan, &measured);
-    if !global.quiet {
-        let standard: Vec<String> = Yardstick::standard().into_iter().map(Yardstick::name).collect();
-        let mut shown = report.document().yardsticks.clone();
-        shown.retain(|name, _| standard.contains(name));
-        eprintln!("yardstick  {}", yardsticks(&shown, global.charset()));
-        eprintln!("doctor     {}\n", doctor::headline(&report.document().doctor));
-    }
-    let place = output.directory.join("run.json").display().to_string();
-    let failure = report.end(measured, &place);
+    let session = Session { global, environment: &environment, signals: &signals };
+    let failure = session.measure(&plan, report, &output, events, files);
     output.save(report.document(), !args.no_html)?;
-    if talk {
+    let talks = !global.quiet && !global.json_to_stdout() && !events_to_stdout(args);
+    if talks {
         print(&report::text(report.document(), &global.style()))?;
     }
     if !global.quiet {
@@ -193,7 +174,7 @@ pub(crate) fn measure(
 }
 
 /// The files for one row per message.
-fn streams(plan: &Plan, args: &RunArgs) -> Result<Files, Failure> {
+pub(crate) fn streams(plan: &Plan, args: &RunArgs) -> Result<Files, Failure> {
     let (csv, json) = (args.stream_csv.as_deref(), args.stream_json.as_deref());
     let Some(asked) = csv.or(json) else { return Ok(Files::default()) };
     let timed = |mode: Mode| mode == Mode::Rtt || mode.needs_one_clock() && plan.remote.is_none();
@@ -208,6 +189,31 @@ fn streams(plan: &Plan, args: &RunArgs) -> Result<Files, Failure> {
             .fix("add --mode rtt"));
     }
     Files::create(csv, json)
+}
+
+/// Where events go; stdout takes one writer.
+pub(crate) fn events(global: &Global, args: &RunArgs) -> Result<Events, Failure> {
+    if events_to_stdout(args) && global.json_to_stdout() {
+        return Err(Failure::usage("--json and --events cannot both be on stdout")
+            .why("whoever reads one would find the other in it")
+            .fix("give one of them a file: --events=FILE"));
+    }
+    Events::open(args.events.as_deref())
+}
+
+/// Events are all there is on stdout.
+pub(crate) fn events_to_stdout(args: &RunArgs) -> bool {
+    args.events.as_ref().is_some_and(|path| path.as_os_str() == "-")
+}
+
+/// Refuses to measure without optimisation, unless that is asked for.
+pub(crate) fn refuse_debug(args: &RunArgs) -> Result<(), Failure> {
+    if cfg!(debug_assertions) && !args.allow_debug {
+        return Err(Failure::new(Exit::Refused, "this is a debug build; its numbers mean nothing")
+            .why("without optimisation the program measures itself")
+            .fix("use `cargo xtask bench`, or --allow-debug (then warning W05)"));
+    }
+    Ok(())
 }
 
 /// Serves clients until a signal comes.
@@ -278,9 +284,15 @@ fn make_plan(
     given: BTreeMap<&'static str, String>,
     environment: &Environment,
 ) -> Result<Plan, Failure> {
-    let config = Config::load(global.config.as_deref())?;
+    let mut config = Config::load(global.config.as_deref())?;
+    let mut seed = args.seed;
+    if let Some(path) = &args.manifest {
+        let (settings, its_seed) = replay::manifest(path)?;
+        config.manifest = settings;
+        seed = seed.or(Some(its_seed));
+    }
     let settings = Settings::complete(given, &config)?;
-    Plan::new(settings, &Context { mechanisms, environment, seed: args.seed })
+    Plan::new(settings, &Context { mechanisms, environment, seed })
 }
 
 /// Shows what a run would do.
@@ -300,6 +312,18 @@ fn plan(
     }
 }
 
+/// Prints the command that measures one cell.
+fn again(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &RunArgs,
+    given: BTreeMap<&'static str, String>,
+) -> Result<(), Failure> {
+    let plan = make_plan(mechanisms, global, args, given, &Environment::read())?;
+    let cell = args.repro.as_deref().unwrap_or_default();
+    print(&(replay::command(&plan, cell)? + "\n"))
+}
+
 /// The manual: one page per command into a directory, or the main page to stdout.
 fn manual(directory: Option<&Path>) -> Result<(), Failure> {
     let command = Cli::command();
@@ -317,32 +341,6 @@ fn manual(directory: Option<&Path>) -> Result<(), Failure> {
             print(&String::from_utf8_lossy(&page))
         }
     }
-}
-
-/// `ipc-bench 0.1.0 · preset quick · 36 cells, 2 not possible here · 34 × 5 trials · ≈ 69 s · seed 4711`
-fn headline(plan: &Plan) -> String {
-    let impossible = plan.cells.iter().filter(|cell| cell.impossible.is_some()).count();
-    let mut parts = vec![format!("ipc-bench {}", env!("CARGO_PKG_VERSION"))];
-    parts.extend(plan.settings.text("preset").map(|(name, _)| format!("preset {name}")));
-    let cells = format!("{} cells", plan.cells.len());
-    parts.push(if impossible == 0 { cells } else { format!("{cells}, {impossible} not possible here") });
-    parts.push(format!("{} trials", plan.trial_count()));
-    parts.extend(plan.estimate().map(|time| format!("≈ {} s", time.as_secs().max(1))));
-    parts.push(format!("seed {}", plan.seed));
-    parts.join(" · ")
-}
-
-/// `machine  AMD EPYC (kvm), 2 cpus, … · client cpu 0, server cpu 1`
-fn machine_line(plan: &Plan, environment: &Environment) -> String {
-    let place = |role: &str, cpu: Option<u32>| {
-        cpu.map_or(format!("{role} not pinned"), |cpu| format!("{role} cpu {cpu}"))
-    };
-    let (client, server) = (place("client", plan.pins.client), place("server", plan.pins.server));
-    let awake = match &plan.awake[..] {
-        [] => String::new(),
-        _ => " · kept from halting while a side sleeps".to_owned(),
-    };
-    format!("machine  {} · {client}, {server}{awake}", machine(environment, Charset::Unicode))
 }
 
 fn list(mechanisms: &[Mechanism], global: &Global, what: Listed) -> Result<(), Failure> {
@@ -404,7 +402,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("{} cannot be written", path.display())).why(error.why))
 }
 
-fn print_document(report: &Report) -> Result<(), Failure> {
+pub(crate) fn print_document(report: &Report) -> Result<(), Failure> {
     let json = file::to_json(report.document())
         .map_err(|error| Failure::failed("the document cannot be written").why(error))?;
     print(&json)

@@ -34,6 +34,8 @@ const SCHEMA: &str = "1";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
     pub(crate) defaults: BTreeMap<&'static str, (String, Origin)>,
+    /// Settings of the run that is replayed; not from the file.
+    pub(crate) manifest: BTreeMap<&'static str, (String, Origin)>,
     pub(crate) presets: BTreeMap<String, FilePreset>,
 }
 

@@ -12,6 +12,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
+use crate::arm::Arm;
 use crate::protocol::{self, Complaint, Reply, Request, Role};
 use crate::signals::Signals;
 use crate::worker;
@@ -56,6 +57,8 @@ impl From<rustix::io::Errno> for Trouble {
 #[derive(Debug)]
 pub(crate) struct Crew<'a> {
     workers: Vec<Worker>,
+    /// Words that start a worker; empty for this very program.
+    program: Vec<String>,
     signals: &'a Signals,
 }
 
@@ -76,14 +79,30 @@ struct Worker {
 
 impl<'a> Crew<'a> {
     pub(crate) fn new(signals: &'a Signals) -> Crew<'a> {
-        Crew { workers: Vec::new(), signals }
+        Crew { workers: Vec::new(), program: Vec::new(), signals }
+    }
+
+    /// Workers of one side of an `ab`.
+    pub(crate) fn of(arm: Option<&Arm>, signals: &'a Signals) -> Crew<'a> {
+        let program = arm.and_then(|arm| arm.program.clone()).unwrap_or_default();
+        Crew { workers: Vec::new(), program, signals }
     }
 
     /// Starts one more worker, which inherits the descriptors of `end`. `what` is for people who look at `ps`.
     pub(crate) fn start(&mut self, role: Role, what: &str, end: Option<&End>) -> Result<(), Trouble> {
-        // This very program, even if the file it was started from has been replaced meanwhile.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("ipc-bench").args([worker::COMMAND, &role.name(), what]);
+        let mut command = match &self.program[..] {
+            // This very program, even if the file it was started from has been replaced meanwhile.
+            [] => Command::new("/proc/self/exe"),
+            [program, words @ ..] => {
+                let mut command = Command::new(program);
+                command.args(words);
+                command
+            }
+        };
+        if self.program.is_empty() {
+            command.arg0("ipc-bench");
+        }
+        command.args([worker::COMMAND, &role.name(), what]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The first worker leads the group. Its number stays taken until it is reaped, which is after the last signal.
         command.process_group(self.workers.first().map_or(0, |first| first.child.id() as i32));

@@ -16,7 +16,9 @@
 //!                 here               watches     workload                      pipe
 //! ```
 
+mod ab;
 mod args;
+mod arm;
 mod background;
 mod cell;
 mod clock;
@@ -25,6 +27,8 @@ mod config;
 mod crew;
 mod doctor;
 mod error;
+mod events;
+mod explain;
 mod fit;
 mod hog;
 mod limits;
@@ -48,9 +52,11 @@ mod rate;
 mod reading;
 mod records;
 mod remote;
+mod replay;
 mod report;
 mod runner;
 mod scratch;
+mod session;
 mod settings;
 mod signals;
 mod steal;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::arm::Arm;
 use crate::background::{self, Background};
 use crate::cell::Point;
 use crate::error::Failure;
@@ -39,6 +40,8 @@ pub(crate) struct PlannedCell {
     pub(crate) background: Option<Background>,
     /// Index of the measured maximum that its rate is a share of.
     pub(crate) ceiling: Option<usize>,
+    /// Whose cell it is, in an `ab`.
+    pub(crate) arm: Option<Arm>,
     /// Index of the limit it is held against.
     pub(crate) limit: Option<usize>,
     /// Why it cannot be measured here.
@@ -487,6 +490,7 @@ fn plan_cell(
         peers: None,
         background: None,
         ceiling: None,
+        arm: None,
         limit: None,
         impossible,
     }

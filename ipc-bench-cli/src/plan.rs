@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipc_results::Environment;
 
+use crate::arm::Side;
 use crate::error::Failure;
 use crate::fit::Impossible;
 use crate::lists;
@@ -165,7 +166,7 @@ impl Plan {
     }
 
     /// Cuts trials, then their length, until the plan fits.
-    fn fit(&mut self, budget: Duration) -> Result<(), Failure> {
+    pub(crate) fn fit(&mut self, budget: Duration) -> Result<(), Failure> {
         let (trials, length) = (self.trials, self.length);
         let Some(whole) = self.estimate() else {
             return Err(Failure::usage("a time budget cannot be kept with a number of messages")
@@ -189,8 +190,7 @@ impl Plan {
                 .why(format!("{fewest} trials of {SHORTEST_TRIAL:?} each take {} already", text(need)))
                 .fix("measure fewer transports or sizes, or allow more time"));
             }
-            let (yardsticks, ceilings) = (self.yardsticks.len(), self.ceilings.len());
-            self.steps = steps(&self.cells, yardsticks, ceilings, self.order, self.trials, self.seed);
+            self.order_steps();
         }
         if (self.trials, self.length) != (trials, length) {
             let Length::Time(time) = self.length else { return Ok(()) };
@@ -201,6 +201,12 @@ impl Plan {
             ));
         }
         Ok(())
+    }
+
+    /// Puts the trials in their order, after the cells, the yardsticks or their number changed.
+    pub(crate) fn order_steps(&mut self) {
+        let (yardsticks, ceilings) = (self.yardsticks.len(), self.ceilings.len());
+        self.steps = steps(&self.cells, yardsticks, ceilings, self.order, self.trials, self.seed);
     }
 
     /// Trials of cells, without those of yardsticks.
@@ -345,7 +351,8 @@ fn steps(
     seed: u64,
 ) -> Vec<Step> {
     let runnable: Vec<usize> = (0..cells.len()).filter(|cell| cells[*cell].impossible.is_none()).collect();
-    let rounds = order.rounds(runnable.len(), trials, seed);
+    let groups = groups(cells, &runnable);
+    let rounds = order.rounds(groups.len(), trials, seed);
     let needed: Vec<usize> = runnable.iter().filter_map(|cell| cells[*cell].limit).collect();
     let mut steps: Vec<Step> = (0..ceilings).map(Step::Ceiling).collect();
     let last = rounds.len() - 1;
@@ -358,13 +365,35 @@ fn steps(
             steps.extend(others.map(Step::Yardstick));
         }
         for (position, index) in round {
-            let cell = runnable[position];
-            if let Some(limit) = cells[cell].limit.filter(|limit| !fresh[*limit]) {
-                steps.push(Step::Yardstick(limit));
-                fresh[limit] = true;
+            let group = &groups[position];
+            for limit in group.iter().filter_map(|cell| cells[*cell].limit) {
+                if !std::mem::replace(&mut fresh[limit], true) {
+                    steps.push(Step::Yardstick(limit));
+                }
             }
-            steps.push(Step::Trial { cell, index });
+            let trial = |cell: &usize| Step::Trial { cell: *cell, index };
+            // A B B A: whatever one trial leaves behind, both sides meet equally often.
+            if index % 2 == 0 {
+                steps.extend(group.iter().map(trial));
+            } else {
+                steps.extend(group.iter().rev().map(trial));
+            }
         }
     }
     steps
+}
+
+/// What is measured together: the two sides of a pair of an `ab`, which follow each other; every other cell by itself.
+fn groups(cells: &[PlannedCell], runnable: &[usize]) -> Vec<Vec<usize>> {
+    let side = |cell: usize| cells[cell].arm.as_ref().map(|arm| arm.side);
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for cell in runnable {
+        match groups.last_mut() {
+            Some(group) if side(*cell) == Some(Side::B) && side(group[0]) == Some(Side::A) => {
+                group.push(*cell);
+            }
+            _ => groups.push(vec![*cell]),
+        }
+    }
+    groups
 }

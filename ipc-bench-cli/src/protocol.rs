@@ -34,7 +34,7 @@ use crate::records::Record;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 8;
+pub(crate) const PROTOCOL: u32 = 9;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;

@@ -3,6 +3,7 @@
 mod baseline;
 mod compare;
 mod gate;
+mod merge;
 mod recipe;
 mod report;
 
@@ -18,7 +19,8 @@ use crate::output;
 
 pub(crate) use baseline::baseline;
 pub(crate) use compare::compare;
-pub(crate) use gate::gate;
+pub(crate) use gate::{annotations, gate, judged, policy};
+pub(crate) use merge::merge;
 pub(crate) use report::report;
 
 /// The file that a person means: a path, a run's directory, a baseline's name, `last` or `last~N`.
@@ -64,9 +66,10 @@ fn compared(
     a: (&String, &Run),
     b: (&String, &Run),
     policy: &Policy,
+    session: Session,
     anywhere: bool,
 ) -> Result<Comparison, Failure> {
-    Comparison::new((a.0, a.1), (b.0, b.1), policy, Session::Apart, anywhere).map_err(|error| match error {
+    Comparison::new((a.0, a.1), (b.0, b.1), policy, session, anywhere).map_err(|error| match error {
         CompareError::DifferentHost { .. } => {
             Failure::new(Exit::Refused, "these runs are not comparable").why(error)
         }
@@ -85,10 +88,13 @@ pub(crate) fn repro(cell: &str) -> String {
         size.unwrap_or_default()
     );
     for dimension in parts {
-        match dimension.strip_prefix("wait=") {
-            Some(wait) => command += &format!(" --wait {wait}"),
-            None => command += &format!(" -L {dimension}"),
-        }
+        command += &match dimension.split_once('=') {
+            Some((parameter, _)) if parameter.contains('.') => format!(" -L {dimension}"),
+            // Which side of an `ab` it was is no setting.
+            Some(("arm" | "host", _)) => String::new(),
+            Some((setting, value)) => format!(" --{setting} {value}"),
+            None => format!(" --rate {dimension}"),
+        };
     }
     command
 }

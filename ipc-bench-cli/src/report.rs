@@ -128,6 +128,11 @@ impl Report {
         self.run.error = Some(failure.to_run_error(None));
     }
 
+    /// Closes the document of a comparison that had nothing to compare with.
+    pub(crate) fn nothing(&mut self, note: &str) {
+        self.warn("W09", note, Vec::new());
+    }
+
     fn warn(&mut self, code: &str, message: &str, cells: Vec<String>) {
         self.run.warnings.push(Warning { code: code.into(), message: message.into(), cells });
     }

@@ -31,7 +31,7 @@ use crate::yardstick::Yardstick;
 use outcomes::{Outcomes, recorder};
 
 /// How long a worker may take to start, to listen or to connect.
-const SETUP_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const SETUP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long nobody may say anything while measuring; a worker that gets on says so every second.
 const MEASURING_PATIENCE: Duration = Duration::from_secs(10);
@@ -265,7 +265,7 @@ impl<'a> Runner<'a> {
         // Before the crew, so that it is dropped after it: a server that lives on could make the directory again.
         let scratch = Scratch::choose()?;
         let name = planned.point.transport.clone();
-        let mut crew = Crew::new(self.signals);
+        let mut crew = Crew::of(planned.arm.as_ref(), self.signals);
         let id = planned.point.to_string();
         let hogs = self.hogs(planned);
         crew.start_hogs(hogs.len(), &id)?;
@@ -301,6 +301,7 @@ impl<'a> Runner<'a> {
             access: planned.access,
             include_first: self.plan.include_first,
             records: if self.files.is_wanted() { CAPACITY } else { 0 },
+            hold_ns: planned.arm.as_ref().map_or(0, |arm| arm.hold_ns),
         }
     }
 
@@ -452,6 +453,7 @@ const STANDARD_WORK: Work = Work {
     access: Access::Copy,
     include_first: false,
     records: 0,
+    hold_ns: 0,
 };
 
 /// A cell before its first trial.

@@ -24,6 +24,8 @@ pub(crate) enum Origin {
         path: PathBuf,
         line: usize,
     },
+    /// The run that is replayed.
+    Manifest(PathBuf),
     Preset(&'static str),
     Default,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Origin {
             Origin::CommandLine => f.write_str("command line"),
             Origin::Environment(variable) => f.write_str(variable),
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::Manifest(path) => write!(f, "{}", path.display()),
             Origin::Preset(name) => write!(f, "preset {name}"),
             Origin::Default => f.write_str("default"),
         }
@@ -73,6 +76,11 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
     DEFAULTS.iter().map(|(name, _)| *name)
 }
 
+/// What a setting is when nobody says anything.
+pub(crate) fn defaults(name: &str) -> Option<&'static str> {
+    DEFAULTS.iter().find(|(known, _)| *known == name)?.1
+}
+
 /// What the values of a repeated flag are joined by: lists by commas, but a parameter has commas of its own.
 pub(crate) fn separator(name: &str) -> &'static str {
     if name == "buffer" { " " } else { "," }
@@ -96,7 +104,7 @@ impl Settings {
         let given =
             command_line.into_iter().map(|(key, value)| (key, (value, Origin::CommandLine))).collect();
         let mut layers: Vec<BTreeMap<&'static str, (String, Origin)>> =
-            vec![given, environment(), config.defaults.clone()];
+            vec![given, config.manifest.clone(), environment(), config.defaults.clone()];
         let preset = layers.iter().find_map(|layer| layer.get("preset").cloned());
         let mut next = preset.or_else(|| Some((presets::DEFAULT.to_owned(), Origin::Default)));
         let mut seen = Vec::new();
@@ -139,6 +147,12 @@ impl Settings {
         }
         values.remove(shadowed);
         Ok(Settings { values })
+    }
+
+    /// The same without one of them.
+    pub(crate) fn without(mut self, key: &str) -> Settings {
+        self.values.remove(key);
+        self
     }
 
     /// The settings that `matches` has from the command line, by name.

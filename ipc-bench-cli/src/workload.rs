@@ -8,6 +8,7 @@ mod batch;
 pub(crate) mod endpoint;
 #[cfg(test)]
 mod handwritten;
+pub(crate) mod hold;
 pub(crate) mod load;
 pub(crate) mod oneway;
 pub(crate) mod pace;
@@ -287,6 +288,8 @@ pub(crate) struct Work {
     /// Messages that get a row of their own, at most; 0 for none. In a round trip the echo then carries the moment of its
     /// arrival on the other side, which is read for it.
     pub(crate) records: u32,
+    /// How long the server of a round trip or a stream holds every message back on purpose, in nanoseconds.
+    pub(crate) hold_ns: u64,
 }
 
 /// What one side can tell the runner while it measures.

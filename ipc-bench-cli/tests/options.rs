@@ -12,6 +12,14 @@ fn help_is_what_it_was() {
     insta::assert_snapshot!("help", stdout(&place.run("--help")));
     insta::assert_snapshot!("help_run", stdout(&place.run("run --help")));
     insta::assert_snapshot!("help_limits", stdout(&place.run("limits --help")));
+    for command in ["server", "report", "compare", "merge", "gate", "verify", "doctor", "list", "explain"] {
+        insta::assert_snapshot!(format!("help_{command}"), stdout(&place.run(&format!("{command} --help"))));
+    }
+    // The rest of it are the flags of run.
+    let help = stdout(&place.run("ab --help")).to_owned();
+    let run = stdout(&place.run("run --help")).to_owned();
+    let own: Vec<&str> = help.lines().filter(|line| !run.lines().any(|known| known == *line)).collect();
+    insta::assert_snapshot!("help_ab", own.join("\n"));
 }
 
 #[test]
@@ -76,6 +84,9 @@ const SHOWN: &[(&str, &str)] = &[
     ("label", "a_run_keeps_what_it_is_called"),
     ("tag", "a_run_keeps_what_it_is_called"),
     ("dry-run", "a_dry_run_is_a_plan"),
+    ("events", "events_are_json_lines_between_trials"),
+    ("manifest", "a_run_is_replayed_from_its_file"),
+    ("repro", "a_cell_has_the_command_that_measures_it_alone"),
     ("allow-debug", "a_debug_build_refuses_to_measure"),
     ("quiet", "files_go_where_they_are_told_to"),
     ("no-progress", "progress_is_for_terminals_and_can_be_left_out"),
@@ -122,7 +133,7 @@ fn every_option_is_in_a_table_of_this_test() {
         .collect();
     let untested: Vec<_> = told.difference(&known).collect();
     assert!(untested.is_empty(), "no test shows what these change: {untested:?}");
-    let sources = ["options.rs", "run.rs", "errors.rs", "modes.rs"].map(|file| {
+    let sources = ["options.rs", "run.rs", "errors.rs", "modes.rs", "replay.rs"].map(|file| {
         std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file))
             .unwrap()
     });

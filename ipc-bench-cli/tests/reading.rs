@@ -66,3 +66,21 @@ fn saved_runs_are_rendered_compared_and_gated_without_measuring() {
     assert_refused(&place.run("report last~9"), 2, ["no run last~9", "has 2 runs", "list runs"]);
     assert_refused(&place.run("baseline save last"), 2, ["no name", "file's name", "letters"]);
 }
+
+#[test]
+fn runs_are_joined_and_words_explained() {
+    let place = Place::new();
+    for name in ["one", "two"] {
+        let output = place.measure(&format!("-t uds -s 64 --mode rtt --trials 2 -n 200 --quiet -o {name}"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    let joined = document(&place.run("merge one two --json=-"));
+    assert_eq!(joined["cells"][0]["trials"].as_array().unwrap().len(), 4);
+    assert_eq!(joined["warnings"].as_array().unwrap().last().unwrap()["code"], "W10");
+    assert_eq!(place.run("merge one two --output both.json").status.code(), Some(0));
+    assert!(stdout(&place.run("report both.json")).contains("Round trip"));
+    assert!(stdout(&place.run("explain p99")).contains("99 of 100"));
+    assert!(stdout(&place.run("explain")).contains("W03"));
+    assert_refused(&place.run("explain p98"), 2, ["no topic", "trial, ", "did you mean"]);
+    assert_refused(&place.run("compare one"), 2, ["itself", "not made by ab", "second run"]);
+}

@@ -11,6 +11,7 @@
 //! computes no statistic itself, so every output of one run shows the same numbers.
 #![forbid(unsafe_code)]
 
+pub mod arms;
 pub mod cell;
 pub mod compare;
 pub mod doctor;
@@ -20,6 +21,7 @@ pub mod export;
 pub mod figures;
 pub mod file;
 pub mod html;
+pub mod merge;
 pub mod metric;
 pub mod policy;
 pub mod recorder;

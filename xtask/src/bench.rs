@@ -21,7 +21,7 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
 }
 
 /// Builds the program and returns where cargo put it, which `CARGO_TARGET_DIR` and `build.target` may change.
-fn build(root: &Path) -> Result<PathBuf> {
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new(cargo())
         .args(["build", "--profile", "bench", "--package", "ipc-bench-cli", "--bin", "ipc-bench"])
         .arg("--message-format=json-render-diagnostics")

@@ -3,7 +3,9 @@
 //! The steps are a table; `process` runs one program and can always end it, `tools` knows what may be missing on a
 //! fresh machine, `docs` runs the commands of the README and the docs.
 
+mod browser;
 mod docs;
+mod html;
 mod process;
 mod tools;
 
@@ -62,6 +64,8 @@ enum Action {
     Chaos,
     /// `cargo xtask callgrind`.
     Callgrind,
+    /// The reports in a browser.
+    Html,
     /// The commands of the README and the docs.
     Docs,
 }
@@ -217,6 +221,14 @@ const STEPS: &[Step] = &[
         needs: &[],
         full: false,
         action: Action::Callgrind,
+    },
+    Step {
+        name: "html",
+        budget_s: 60,
+        what: "the reports in headless Chromium with scripts off: every table visible, nothing from elsewhere, small",
+        needs: &[],
+        full: false,
+        action: Action::Html,
     },
     Step {
         name: "readme",
@@ -379,6 +391,7 @@ impl Run {
                 self.one(chaos, &log)
             }
             Action::Callgrind => self.callgrind(&log),
+            Action::Html => html::run(self, &log),
             Action::Docs => docs::run(self, &log),
         }
     }

@@ -10,9 +10,11 @@ mod callgrind;
 mod chaos;
 mod ci;
 mod console;
+mod dist;
 mod fuzz;
 mod loom;
 mod peers;
+mod selftest;
 mod tidy;
 mod workspace;
 
@@ -64,6 +66,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         run: ci::main,
     },
     Command {
+        name: "dist",
+        usage: "dist",
+        flags: &[],
+        what: "make a release: the program, completions, manual, licences, checksums, and an archive of them",
+        run: dist::main,
+    },
+    Command {
         name: "fuzz",
         usage: "fuzz [TARGET…] [--seconds S] [--runs N]",
         flags: &["--seconds", "--runs"],
@@ -83,6 +92,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &["--trials", "--size"],
         what: "measure what people use today beside ours, interleaved in one run, and print the ratios",
         run: peers::main,
+    },
+    Command {
+        name: "selftest-stats",
+        usage: "selftest-stats [--null N] [--power N] [--resamples N] [--seed S]",
+        flags: &["--null", "--power", "--resamples", "--seed"],
+        what: "ab without a difference must stay green, ab with 10 % more must turn red",
+        run: selftest::main,
     },
     Command {
         name: "tidy",

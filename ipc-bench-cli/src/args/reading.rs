@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::VerdictArgs;
+
 /// Flags of `report`. A run is a path, a directory, a baseline's name, `last` or `last~1`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
@@ -52,8 +54,8 @@ pub(crate) enum Format {
 /// Flags of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Two or more runs, the first is the reference
-    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    /// Two or more runs, the first is the reference; or one that ab made
+    #[arg(required = true, num_args = 1.., value_name = "RUN")]
     pub(crate) run: Vec<String>,
 
     /// Show unchanged figures too
@@ -73,6 +75,18 @@ pub(crate) struct CompareArgs {
     pub(crate) allow_different_host: bool,
 }
 
+/// Flags of `merge`.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Two or more runs; environment and yardsticks are taken from the first
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    pub(crate) run: Vec<String>,
+
+    /// File for the joined run [default: its tables on stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
 /// Flags of `gate`.
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
@@ -84,13 +98,8 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "RUN")]
     pub(crate) baseline: String,
 
-    /// Limits: p50=5%|50ns,p99=10%,@throughput=5%
-    #[arg(long, value_name = "LIST")]
-    pub(crate) limit: Option<String>,
-
-    /// What fails: regressed, inconclusive, missing [default: regressed]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub(crate) fail_on: Vec<String>,
+    #[command(flatten)]
+    pub(crate) verdicts: VerdictArgs,
 }
 
 /// Flags of `verify`.

@@ -1,9 +1,9 @@
 //! `compare`: runs side by side.
 
-use ipc_results::compare::Comparison;
+use ipc_results::compare::{Comparison, Session};
 use ipc_results::policy::Policy;
 use ipc_results::report::Report;
-use ipc_results::{Run, export, html, text};
+use ipc_results::{Run, arms, export, html, text};
 
 use crate::args::{CompareArgs, Global};
 use crate::command::{print, write};
@@ -15,13 +15,25 @@ use super::{compared, load};
 /// Puts runs side by side, the first as the reference.
 pub(crate) fn compare(global: &Global, args: &CompareArgs) -> Result<(), Failure> {
     let root = output::root(global.dir.as_deref());
-    let runs = args.run.iter().map(|name| load(&root, name)).collect::<Result<Vec<_>, _>>()?;
+    let mut runs = args.run.iter().map(|name| load(&root, name)).collect::<Result<Vec<_>, _>>()?;
     let policy = Policy::default();
+    let mut names = args.run.clone();
+    let mut session = Session::Apart;
+    if let [only] = &runs[..] {
+        let sides = arms::split(only).ok_or_else(|| {
+            Failure::usage("one run cannot be compared with itself")
+                .why(format!("{} was not made by ab", args.run[0]))
+                .fix("name a second run: ipc-bench compare last~1 last")
+        })?;
+        (names, runs) = sides.into_iter().unzip();
+        session = Session::Alternating;
+    }
     let pair = |index: usize| {
         compared(
-            (&args.run[0], &runs[0]),
-            (&args.run[index], &runs[index]),
+            (&names[0], &runs[0]),
+            (&names[index], &runs[index]),
             &policy,
+            session,
             args.allow_different_host,
         )
     };

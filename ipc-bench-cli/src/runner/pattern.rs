@@ -31,7 +31,7 @@ impl Runner<'_> {
         let nodes = pattern.nodes(planned.peers.unwrap_or(1));
         // Before the crew, as everywhere.
         let scratch = Scratch::choose()?;
-        let mut crew = Crew::new(self.signals);
+        let mut crew = Crew::of(planned.arm.as_ref(), self.signals);
         let (id, hogs) = (planned.point.to_string(), self.hogs(planned));
         crew.start_hogs(hogs.len(), &id)?;
         for number in 0..nodes.len() {

@@ -1,5 +1,6 @@
 //! Round trips: one message at a time, there and back.
 
+use super::hold::Hold;
 use super::pace::wait_until;
 use super::tape::{Sample, Tape};
 use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Span, WarmedUp, Work, warm_up};
@@ -120,13 +121,18 @@ pub(crate) async fn server<E: Endpoint>(
 ) -> Result<(), Broken> {
     let mut incoming = Incoming::new(work.size, work.seed);
     let mut buf = Vec::with_capacity(work.size);
+    let hold = Hold::new(work.hold_ns);
     loop {
+        let check = |request: &[u8]| {
+            hold.here();
+            incoming.check(request)
+        };
         let marks = if work.records > 0 {
             // Right before it is sent back: looking at a header takes less than reading the clock.
             let mark = |reply: &mut [u8]| restamp(reply, now_ns());
-            end.echo(&mut buf, |request| incoming.check(request), mark).await??
+            end.echo(&mut buf, check, mark).await??
         } else {
-            end.echo(&mut buf, |request| incoming.check(request), |_| {}).await??
+            end.echo(&mut buf, check, |_| {}).await??
         };
         if marks.last {
             match marks.phase {

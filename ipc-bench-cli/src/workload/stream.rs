@@ -2,6 +2,7 @@
 
 use super::arrivals::answer;
 use super::batch::{Batch, is_inspected};
+use super::hold::Hold;
 use super::{Broken, Endpoint, Length, Observer, PROGRESS_NS, Sent, Span, Work, warm_up};
 use crate::clock::now_ns;
 use crate::payload::{Flaw, Incoming, Marks, Outgoing, Phase};
@@ -113,10 +114,12 @@ pub(crate) async fn server<E: Endpoint>(
     let mut answers = Outgoing::new(work.size, work.seed);
     let mut buf = Vec::with_capacity(work.size);
     let mut before = 0;
+    let hold = Hold::new(work.hold_ns);
     loop {
         let last = if work.batch > 1 {
             let mut last = Ok(None);
             let take = |message: &[u8]| {
+                hold.here();
                 if matches!(last, Ok(None)) {
                     last = receive(&mut incoming, work.batch, message);
                 }
@@ -124,7 +127,11 @@ pub(crate) async fn server<E: Endpoint>(
             end.recv_batch(work.batch as usize, &mut buf, take).await?;
             last?
         } else {
-            end.look(&mut buf, |message| receive(&mut incoming, 1, message)).await??
+            end.look(&mut buf, |message| {
+                hold.here();
+                receive(&mut incoming, 1, message)
+            })
+            .await??
         };
         if let Some((marks, arrived_ns)) = last {
             answer(end, &mut answers, marks).await?;

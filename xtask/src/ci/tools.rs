@@ -48,7 +48,7 @@ pub(super) fn install(run: &Run) -> Result<()> {
 }
 
 /// Looks a program up in `PATH`.
-fn find(program: &str) -> Option<PathBuf> {
+pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }

@@ -29,6 +29,7 @@ impl Observer for Nobody {
 
 fn work(mode: Mode, length: Length) -> Work {
     Work {
+        hold_ns: 0,
         mode,
         io: Io::Sync,
         size: 64,

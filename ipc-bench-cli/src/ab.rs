@@ -1,0 +1,251 @@
+//! `ab`: two builds or two settings, trial against trial, A B B A, in one session: what drifts on the machine drifts
+//! through both.
+
+mod plan;
+
+use std::collections::BTreeMap;
+
+use ipc_results::compare::{Comparison, Session};
+use ipc_results::policy::{Outcome, Policy};
+use ipc_results::report::Report as Rendered;
+use ipc_results::run::RunStatus;
+use ipc_results::{Environment, Run, arms, export, file, html, text};
+
+use crate::args::{AbArgs, Global};
+use crate::arm::{Arm, Side};
+use crate::command::{events, events_to_stdout, print, print_document, refuse_debug, streams, write};
+use crate::crew::{Crew, Trouble};
+use crate::error::{Exit, Failure};
+use crate::lists;
+use crate::mechanism::Mechanism;
+use crate::output::{self, Output};
+use crate::plan::Plan;
+use crate::protocol::{PROTOCOL, Reply, Role};
+use crate::reading::{annotations, judged, policy, repro};
+use crate::report::Report;
+use crate::runner::{Runner, SETUP_PATIENCE};
+use crate::session::Session as Measuring;
+use crate::signals::Signals;
+
+use plan::{Pair, pair};
+
+/// Measures both sides, compares them, and fails where `--gate` says so.
+pub(crate) fn ab(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &AbArgs,
+    given: BTreeMap<&'static str, String>,
+) -> Result<(), Failure> {
+    let mut report = Report::begin("ab");
+    let done = measure(mechanisms, global, args, given, &mut report);
+    if let Err(failure) = &done
+        && report.document().error.is_none()
+        && !matches!(failure.exit, Exit::Regressed | Exit::Undecided)
+    {
+        report.fail(failure);
+    }
+    if global.json_to_stdout() {
+        print_document(&report)?;
+    }
+    done
+}
+
+fn measure(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &AbArgs,
+    given: BTreeMap<&'static str, String>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    refuse_debug(&args.run)?;
+    let events = events(global, &args.run)?;
+    let policy = policy(args.verdicts.limit.as_deref(), &args.verdicts.fail_on)?;
+    let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
+    let pair = pair(args)?;
+    if let Some(why) = nothing_to_compare_with(&pair, &signals)? {
+        return without_a_base(global, args, &why, report);
+    }
+    let environment = Environment::read();
+    let plan = pair.plan(mechanisms, global, &args.run, given, &environment)?;
+    let tags = [("a", &pair.a), ("b", &pair.b)].map(|(side, half)| (arms::tag(side), half.name.clone()));
+    report.plan(&plan, &environment);
+    report.name(args.run.label.as_deref(), &args.run.tag);
+    report.name(None, &tags);
+    let root = output::root(global.dir.as_deref());
+    let file = global.json.as_deref().filter(|_| !global.json_to_stdout());
+    let output = Output::prepare(&root, args.run.out.as_deref(), file, report.run_id())?;
+    let session = Measuring { global, environment: &environment, signals: &signals };
+    let failure = session.measure(&plan, report, &output, events, streams(&plan, &args.run)?);
+    output.save(report.document(), false)?;
+    let Some((comparison, pages)) = compare(report.document(), &policy)? else {
+        return Err(failure.unwrap_or_else(|| Failure::failed("no cell was measured on both sides")));
+    };
+    write(&output.directory.join("summary.md"), &pages.md)?;
+    for path in args.verdicts.md.iter() {
+        write(path, &pages.md)?;
+    }
+    let own = (!args.run.no_html).then(|| output.directory.join("report.html"));
+    for path in own.iter().chain(&args.html) {
+        write(path, &pages.html)?;
+    }
+    let stdout_is_taken = global.json_to_stdout() || events_to_stdout(&args.run);
+    if !stdout_is_taken {
+        print(&text::comparison(&comparison, args.all, &global.style()))?;
+    }
+    if !global.quiet {
+        eprintln!("\nSaved  {}", output.directory.display());
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let mut gate = policy.gate(&comparison);
+    let again;
+    if args.confirm && gate.outcome == Outcome::Regressed {
+        let red: Vec<&str> = gate.regressed.iter().map(|row| row.cell.as_str()).collect();
+        again = confirm(&session, plan, &red, &policy, &output, &tags)?;
+        let verdict = policy.gate(&again);
+        if !global.quiet {
+            let count = verdict.regressed.len();
+            eprintln!("confirm    {count} of {} red figures are red again", gate.regressed.len());
+        }
+        gate = verdict;
+    }
+    if !args.gate && !args.verdicts.github {
+        return Ok(());
+    }
+    let lines = annotations(&gate, args.verdicts.github) + &text::gate(&gate, repro, &global.style());
+    if stdout_is_taken {
+        eprint!("{lines}")
+    } else {
+        print(&lines)?
+    }
+    if args.gate { judged(&gate) } else { Ok(()) }
+}
+
+/// Both sides of a run side by side, and as pages; `None` when nothing was measured on both.
+fn compare(run: &Run, policy: &Policy) -> Result<Option<(Comparison, Pages)>, Failure> {
+    let Some([(a_name, a), (b_name, b)]) = arms::split(run) else { return Ok(None) };
+    let Ok(comparison) = Comparison::new((&a_name, &a), (&b_name, &b), policy, Session::Alternating, false)
+    else {
+        return Ok(None);
+    };
+    let damaged = |error| Failure::failed("a histogram is damaged").why(error);
+    let sides = [Rendered::new(&a).map_err(damaged)?, Rendered::new(&b).map_err(damaged)?];
+    let pages = Pages {
+        md: export::markdown_of_comparison(&comparison),
+        html: html::comparison(&comparison, &sides[0], &sides[1]),
+    };
+    Ok(Some((comparison, pages)))
+}
+
+struct Pages {
+    md: String,
+    html: String,
+}
+
+/// The red cells once more, with twice the trials, in a file of their own beside the first.
+fn confirm(
+    session: &Measuring<'_>,
+    mut plan: Plan,
+    red: &[&str],
+    policy: &Policy,
+    output: &Output,
+    tags: &[(String, String)],
+) -> Result<Comparison, Failure> {
+    plan.cells.retain(|cell| {
+        let mut point = cell.point.clone();
+        point.dimensions.remove("arm");
+        red.contains(&point.to_string().as_str())
+    });
+    // Maxima are measured by cells that may be gone, and are numbered.
+    let mut wanted: Vec<usize> = Vec::new();
+    plan.ceilings.clear();
+    for (index, cell) in plan.cells.iter_mut().enumerate() {
+        let Some(old) = cell.ceiling else { continue };
+        let known = wanted.iter().position(|known| *known == old);
+        cell.ceiling = Some(known.unwrap_or_else(|| {
+            wanted.push(old);
+            plan.ceilings.push(index);
+            wanted.len() - 1
+        }));
+    }
+    plan.trials *= 2;
+    plan.order_steps();
+    let mut report = Report::begin("ab-confirm");
+    report.plan(&plan, session.environment);
+    report.name(None, tags);
+    let measured = Runner::new(&plan, session.signals).run(|_, _, _| {});
+    report.measured(&plan, &measured);
+    let path = output.directory.join("confirm.json");
+    let failure = report.end(measured, &path.display().to_string());
+    file::write_run(&path, report.document())
+        .map_err(|error| Failure::failed("the results cannot be saved").why(error))?;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let compared = compare(report.document(), policy)?;
+    compared.map(|(comparison, _)| comparison).ok_or_else(|| Failure::failed("nothing could be confirmed"))
+}
+
+/// Why side A cannot be measured at all, if it is so: the base of a change may be older than this program. That side B
+/// cannot be is an error of the caller.
+fn nothing_to_compare_with(pair: &Pair, signals: &Signals) -> Result<Option<String>, Failure> {
+    if let Some(why) = not_ours(&pair.b.arm, signals)? {
+        return Err(Failure::usage(format!("--b {}: cannot be measured", pair.b.name))
+            .why(why)
+            .fix("--b is the newer side: build it from the same sources as the program you started"));
+    }
+    not_ours(&pair.a.arm, signals)
+}
+
+/// Starts one worker of this side and hears whether it speaks our protocol.
+fn not_ours(arm: &Arm, signals: &Signals) -> Result<Option<String>, Failure> {
+    let Some(program) = &arm.program else { return Ok(None) };
+    let name = program.join(" ");
+    let mut crew = Crew::of(Some(arm), signals);
+    let said = crew.start(Role::Client, "hello", None).and_then(|()| crew.next(SETUP_PATIENCE));
+    match said {
+        Ok((_, Reply::Hello { protocol: PROTOCOL, .. })) => Ok(None),
+        Ok((_, Reply::Hello { protocol, version })) => Ok(Some(format!(
+            "{name} is ipc-bench {version} with worker protocol {protocol}, this one has {PROTOCOL}"
+        ))),
+        Err(Trouble::Interrupted(signal)) => {
+            Err(Failure::new(Exit::Interrupted(signal), format!("interrupted by signal {signal}")))
+        }
+        Err(Trouble::Io(error)) => Ok(Some(format!("{name} cannot be started: {error}"))),
+        Ok(_) | Err(_) => Ok(Some(format!("{name} is no ipc-bench"))),
+    }
+}
+
+/// Nothing to compare with is no regression: it is said, in every place where verdicts would have been.
+fn without_a_base(global: &Global, args: &AbArgs, why: &str, report: &mut Report) -> Result<(), Failure> {
+    let note = format!("nothing to compare with: {why}");
+    report.nothing(&note);
+    if let Some(path) = &args.verdicts.md {
+        write(path, &format!("## ipc-bench\n\nNo comparison, {note}.\n"))?;
+    }
+    if let Some(path) = global.json.as_deref().filter(|_| !global.json_to_stdout()) {
+        file::write_run(path, report.document())
+            .map_err(|error| Failure::usage(format!("{} cannot be written", path.display())).why(error))?;
+    }
+    debug_assert_eq!(report.document().status, RunStatus::Partial);
+    eprintln!("note: {note}");
+    if args.verdicts.github {
+        print(&format!("::notice title=ipc-bench::{note}\n"))?;
+    }
+    let fails = args.gate && args.verdicts.fail_on.iter().any(|what| what == "missing");
+    if fails { Err(Failure::new(Exit::Undecided, note)) } else { Ok(()) }
+}
+
+/// A delay of `--inject`.
+fn injected(text: Option<&str>) -> Result<u64, Failure> {
+    let Some(text) = text else { return Ok(0) };
+    let time = lists::duration(text)
+        .map_err(|error| Failure::usage(format!("--inject {text}: not understood")).why(error))?;
+    Ok(time.as_nanos() as u64)
+}
+
+/// The side by name, for messages.
+fn arm(side: Side, program: Option<Vec<String>>, hold_ns: u64) -> Arm {
+    Arm { side, program, hold_ns }
+}

@@ -1,0 +1,152 @@
+//! `explain`: what a number, a word of the tables or a warning means.
+
+use crate::command::print;
+use crate::error::{Failure, nearest};
+
+/// A topic, the other words it is looked up under, and what there is to say.
+struct Topic {
+    name: &'static str,
+    also: &'static [&'static str],
+    text: &'static str,
+}
+
+const TOPICS: &[Topic] = &[
+    Topic {
+        name: "trial",
+        also: &["trials", "±", "ci", "interval"],
+        text: "A fresh set of processes with a connection of its own. Every printed figure is the median over trials of that\n\
+figure in each trial; ± is the larger half of its interval. Messages of one trial share one placement and are one\n\
+sample of it, so they are never pooled for inference.",
+    },
+    Topic {
+        name: "percentile",
+        also: &["p50", "p90", "p95", "p99", "p99.9", "p99.99"],
+        text: "p99 is the latency that 99 of 100 messages of a trial did not exceed. It is printed only where at least ten\n\
+messages lie beyond it: p99.9 needs 10,000 messages per trial. Otherwise it is – with the reason.",
+    },
+    Topic {
+        name: "limit",
+        also: &["×limit", "xlimit", "yardstick", "yardsticks"],
+        text: "×limit is p50 divided by what the machine itself takes for the same, measured in the same round by the same loop:\n\
+a cache line there and back for a side that spins, a futex or pipe round trip for one that sleeps. 1× is the floor.",
+    },
+    Topic {
+        name: "rtt",
+        also: &["round trip"],
+        text: "Ping-pong: a message there, the same bytes back, one at a time. The time runs from the end of the round trip before\n\
+it to the end of this one. It is never halved and called one-way.",
+    },
+    Topic {
+        name: "stream",
+        also: &["throughput", "msg/s"],
+        text: "As many messages as fit, one way. Delivered messages divided by (last receive − first send); both stamps are in the\n\
+file. Process start, connecting and tearing down are outside.",
+    },
+    Topic {
+        name: "wait",
+        also: &["spin", "park", "adaptive"],
+        text: "How a side waits for the next message. spin: looks until it is there, and burns a CPU. park: sleeps in the kernel,\n\
+and pays a wake-up. adaptive: looks for a while, then sleeps. Compare rows that wait alike.",
+    },
+    Topic {
+        name: "verdict",
+        also: &["improved", "regressed", "unchanged", "inconclusive", "holm", "p(holm)"],
+        text: "regressed and improved need all of: p below 0.05 after Holm's adjustment over every compared figure, an interval\n\
+that excludes no change, and a change beyond the limit (2 %, for times also 20 ns). unchanged needs the whole interval\n\
+within the limit. Everything else is inconclusive: these trials do not tell.",
+    },
+    Topic {
+        name: "saturated",
+        also: &["load", "open loop", "response", "service"],
+        text: "In open loop the times of sending are fixed in advance. response counts from the intended time, service from the\n\
+actual one. A point that did not reach 99 % of the requested rate is saturated and claims no latency.",
+    },
+    Topic {
+        name: "W03",
+        also: &["steal", "◦"],
+        text: "The hypervisor gave a CPU in use to somebody else during marked trials (◦). They are kept. If they decide something,\n\
+measure again, or on a machine of your own.",
+    },
+    Topic {
+        name: "W05",
+        also: &["debug"],
+        text: "A debug build measures itself. Use `cargo xtask bench`, which builds the way every published number was built.",
+    },
+    Topic {
+        name: "W06",
+        also: &["warm-up", "warmup", "steady"],
+        text: "Windows of the warm-up did not agree within ±5 % before it was over. Longer trials, --pin, or a quieter machine help;\n\
+ipc-bench doctor says what disturbs.",
+    },
+    Topic {
+        name: "W07",
+        also: &["two cpus"],
+        text: "With two CPUs, both sides spinning leave none for anything else: interrupts and the system run on theirs, so high\n\
+percentiles are pessimistic.",
+    },
+    Topic {
+        name: "W08",
+        also: &[],
+        text: "A yardstick could not be measured; ×limit of the cells it serves is missing. The message says why.",
+    },
+    Topic {
+        name: "W09",
+        also: &["base"],
+        text: "ab had nothing to compare with: the base has no ipc-bench, or one that speaks another worker protocol.",
+    },
+    Topic {
+        name: "W10",
+        also: &["merge", "merged"],
+        text: "The file was joined from several runs. Environment and yardsticks are those of the first.",
+    },
+];
+
+/// Prints what there is to say on a topic; without one, the topics.
+pub(crate) fn explain(topic: Option<&str>) -> Result<(), Failure> {
+    let Some(asked) = topic else {
+        let list: String = TOPICS
+            .iter()
+            .map(|topic| {
+                let also = if topic.also.is_empty() {
+                    String::new()
+                } else {
+                    format!("also: {}", topic.also.join(", "))
+                };
+                format!("{:<12} {also}\n", topic.name).trim_end().to_owned() + "\n"
+            })
+            .collect();
+        return print(&list);
+    };
+    let same = |name: &&str| name.eq_ignore_ascii_case(asked);
+    let words = || TOPICS.iter().flat_map(|topic| std::iter::once(&topic.name).chain(topic.also)).copied();
+    match TOPICS.iter().find(|topic| same(&topic.name) || topic.also.iter().any(|word| same(&word))) {
+        Some(topic) => print(&format!("{}\n\n{}\n", topic.name, topic.text)),
+        None => {
+            let near = nearest(asked, words()).map(|word| format!("did you mean {word}?"));
+            Err(Failure::usage(format!("there is no topic {asked:?}"))
+                .why(format!(
+                    "there are: {}",
+                    TOPICS.iter().map(|topic| topic.name).collect::<Vec<_>>().join(", ")
+                ))
+                .fix(near.unwrap_or_else(|| "ipc-bench explain lists every word it knows".into())))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_leads_to_two_topics() {
+        let mut words: Vec<String> = TOPICS
+            .iter()
+            .flat_map(|topic| std::iter::once(&topic.name).chain(topic.also))
+            .map(|word| word.to_lowercase())
+            .collect();
+        let count = words.len();
+        words.sort();
+        words.dedup();
+        assert_eq!(words.len(), count);
+    }
+}

@@ -1,0 +1,98 @@
+//! Measuring a plan and telling of it: what `run`, `client` and `ab` have in common.
+
+use ipc_results::Environment;
+use ipc_results::text::{machine, yardsticks};
+use ipc_results::units::Charset;
+
+use crate::args::Global;
+use crate::doctor;
+use crate::error::Failure;
+use crate::events::Events;
+use crate::output::Output;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::records::Files;
+use crate::report::Report;
+use crate::runner::Runner;
+use crate::signals::Signals;
+use crate::yardstick::Yardstick;
+
+/// What does not depend on the plan.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    pub(crate) global: &'a Global,
+    pub(crate) environment: &'a Environment,
+    pub(crate) signals: &'a Signals,
+}
+
+impl Session<'_> {
+    /// Makes every trial and closes the document; the failure to tell the user, if there is one. What was measured is
+    /// in `report` whatever happens.
+    pub(crate) fn measure(
+        &self,
+        plan: &Plan,
+        report: &mut Report,
+        output: &Output,
+        mut events: Events,
+        files: Files,
+    ) -> Option<Failure> {
+        let global = self.global;
+        events.plan(plan, report.run_id());
+        if !global.quiet {
+            eprintln!("{}", global.charset().apply(&headline(plan)));
+            eprintln!("{}", global.charset().apply(&machine_line(plan, self.environment)));
+            if let Some(cut) = &plan.cut {
+                eprintln!("time budget  {cut}");
+            }
+        }
+        let progress = Progress::new(plan, !global.quiet && !global.no_progress);
+        let mut before = None;
+        let measured = Runner::new(plan, self.signals).recording(files).run(|number, step, measured| {
+            if let Some(done) = before.replace(step) {
+                events.done(done, measured);
+            }
+            progress.step(number, step);
+        });
+        if let Some(done) = before {
+            events.done(done, &measured);
+        }
+        drop(progress);
+        report.measured(plan, &measured);
+        if !global.quiet {
+            let standard: Vec<String> = Yardstick::standard().into_iter().map(Yardstick::name).collect();
+            let mut shown = report.document().yardsticks.clone();
+            shown.retain(|name, _| standard.contains(name));
+            eprintln!("yardstick  {}", yardsticks(&shown, global.charset()));
+            eprintln!("doctor     {}\n", doctor::headline(&report.document().doctor));
+        }
+        let failure = report.end(measured, &output.directory.join("run.json").display().to_string());
+        events.end(report.document());
+        failure
+    }
+}
+
+/// `ipc-bench 0.1.0 · preset quick · 36 cells, 2 not possible here · 34 × 5 trials · ≈ 69 s · seed 4711`
+fn headline(plan: &Plan) -> String {
+    let impossible = plan.cells.iter().filter(|cell| cell.impossible.is_some()).count();
+    let mut parts = vec![format!("ipc-bench {}", env!("CARGO_PKG_VERSION"))];
+    parts.extend(plan.settings.text("preset").map(|(name, _)| format!("preset {name}")));
+    let cells = format!("{} cells", plan.cells.len());
+    parts.push(if impossible == 0 { cells } else { format!("{cells}, {impossible} not possible here") });
+    parts.push(format!("{} trials", plan.trial_count()));
+    parts.extend(plan.estimate().map(|time| format!("≈ {} s", time.as_secs().max(1))));
+    parts.push(format!("seed {}", plan.seed));
+    parts.join(" · ")
+}
+
+/// `machine  AMD EPYC (kvm), 2 cpus, … · client cpu 0, server cpu 1`
+fn machine_line(plan: &Plan, environment: &Environment) -> String {
+    let place = |role: &str, cpu: Option<u32>| {
+        cpu.map_or(format!("{role} not pinned"), |cpu| format!("{role} cpu {cpu}"))
+    };
+    let (client, server) = (place("client", plan.pins.client), place("server", plan.pins.server));
+    let awake = match &plan.awake[..] {
+        [] => String::new(),
+        _ => " · kept from halting while a side sleeps".to_owned(),
+    };
+    format!("machine  {} · {client}, {server}{awake}", machine(environment, Charset::Unicode))
+}

@@ -1,0 +1,113 @@
+//! `ab` and `gate`: a real regression is seen and is exit code 3, in stored runs and between alternating trials.
+
+mod common;
+
+use common::{Place, assert_refused, document, stderr, stdout};
+use serde_json::Value;
+
+/// Long enough that a delay of as much as a round trip takes stands out in every trial of a busy machine.
+const TRIALS: &str = "--allow-debug --warmup 1ms -t uds --mode rtt -s 64 -n 300 --trials 5 --quiet";
+
+#[test]
+fn a_delay_in_one_arm_is_a_regression_and_exit_code_3() {
+    let place = Place::new();
+    let line = format!("ab {TRIALS} --inject 5ms --gate --github --md cmp.md --html cmp.html --json=ab.json");
+    let output = place.run(&line.replace("-n 300", "-n 20"));
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(3), "{}{text}", stderr(&output));
+    assert!(text.contains("gate FAILED") && text.contains("REGRESSED"), "{text}");
+    assert!(text.contains("::error title=ipc-bench: regressed::uds/rtt/64 p50"), "{text}");
+    let read = |name: &str| std::fs::read_to_string(place.path().join(name)).unwrap();
+    assert!(read("cmp.md").contains("**regressed**"));
+    assert!(read("cmp.html").contains("uds/rtt/64"));
+    let run: Value = serde_json::from_str(&read("ab.json")).unwrap();
+    let trials = |arm: &str| -> Vec<u64> {
+        let id = format!("uds/rtt/64/arm={arm}");
+        let cell = run["cells"].as_array().unwrap().iter().find(|cell| cell["id"] == *id).unwrap();
+        cell["trials"].as_array().unwrap().iter().map(|trial| trial["order"].as_u64().unwrap()).collect()
+    };
+    // One run file holds both sides, whose trials alternate A B B A.
+    let (a, b) = (trials("a"), trials("b"));
+    let first: Vec<bool> = a.iter().zip(&b).map(|(a, b)| a < b).collect();
+    assert_eq!(first, [true, false, true, false, true]);
+    // The verdicts are rendered from that file again, without measuring.
+    let again = place.run("compare ab.json");
+    assert!(stdout(&again).contains("REGRESSED"), "{}", stdout(&again));
+    assert_refused(
+        &place.run("compare last~0 last --html x.html --md y.md --dir nowhere"),
+        2,
+        ["no run", "", "list"],
+    );
+}
+
+#[test]
+fn a_slowed_cell_of_a_stored_run_fails_the_gate() {
+    let place = Place::new();
+    let output = place.run(&format!("run {TRIALS} -o fast --json=fast.json"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let slow = place.run(&format!("ab {TRIALS} --inject 5ms --json=both.json").replace("-n 300", "-n 20"));
+    assert_eq!(slow.status.code(), Some(0), "{}", stderr(&slow));
+    // The slowed arm as a run of its own, which is what a later build would have left.
+    let text = std::fs::read_to_string(place.path().join("both.json")).unwrap();
+    let mut run: Value = serde_json::from_str(&text).unwrap();
+    let cells = run["cells"].as_array_mut().unwrap();
+    cells.retain(|cell| cell["id"] == "uds/rtt/64/arm=b");
+    cells[0]["id"] = "uds/rtt/64".into();
+    std::fs::write(place.path().join("slow.json"), run.to_string()).unwrap();
+
+    // The machine may have changed its mind between the two runs; that has tests of its own (yardstick guard).
+    let gate = place.run("gate slow.json --baseline fast.json --md gate.md --github");
+    let said = stdout(&gate);
+    if gate.status.code() != Some(3) {
+        assert!(said.contains("machine changed"), "{said}{}", stderr(&gate));
+    } else {
+        assert!(said.contains("gate FAILED") && said.contains("ipc-bench run -t uds"), "{said}");
+        assert!(said.contains("::error title=ipc-bench: regressed::"), "{said}");
+    }
+    assert!(std::fs::read_to_string(place.path().join("gate.md")).unwrap().contains("uds/rtt/64"));
+    assert_eq!(place.run("gate fast.json --baseline fast.json").status.code(), Some(0));
+}
+
+#[test]
+fn one_setting_is_varied_and_the_cells_are_twins() {
+    let place = Place::new();
+    let output = place
+        .run(&format!("ab {TRIALS} --vary uds.sndbuf=64K,1M --trials 2 --json=-").replace("--trials 5", ""));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = document(&output);
+    let ids: Vec<&str> =
+        run["cells"].as_array().unwrap().iter().map(|cell| cell["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["uds/rtt/64/arm=a", "uds/rtt/64/arm=b"]);
+    assert_eq!(run["tags"]["arm.a"], "uds.sndbuf=64K");
+    let granted = |cell: usize| run["cells"][cell]["effective"]["sndbuf"].as_u64();
+    assert_ne!(granted(0), granted(1));
+    for (line, words) in [
+        ("ab --vary pin=auto,none", ["not understood", "belongs to the whole run", "shm.wait"]),
+        ("ab --vary io=sync", ["not understood", "not two", "shm.wait"]),
+        ("ab --vary shm=1,2", ["not understood", "no setting", "shm.wait"]),
+        ("ab", ["does not know", "neither", "--vary"]),
+        ("ab --vary io=sync,async --trials 2..4", ["fixed number", "alternate", "--trials N"]),
+    ] {
+        assert_refused(&place.run(&format!("{line} --allow-debug")), 2, words);
+    }
+}
+
+#[test]
+fn two_programs_are_measured_against_each_other_and_a_base_without_one_is_only_noted() {
+    let place = Place::new();
+    let own = env!("CARGO_BIN_EXE_ipc-bench");
+    let output =
+        place.run(&format!("ab {TRIALS} --a {own} --b {own} --trials 2 --json=-").replace("--trials 5", ""));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(document(&output)["tags"]["arm.b"], own);
+    for base in ["/nowhere/ipc-bench", "/bin/false"] {
+        let output =
+            place.run(&format!("ab {TRIALS} --a {base} --b {own} --gate --github --md note.md --json=-"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stderr(&output).contains("nothing to compare with"), "{}", stderr(&output));
+        assert!(std::fs::read_to_string(place.path().join("note.md")).unwrap().contains(base));
+        let line = format!("ab {TRIALS} --a {base} --b {own} --gate --fail-on missing");
+        assert_eq!(place.run(&line).status.code(), Some(4));
+        assert_refused(&place.run(&format!("ab {TRIALS} --a {own} --b {base}")), 2, ["--b", base, ""]);
+    }
+}

@@ -1,0 +1,114 @@
+//! The false alarm rate and the power of the verdicts, on invented trials of fixed seeds: the slice of
+//! `cargo xtask selftest-stats` that needs no measuring. Everything is deterministic.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
+
+use ipc_results::metric::Metric;
+use ipc_results::statistics::{holm, median, rank_sum};
+use ipc_results::verdict::{ALPHA, Evidence, Threshold, Verdict};
+
+const TRIALS: usize = 9;
+const SEED: u64 = 4711;
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// A trial's median as they come on a shared machine: a log-normal of `spread`, every fifth from a second mode.
+    fn trial(&mut self, median: f64, spread: f64) -> f64 {
+        let (u, v) = (1.0 - self.uniform(), self.uniform());
+        let normal = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+        let mode = if self.uniform() < 0.2 { 1.25 } else { 1.0 };
+        median * mode * (spread * normal).exp()
+    }
+
+    fn arm(&mut self, median: f64, spread: f64) -> Vec<f64> {
+        (0..TRIALS).map(|_| self.trial(median, spread)).collect()
+    }
+}
+
+/// The verdicts of one comparison of several figures, as `compare` comes to them.
+fn verdicts(pairs: &[(Vec<f64>, Vec<f64>)]) -> Vec<Verdict> {
+    let p: Vec<f64> = pairs.iter().map(|(a, b)| rank_sum::p_value(a, b).unwrap()).collect();
+    let judge = |((a, b), p_holm): (&(Vec<f64>, Vec<f64>), f64)| {
+        let evidence = Evidence {
+            metric: Metric::P50,
+            old: median(a).unwrap().value,
+            ratio: rank_sum::ratio(a, b).unwrap(),
+            p_holm,
+            compared: pairs.len(),
+        };
+        evidence.judge(ALPHA, &Threshold::default_for(Metric::P50)).0
+    };
+    pairs.iter().zip(holm(&p)).map(judge).collect()
+}
+
+#[test]
+fn two_arms_without_a_difference_are_red_no_more_often_than_nominal() {
+    const RUNS: u32 = 600;
+    let mut random = Random(SEED);
+    for figures in [1, 4] {
+        let mut red = 0;
+        for _ in 0..RUNS {
+            let pairs: Vec<_> =
+                (0..figures).map(|_| (random.arm(9_000.0, 0.05), random.arm(9_000.0, 0.05))).collect();
+            red += u32::from(verdicts(&pairs).contains(&Verdict::Regressed));
+        }
+        let nominal = ALPHA / 2.0 * f64::from(RUNS);
+        let most = nominal + 3.0 * nominal.sqrt();
+        assert!(f64::from(red) <= most, "{figures} figures: {red} of {RUNS} are red (seed {SEED})");
+    }
+}
+
+#[test]
+fn ten_per_cent_are_seen_in_nineteen_of_twenty_runs_on_a_quiet_machine_and_named_for_what_they_are() {
+    const RUNS: u32 = 400;
+    let mut random = Random(SEED);
+    let mut green = 0;
+    for _ in 0..RUNS {
+        let a: Vec<f64> = (0..TRIALS).map(|_| random.trial(9_000.0, 0.02)).collect();
+        // The same two modes, all of it a tenth slower.
+        let b: Vec<f64> = (0..TRIALS).map(|_| 1.1 * random.trial(9_000.0, 0.02)).collect();
+        green += u32::from(verdicts(&[(a, b)])[0] == Verdict::Improved);
+    }
+    assert_eq!(green, 0, "slower was called faster (seed {SEED})");
+    let mut seen = 0;
+    for _ in 0..RUNS {
+        let quiet = |random: &mut Random, scale: f64| -> Vec<f64> {
+            (0..TRIALS).map(|_| scale * 9_000.0 * (1.0 + 0.06 * (random.uniform() - 0.5))).collect()
+        };
+        let pair = (quiet(&mut random, 1.0), quiet(&mut random, 1.1));
+        seen += u32::from(verdicts(&[pair])[0] == Verdict::Regressed);
+    }
+    assert!(seen >= RUNS * 19 / 20, "{seen} of {RUNS} are red (seed {SEED})");
+}
+
+#[test]
+fn seven_trials_carry_forty_metrics_and_six_do_not() {
+    // The largest separation there is: every trial of B above every trial of A.
+    let separated = |trials: usize| {
+        let a: Vec<f64> = (0..trials).map(|i| 9_000.0 + i as f64).collect();
+        let b: Vec<f64> = a.iter().map(|value| value * 1.5).collect();
+        (a, b)
+    };
+    for (trials, expected) in [(7, Verdict::Regressed), (6, Verdict::Inconclusive)] {
+        let mut random = Random(SEED);
+        let mut pairs = vec![separated(trials)];
+        while pairs.len() < 40 {
+            let quiet = |random: &mut Random| (0..trials).map(|_| random.trial(9_000.0, 0.02)).collect();
+            let pair: (Vec<f64>, Vec<f64>) = (quiet(&mut random), quiet(&mut random));
+            // The other figures show nothing at all, so that Holm's factor stays at forty.
+            if rank_sum::p_value(&pair.0, &pair.1).unwrap() > 0.5 {
+                pairs.push(pair);
+            }
+        }
+        assert_eq!(verdicts(&pairs)[0], expected, "{trials} trials");
+    }
+}

@@ -1,0 +1,182 @@
+//! `cargo xtask selftest-stats`: does the instrument cry wolf, and does it see one? Real `ab` runs without a difference, real
+//! ones with a tenth of the cell's own median put in, and comparisons drawn from the trials of the former.
+
+use crate::bench::{build, cargo};
+use crate::workspace;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// One cell that spins and one that sleeps: the two kinds of noise there are.
+const CELLS: &[(&str, &[&str])] =
+    &[("shm/rtt/64/wait=spin", &["-t", "shm", "--wait", "spin"]), ("uds/rtt/64", &["-t", "uds"])];
+const TRIALS: &str = "9";
+const COMMON: &[&str] = &[
+    "--mode",
+    "rtt",
+    "-s",
+    "64",
+    "-d",
+    "100ms",
+    "--warmup",
+    "20ms",
+    "--trials",
+    TRIALS,
+    "--no-html",
+    "--quiet",
+];
+
+/// The full dose, and what of it may go wrong.
+struct Dose {
+    null: u32,
+    power: u32,
+    resamples: u32,
+    /// Where the trials come from.
+    seed: u32,
+}
+
+pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
+    let dose = parse(args)?;
+    let root = workspace::root()?;
+    let bench = build(&root)?;
+    let place = workspace::metadata(&root)?.target_directory.into_std_path_buf().join("selftest-stats");
+    let _ = std::fs::remove_dir_all(&place);
+    std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+    let test = Test { bench, place };
+    let mut failed = false;
+    for (cell, flags) in CELLS {
+        let started = Instant::now();
+        let (red, files) = test.repeat(dose.null, flags, None)?;
+        let most = allowed_red(dose.null);
+        failed |= red > most;
+        println!(
+            "null   {cell}: {red} red of {} runs, at most {most} ({:.0} s)",
+            dose.null,
+            started.elapsed().as_secs_f64()
+        );
+        if !files.is_empty() && dose.resamples > 0 {
+            failed |= !resample(&root, &dose, &files)?;
+        }
+        if dose.power == 0 {
+            continue;
+        }
+        let started = Instant::now();
+        let delay = test.median_ns(flags)? / 10;
+        let (red, _) = test.repeat(dose.power, flags, Some(delay))?;
+        let fewest = needed_red(dose.power);
+        failed |= red < fewest;
+        println!(
+            "power  {cell}: {red} red of {} runs with {delay} ns more, at least {fewest} ({:.0} s)",
+            dose.power,
+            started.elapsed().as_secs_f64()
+        );
+    }
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// 2 of 50.
+fn allowed_red(runs: u32) -> u32 {
+    (runs * 2).div_ceil(50)
+}
+
+/// 38 of 40.
+fn needed_red(runs: u32) -> u32 {
+    runs - (runs * 2).div_ceil(40)
+}
+
+fn parse(args: Vec<String>) -> Result<Dose> {
+    let mut dose = Dose { null: 50, power: 40, resamples: 10_000, seed: 4711 };
+    let mut args = args.into_iter().skip_while(|arg| arg == "--");
+    while let Some(flag) = args.next() {
+        let value = args.next().with_context(|| format!("{flag} needs a number"))?;
+        let number = value.parse().with_context(|| format!("{flag} {value}: not a number"))?;
+        match &*flag {
+            "--null" => dose.null = number,
+            "--power" => dose.power = number,
+            "--resamples" => dose.resamples = number,
+            "--seed" => dose.seed = number,
+            _ => bail!("unknown argument {flag}: see cargo xtask help"),
+        }
+    }
+    Ok(dose)
+}
+
+struct Test {
+    bench: PathBuf,
+    place: PathBuf,
+}
+
+impl Test {
+    fn command(&self, what: &str, flags: &[&str]) -> Command {
+        let mut command = Command::new(&self.bench);
+        command.arg(what).args(COMMON).args(flags).env("IPC_BENCH_DIR", self.place.join("runs"));
+        command
+    }
+
+    /// So many `ab` runs; how many ended with the exit code of a regression, and their files.
+    fn repeat(&self, runs: u32, flags: &[&str], delay_ns: Option<u64>) -> Result<(u32, Vec<PathBuf>)> {
+        let kind = if delay_ns.is_some() { "power" } else { "null" };
+        let (mut red, mut files) = (0, Vec::new());
+        for number in 0..runs {
+            let file = self.place.join(format!("{kind}-{}-{number}.json", flags[1]));
+            let mut command = self.command("ab", flags);
+            command
+                .arg("--gate")
+                .arg(format!("--json={}", file.display()))
+                .stdout(std::process::Stdio::null());
+            match delay_ns {
+                Some(ns) => command.arg("--inject").arg(format!("{ns}ns")),
+                // Two programs that are one: the same path that two builds take.
+                None => command.arg("--a").arg(&self.bench).arg("--b").arg(&self.bench),
+            };
+            let status = command.status().context("cannot start ipc-bench")?;
+            match status.code() {
+                Some(0) => {}
+                Some(3) => red += 1,
+                _ => bail!("ipc-bench ab ended with {status}"),
+            }
+            files.push(file);
+        }
+        Ok((red, files))
+    }
+
+    /// What the cell takes here.
+    fn median_ns(&self, flags: &[&str]) -> Result<u64> {
+        let file = self.place.join("median.json");
+        let mut command = self.command("run", flags);
+        let status =
+            command.arg(format!("--json={}", file.display())).stdout(std::process::Stdio::null()).status()?;
+        ensure!(status.success(), "ipc-bench run ended with {status}");
+        let run: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+        run["cells"][0]["summary"]["p50_ns"]["value"]
+            .as_f64()
+            .map(|ns| ns as u64)
+            .context("the cell has no median")
+    }
+}
+
+/// Comparisons drawn from the trials of runs without a difference.
+fn resample(root: &Path, dose: &Dose, files: &[PathBuf]) -> Result<bool> {
+    let status = Command::new(cargo())
+        .args(["run", "--quiet", "--release", "-p", "ipc-results", "--example", "resample", "--locked", "--"])
+        .args([&dose.resamples.to_string(), TRIALS, &dose.seed.to_string()])
+        .args(files)
+        .current_dir(root)
+        .status()
+        .context("cannot start cargo")?;
+    Ok(status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smaller_doses_keep_the_shares_of_the_full_one() {
+        assert_eq!([50, 10, 1, 0].map(allowed_red), [2, 1, 1, 0]);
+        assert_eq!([40, 20, 10].map(needed_red), [38, 19, 9]);
+        assert!(parse(vec!["--null".into()]).is_err() && parse(vec!["--nil".into(), "1".into()]).is_err());
+    }
+}
