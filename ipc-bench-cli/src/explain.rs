@@ -119,7 +119,7 @@ pub(crate) fn explain(topic: Option<&str>) -> Result<(), Failure> {
     };
     let same = |name: &&str| name.eq_ignore_ascii_case(asked);
     let words = || TOPICS.iter().flat_map(|topic| std::iter::once(&topic.name).chain(topic.also)).copied();
-    match TOPICS.iter().find(|topic| same(&topic.name) || topic.also.iter().any(|word| same(word))) {
+    match TOPICS.iter().find(|topic| same(&topic.name) || topic.also.iter().any(&same)) {
         Some(topic) => print(&format!("{}\n\n{}\n", topic.name, topic.text)),
         None => {
             let near = nearest(asked, words()).map(|word| format!("did you mean {word}?"));
