@@ -234,8 +234,10 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "LIST", allow_hyphen_values = true)]
     size: Vec<String>,
 
-    /// Workloads: rtt (ping-pong), oneway (timed by the receiver), stream (throughput one way), load (open loop), and
-    /// between many processes fan-out, fan-in, pipeline, broadcast, mesh [default: rtt,stream]
+    /// Workloads: rtt (ping-pong), oneway (timed by the receiver), stream (throughput one way), load (open loop); between
+    /// many processes fan-out, fan-in, pipeline, broadcast, mesh; what an endpoint costs: idle, leak; other loads: burst,
+    /// mixed, ramp, stability; durable logging by one process: events; values encoded and carried: codec [default:
+    /// rtt,stream]
     #[arg(long, value_name = "LIST")]
     mode: Vec<String>,
 
@@ -306,6 +308,57 @@ pub(crate) struct RunArgs {
     /// Options of transports, every value measured: uds.sndbuf=64K,1M
     #[arg(short = 'L', long, value_name = "NAME=VALUES")]
     buffer: Vec<String>,
+
+    /// Mode fan-in: peers that send, while the others are connected and silent [default: all]
+    #[arg(long, value_name = "N")]
+    hot: Option<String>,
+
+    /// Mode idle: endpoints that are open at once [default: 8, or as many as there is room for]
+    #[arg(long, value_name = "N")]
+    endpoints: Option<String>,
+
+    /// Modes idle and stability: how long to look [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    observe: Option<String>,
+
+    /// Mode leak: connections opened and closed, and a tenth of the messages sent after them [default: 1000]
+    #[arg(long, value_name = "N")]
+    cycles: Option<String>,
+
+    /// Mode burst: messages at once [default: 100]
+    #[arg(long, value_name = "N")]
+    burst: Option<String>,
+
+    /// Mode burst: pause between bursts [default: 100ms]
+    #[arg(long, value_name = "TIME")]
+    gap: Option<String>,
+
+    /// Mode mixed: sizes and their weights, instead of --size [default: 100:40,1K:30,10K:20,50K:7,100K:3]
+    #[arg(long, value_name = "SIZE:WEIGHT,…")]
+    sizes: Option<String>,
+
+    /// Mode ramp: loads in turn: high (all that fits), med (10,000/s), low (1,000/s), idle, or messages per second
+    /// [default: high:2s,idle:1s,med:2s,low:2s]
+    #[arg(long, value_name = "LOAD:TIME,…")]
+    profile: Option<String>,
+
+    /// Mode codec: raw, json, json+lz4, json+zstd, postcard, messagepack, bincode (unmaintained), bitcode, rkyv [default:
+    /// all]
+    #[arg(long, value_name = "LIST")]
+    codec: Vec<String>,
+
+    /// Mode events: records per second of each of --peers producers [default: 1000]
+    #[arg(id = "event-rate", long, value_name = "N")]
+    event_rate: Option<String>,
+
+    /// Mode events: directory on a disk for the file that is appended to, and removed after it was read back
+    /// [default: --dir]
+    #[arg(id = "event-log", long, value_name = "DIR")]
+    event_log: Option<String>,
+
+    /// Modes burst, mixed, ramp, stability: share of messages that are too long, each of which must be refused
+    #[arg(long, value_name = "SHARE")]
+    oversize: Option<String>,
 
     /// Load beside the measurement: none, cpu:N or mem:N processes, on one CPU with cpu:N@CPU [default: none]
     #[arg(long, value_name = "LIST")]

@@ -292,7 +292,8 @@ fn make_plan(
         seed = seed.or(Some(its_seed));
     }
     let settings = Settings::complete(given, &config)?;
-    Plan::new(settings, &Context { mechanisms, environment, seed })
+    let directory = output::root(global.dir.as_deref());
+    Plan::new(settings, &Context { mechanisms, environment, seed, directory: &directory })
 }
 
 /// Shows what a run would do.

@@ -142,6 +142,14 @@ impl<'a> Crew<'a> {
         (0..count as u16).try_for_each(|number| self.start(Role::Hog(number), what, None))
     }
 
+    /// Expects no more of a worker that has ended.
+    pub(crate) fn bury(&mut self, role: Role) {
+        self.workers
+            .iter_mut()
+            .filter(|worker| worker.role == role)
+            .for_each(|worker| worker.finished = true);
+    }
+
     /// Who is there, in the order of their start.
     pub(crate) fn roles(&self) -> Vec<Role> {
         self.workers.iter().map(|worker| worker.role).collect()

@@ -14,6 +14,7 @@ use crate::mechanism::Mechanism;
 use crate::pattern::Pattern;
 use crate::pin::Topology;
 use crate::rate::{self, Rate};
+use crate::scene::{self, Scene};
 use crate::settings::{Origin, Settings, unknown};
 use crate::workload::{Access, Arrivals, Io, MAX_BATCH, Mode};
 
@@ -36,6 +37,10 @@ pub(crate) struct PlannedCell {
     pub(crate) access: Access,
     /// Size of the pattern, where it is one.
     pub(crate) peers: Option<usize>,
+    /// How many of the peers of a fan-in send, where not all do.
+    pub(crate) hot: Option<usize>,
+    /// What happens, where that is no steady flow.
+    pub(crate) scene: Option<Scene>,
     /// What else the machine does meanwhile.
     pub(crate) background: Option<Background>,
     /// Index of the measured maximum that its rate is a share of.
@@ -69,6 +74,7 @@ pub(crate) fn cells(
     let modes = settings.parse("mode", modes)?.unwrap_or_default();
     let ios = settings.parse("io", ios)?.unwrap_or_default();
     let waits = settings.parse("wait", waits)?.unwrap_or_default();
+    scene::plan::refuse_the_idle(settings, &modes)?;
     let params = settings.parse("buffer", |text| parameters(text, mechanisms))?.unwrap_or_default();
     if let Some(param) =
         params.iter().find(|param| !transports.iter().any(|known| known.name == param.transport))
@@ -82,20 +88,23 @@ pub(crate) fn cells(
     let batches = settings.parse("batch", batches)?.unwrap_or_else(|| vec![1]);
     let accesses = settings.parse("access", accesses)?.unwrap_or_else(|| vec![Access::Copy]);
     let peers = settings.parse("peers", peers)?.unwrap_or_else(|| vec![1]);
+    let hot = hot(settings, &modes)?;
     let backgrounds = settings.parse("background", background::list)?.unwrap_or_else(|| vec![None]);
     for cpu in backgrounds.iter().filter_map(|background| (*background)?.cpu) {
         topology.require(cpu)?;
     }
     let mut cells = Vec::new();
     for mode in &modes {
-        for size in &sizes {
+        for size in &scene::plan::sizes(settings, *mode, &sizes)? {
             for transport in &transports {
                 for (io, wait) in ways_of(transport, &ios, &waits) {
                     for params in combinations(&params, transport.name) {
                         let cell = plan_cell(transport, *mode, *size, (io, &wait), &params, alone);
-                        let paced = cell.paced(pace).under(&loads);
+                        let scenes = cell.with_scenes(settings, transport)?;
+                        let paced: Vec<_> =
+                            scenes.into_iter().flat_map(|cell| cell.paced(pace).under(&loads)).collect();
                         let ways = paced.iter().flat_map(|cell| cell.through(&batches, &accesses, transport));
-                        for cell in ways.flat_map(|cell| cell.among(&peers, transport)) {
+                        for cell in ways.flat_map(|cell| cell.among(&peers, hot, transport)) {
                             cells.extend(
                                 backgrounds.iter().map(|background| cell.clone().beside(*background)),
                             );
@@ -211,8 +220,8 @@ impl PlannedCell {
             )
         } else if self.io == Io::Async {
             ("loans are measured with calls that wait", "use --io sync".to_owned())
-        } else if matches!(self.point.mode, Mode::Pattern(_)) {
-            ("the processes of a pattern copy", "use --mode rtt,oneway,stream,load".to_owned())
+        } else if matches!(self.point.mode, Mode::Pattern(_) | Mode::Scene(_)) {
+            ("the processes of patterns and scenes copy", "use --mode rtt,oneway,stream,load".to_owned())
         } else if self.batch > 1 {
             ("a loan is of one message", "use --batch 1 with --access loan".to_owned())
         } else {
@@ -248,12 +257,16 @@ impl PlannedCell {
     }
 
     /// The same cell with each number of peers, where it is a pattern.
-    fn among(self, peers: &[usize], mechanism: &Mechanism) -> Vec<PlannedCell> {
-        let Mode::Pattern(pattern) = self.point.mode else { return vec![self] };
+    fn among(self, peers: &[usize], hot: Option<usize>, mechanism: &Mechanism) -> Vec<PlannedCell> {
+        let Some(pattern) = self.point.mode.pattern() else { return vec![self] };
         let with = |count: &usize| {
             let mut cell = PlannedCell { peers: Some(*count), ..self.clone() };
             if *count != 1 {
                 cell.point.dimensions.insert("peers".into(), count.to_string());
+            }
+            cell.hot = hot.filter(|hot| hot < count && self.point.mode == Mode::Pattern(Pattern::FanIn));
+            if let Some(hot) = cell.hot {
+                cell.point.dimensions.insert("hot".into(), hot.to_string());
             }
             cell.impossible =
                 cell.impossible.or_else(|| no_pattern(mechanism, pattern, *count, self.io, &self.options));
@@ -268,6 +281,14 @@ impl PlannedCell {
             self.point.dimensions.insert("background".into(), background.to_string());
         }
         PlannedCell { background, ..self }
+    }
+
+    /// Connections of its kind that are open at once.
+    pub(crate) fn connections(&self) -> usize {
+        match self.scene {
+            Some(Scene::Idle { endpoints, .. }) => endpoints,
+            _ => self.peers.unwrap_or(1),
+        }
     }
 
     /// Whether a side sleeps while it waits for the next message.
@@ -328,6 +349,18 @@ fn peers(text: &str) -> Result<Vec<usize>, String> {
         count if count <= MOST => Ok(count as usize),
         count => Err(format!("{count} peers are more than {MOST}, each a process of its own")),
     })
+}
+
+/// How many peers of a fan-in send.
+fn hot(settings: &Settings, modes: &[Mode]) -> Result<Option<usize>, Failure> {
+    let parse = |text: &str| text.parse::<usize>().map_err(|_| format!("{text:?} is not a number of peers"));
+    let hot = settings.parse("hot", parse)?;
+    if hot.is_some() && !modes.contains(&Mode::Pattern(Pattern::FanIn)) {
+        return Err(Failure::usage("--hot changes nothing here")
+            .why("it says how many peers of a fan-in send")
+            .fix("drop it, or add --mode fan-in"));
+    }
+    Ok(hot)
 }
 
 fn ios(text: &str) -> Result<Vec<Io>, String> {
@@ -488,6 +521,8 @@ fn plan_cell(
         batch: 1,
         access: Access::Copy,
         peers: None,
+        hot: None,
+        scene: None,
         background: None,
         ceiling: None,
         arm: None,

@@ -16,6 +16,7 @@ use crate::error::Failure;
 use crate::pattern::{Node, node};
 use crate::protocol::{Job, Outcome, Role};
 use crate::remote::{self, Serving};
+use crate::scene::{self, Scene};
 use crate::signals::Signals;
 use crate::ways::{Halves, Ways};
 use crate::worker::Session;
@@ -39,6 +40,8 @@ pub(crate) struct Mechanism {
     pub(crate) visit: fn(&mut Session, &Job, &Address, Duration) -> Result<Outcome, Ended>,
     /// One process of a pattern, inside a worker.
     pub(crate) node: fn(&mut Session, &Job, &Address, &Node, u32) -> Result<Outcome, Ended>,
+    /// One side of a scene, inside a worker.
+    pub(crate) scene: fn(&mut Session, &Job, &Address, &Scene) -> Result<Outcome, Ended>,
     /// A standalone server.
     pub(crate) listen: fn(&Address, &Arc<Serving>, &Signals) -> Result<(), Failure>,
 }
@@ -60,6 +63,7 @@ impl Mechanism {
             work: work::<T, W>,
             visit: visit::<T, W>,
             node: node::run::<T, W>,
+            scene: scene::run::<T>,
             listen: remote::listen::<T, W>,
         }
     }
@@ -111,6 +115,21 @@ fn work<T: Transport, W: Ways<T>>(
     job: &Job,
     address: &Address,
 ) -> Result<Outcome, Ended> {
+    let Connection { tx, rx, effective, .. } = meet::<T>(session, job, address)?;
+    if job.work.size > tx.max_message() {
+        return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
+    }
+    session.ready(effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
+    let (end, outcome) = session.measure::<T, W>(Blocking { tx, rx }, job)?;
+    Ok(Outcome { stats: counters::<T>(&end), ..outcome })
+}
+
+/// Listens for the one connection of a trial, or makes it.
+pub(crate) fn meet<T: Transport>(
+    session: &mut Session,
+    job: &Job,
+    address: &Address,
+) -> Result<Connection<T::Tx, T::Rx>, Ended> {
     let options = T::Options::default();
     let connection = match job.role {
         Role::Server => {
@@ -122,17 +141,11 @@ fn work<T: Transport, W: Ways<T>>(
         }
         Role::Client | Role::Hog(_) | Role::Node(_) => T::connect(address, &options, Wait::Forever),
     };
-    let Connection { tx, rx, effective, .. } = connection.map_err(|error| Ended {
+    connection.map_err(|error| Ended {
         // The server listened before we were told to connect: if it is not there any more, its end is the story.
         blames_the_peer: matches!(error.kind, SetupErrorKind::NotFound | SetupErrorKind::HungUp),
         failure: setup(format!("{}: no connection", T::NAME), &error),
-    })?;
-    if job.work.size > tx.max_message() {
-        return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
-    }
-    session.ready(effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
-    let (end, outcome) = session.measure::<T, W>(Blocking { tx, rx }, job)?;
-    Ok(Outcome { stats: counters::<T>(&end), ..outcome })
+    })
 }
 
 fn visit<T: Transport, W: Ways<T>>(

@@ -48,6 +48,14 @@ impl Pattern {
         if self == Pattern::Mesh { 2 } else { 1 }
     }
 
+    /// Its processes, of which only `hot` send all the time, where that is said.
+    pub(crate) fn nodes_with(self, peers: usize, hot: Option<usize>) -> Vec<Node> {
+        let mut nodes = self.nodes(peers);
+        // Process 0 receives.
+        nodes.iter_mut().skip(1 + hot.unwrap_or(peers)).for_each(|node| node.duty = Duty::Rest);
+        nodes
+    }
+
     /// Its processes, for `peers` beside process 0 (in a mesh: in all).
     pub(crate) fn nodes(self, peers: usize) -> Vec<Node> {
         let hub = |outbound: Vec<usize>, duty| Node { inbound: 0, outbound, duty };
@@ -98,6 +106,8 @@ pub(crate) enum Duty {
     Spread,
     /// Makes messages, each for all of them.
     Copy,
+    /// Sends one message at the beginning and one at the end.
+    Rest,
     /// Passes on what comes.
     Relay,
     /// Receives only.

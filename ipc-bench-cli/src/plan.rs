@@ -1,5 +1,6 @@
 //! From settings to trials. Every refusal and every skip happens here, with its reason, before anything is measured.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ipc_results::Environment;
@@ -13,6 +14,7 @@ use crate::mechanism::Mechanism;
 use crate::order::Order;
 use crate::pin::{Pin, Pins, Topology};
 use crate::rate::Rate;
+use crate::scene::{self, Scene};
 use crate::settings::Settings;
 use crate::workload::{Io, Length, Mode, Warmup};
 use crate::yardstick::Yardstick;
@@ -79,6 +81,8 @@ pub(crate) struct Context<'a> {
     pub(crate) mechanisms: &'a [Mechanism],
     pub(crate) environment: &'a Environment,
     pub(crate) seed: Option<u64>,
+    /// Where results go.
+    pub(crate) directory: &'a Path,
 }
 
 /// Measured part and warm-up of a yardstick.
@@ -120,6 +124,7 @@ impl Plan {
         let alone = pins.share_a_cpu(&topology.allowed);
         let awake = awake(&settings, &pins, context.environment)?;
         let mut cells = matrix::cells(&settings, context.mechanisms, &topology, alone)?;
+        scene::plan::place_journals(&mut cells, context.directory);
         if cells.iter().all(|cell| cell.impossible.is_some()) {
             return Err(nothing_to_measure(&cells));
         }
@@ -224,7 +229,10 @@ impl Plan {
         let (length, warmup) = match step {
             Step::Yardstick(_) => (YARDSTICK_LENGTH, YARDSTICK_WARMUP),
             Step::Ceiling(_) => (CEILING_LENGTH, CEILING_WARMUP),
-            Step::Trial { .. } => (self.length, self.warmup),
+            Step::Trial { cell, .. } => {
+                let own = self.cells[cell].scene.as_ref().and_then(Scene::takes).map(Length::Time);
+                (own.unwrap_or(self.length), self.warmup)
+            }
         };
         let times = if matches!(step, Step::Ceiling(_)) { CEILING_TRIALS } else { 1 };
         match length {

@@ -88,6 +88,18 @@ pub(crate) const ALL: &[Preset] = &[
             ("duration", "300ms"),
         ],
     },
+    #[cfg(feature = "codecs")]
+    Preset {
+        name: "codec",
+        about: "every codec with every document, alone and over two transports",
+        values: &[
+            ("transport", "uds,shm"),
+            ("mode", "codec"),
+            ("trials", "5"),
+            ("duration", "200ms"),
+            ("warmup", "1ms"),
+        ],
+    },
     Preset {
         name: "ci",
         about: "enough trials for a gate, in about five minutes",

@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::hog::Hog;
 use crate::pattern::Node;
 use crate::records::Record;
+use crate::scene::Scene;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
@@ -116,9 +117,19 @@ pub(crate) enum Link {
     Alone(Alone),
     /// A transport by name and where to listen, for one process of a pattern. Looks so often in vain at its connections
     /// before it sleeps.
-    Node { name: String, address: String, node: Node, looks: u32 },
+    Node { name: String, address: String, node: Node, looks: u32, journal: Option<Journal> },
+    /// A transport by name, for one side of a scene.
+    Scene { name: String, address: String, scene: Scene },
     /// No link and no result: work on the side until the runner ends this process.
     Hog(Hog),
+}
+
+/// What a process of a pattern logs, or sends to the logger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Journal {
+    pub(crate) path: PathBuf,
+    /// Records per second and producer.
+    pub(crate) rate: u64,
 }
 
 /// Operations measured in one process.
@@ -169,6 +180,12 @@ pub(crate) struct Outcome {
     /// Of a pattern: number of a sender and messages it made for this one, or this one received from it.
     pub(crate) made_for: Vec<(usize, u64)>,
     pub(crate) got_from: Vec<(usize, u64)>,
+    /// Payload bytes received, where the messages differ in size.
+    pub(crate) bytes: Option<u64>,
+    /// What only this workload measures; the unit is the end of the name.
+    pub(crate) measures: BTreeMap<String, f64>,
+    /// What the reader of this trial must know.
+    pub(crate) flags: Vec<String>,
     /// What a remote server said of its side.
     pub(crate) peer: Option<Box<Outcome>>,
     /// Result of [`Link::Alone`], in its unit.

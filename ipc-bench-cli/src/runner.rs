@@ -1,5 +1,6 @@
 //! Makes the trials of a plan, each with processes of its own.
 
+mod events;
 mod outcomes;
 mod pattern;
 
@@ -23,6 +24,7 @@ use crate::plan::{
 };
 use crate::protocol::{Job, Link, Outcome, PROTOCOL, Reply, Request, Role};
 use crate::records::{CAPACITY, Files, Origin};
+use crate::scene::{Kind, Scene};
 use crate::scratch::Scratch;
 use crate::signals::Signals;
 use crate::steal;
@@ -259,6 +261,9 @@ impl<'a> Runner<'a> {
         if let Some(remote) = &self.plan.remote {
             return self.visit(planned, work, remote);
         }
+        if let Some(Scene::Events { rate, directory }) = &planned.scene {
+            return self.log_events(planned, directory, *rate, work);
+        }
         if let Mode::Pattern(pattern) = planned.point.mode {
             return self.perform(planned, pattern, work);
         }
@@ -274,11 +279,17 @@ impl<'a> Runner<'a> {
         let own = address(planned, scratch.path());
         let link = |_: Role, address: Option<&str>| {
             let address = address.map_or_else(|| own.clone(), |given| with_options(given, planned));
-            Link::Transport { name: name.clone(), address }
+            match planned.scene.clone() {
+                Some(scene) => Link::Scene { name: name.clone(), address, scene },
+                None => Link::Transport { name: name.clone(), address },
+            }
         };
         let outcomes = self.converse(&mut crew, link, work, Some(&scratch), &hogs)?;
         crew.dismiss();
-        outcomes.check(&work, self.plan)?;
+        outcomes.check_pins(self.plan)?;
+        if planned.scene.as_ref().is_none_or(Scene::counts_messages) {
+            outcomes.check_count(&work)?;
+        }
         Ok(outcomes)
     }
 
@@ -333,6 +344,7 @@ impl<'a> Runner<'a> {
         hogs: &[(Hog, Option<u32>)],
     ) -> Result<Outcomes, Trouble> {
         let pins = self.plan.pins;
+        let keeps_names = matches!(work.mode, Mode::Scene(kind) if kind.keeps_names());
         let job = |role: Role, address: Option<&str>| {
             let cpu = if role == Role::Client { pins.client } else { pins.server };
             // Only one side makes and guards it.
@@ -362,7 +374,7 @@ impl<'a> Runner<'a> {
             }
         }
         // Connected: no name is needed any more, and none is left should this process be killed from here on.
-        if let Some(scratch) = scratch {
+        if let Some(scratch) = scratch.filter(|_| !keeps_names) {
             scratch.vacate();
         }
         for role in &roles {
@@ -462,7 +474,7 @@ fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
     let mut cell = Cell::new(point.to_string(), &point.transport, point.mode.name(), point.size as u64);
     cell.wait.clone_from(&planned.wait);
     cell.io = planned.io.name().to_owned();
-    cell.clients = planned.peers.unwrap_or(1) as u32;
+    cell.clients = planned.connections() as u32;
     cell.background = planned.background.map(|background| background.to_string());
     if planned.sleeps() {
         cell.kept_awake.clone_from(&plan.awake);
@@ -478,7 +490,8 @@ fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
         Mode::Load => ("intended", "after_recv"),
         Mode::Rtt => ("previous_t1", "after_recv"),
         Mode::Stream => ("first_send", "last_recv"),
-        Mode::Pattern(_) => ("stamp_of_sender", "after_recv"),
+        Mode::Scene(Kind::Idle | Kind::Leak | Kind::Codec) => ("previous_t1", "after_recv"),
+        Mode::Pattern(_) | Mode::Scene(_) => ("stamp_of_sender", "after_recv"),
     };
     cell.method = Method { clock: "monotonic".into(), t0: t0.into(), t1: t1.into() };
     match &planned.impossible {

@@ -91,9 +91,13 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
             session.go();
             Ok(Outcome { cost: Some(measure_alone(*alone)), ..Outcome::default() })
         }
-        Link::Node { name, address, node, looks } => {
+        Link::Node { name, address, node, looks, .. } => {
             let (mechanism, address) = find(mechanisms, name, address)?;
             (mechanism.node)(session, job, &address, node, *looks)
+        }
+        Link::Scene { name, address, scene } => {
+            let (mechanism, address) = find(mechanisms, name, address)?;
+            (mechanism.scene)(session, job, &address, scene)
         }
         Link::Hog(hog) => {
             hog.prepare().map_err(|error| Failure::failed("the background cannot be made").why(error))?;
@@ -239,6 +243,15 @@ impl Session {
         Watch { out: &mut self.out, before: None, during: None }
     }
 
+    /// The same for a workload whose listener stays: the lifeline goes on guarding its directory, so the kernel must not
+    /// end this process before that was removed.
+    pub(crate) fn watch_with_names(&mut self) -> Watch<'_> {
+        match self.request() {
+            Request::Go => Watch { out: &mut self.out, before: None, during: None },
+            Request::Job(_) | Request::Peers(_) => self.confused("something else than Go"),
+        }
+    }
+
     /// Waits for the permission to begin.
     fn begin<'a>(&'a mut self, job: &'a Job) -> Side<'a> {
         Side { job, watch: self.watch() }
@@ -266,7 +279,7 @@ impl Task for Side<'_> {
                 executor.run(oneway::client(end, work, &mut watch)).map(sent_outcome)
             }
             (Role::Client, Mode::Load) => executor.run(load::client(end, work, &mut watch)).map(sent_outcome),
-            (Role::Server | Role::Hog(_) | Role::Node(_), _) | (_, Mode::Pattern(_)) => {
+            (Role::Server | Role::Hog(_) | Role::Node(_), _) | (_, Mode::Pattern(_) | Mode::Scene(_)) => {
                 Serve { work, observer: &mut watch }.over(end, executor)
             }
         };
@@ -300,7 +313,7 @@ impl<O: Observer> Task for Serve<'_, O> {
             Mode::OneWay | Mode::Load => {
                 executor.run(arrivals::server(end, work, observer)).map(arrived_outcome)
             }
-            Mode::Pattern(_) => Err(Broken::NoPair),
+            Mode::Pattern(_) | Mode::Scene(_) => Err(Broken::NoPair),
         }
     }
 }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pattern::Pattern;
 use crate::payload::{Flaw, Phase};
+use crate::scene::Kind;
 
 #[cfg(test)]
 pub(crate) use endpoint::now;
@@ -43,12 +44,24 @@ pub(crate) enum Mode {
     Load,
     /// As many messages as fit, between more than two processes.
     Pattern(Pattern),
+    /// What is no steady flow: idling, opening and closing, loads of other shapes.
+    Scene(Kind),
 }
 
 impl Mode {
     /// All of them, by name.
     pub(crate) fn all() -> impl Iterator<Item = Mode> + Clone {
-        [Mode::Rtt, Mode::OneWay, Mode::Stream, Mode::Load].into_iter().chain(Pattern::ALL.map(Mode::Pattern))
+        let pairs = [Mode::Rtt, Mode::OneWay, Mode::Stream, Mode::Load].into_iter();
+        pairs.chain(Pattern::ALL.map(Mode::Pattern)).chain(Kind::ALL.map(Mode::Scene))
+    }
+
+    /// Who talks to whom, where it is more than a pair.
+    pub(crate) fn pattern(self) -> Option<Pattern> {
+        match self {
+            Mode::Pattern(pattern) => Some(pattern),
+            Mode::Scene(Kind::Events) => Some(Pattern::FanIn),
+            _ => None,
+        }
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -58,6 +71,7 @@ impl Mode {
             Mode::Stream => "stream",
             Mode::Load => "load",
             Mode::Pattern(pattern) => pattern.name(),
+            Mode::Scene(kind) => kind.name(),
         }
     }
 }
@@ -310,8 +324,12 @@ pub(crate) enum Broken {
     Send(SendError),
     Recv(RecvError),
     Message(Flaw),
-    /// A pattern was asked of two sides only, or an open loop without a rate.
+    /// A pattern or a scene was asked of the two sides of a plain workload, or an open loop without a rate.
     NoPair,
+    /// A message longer than the connection carries was taken.
+    TooLongTaken {
+        len: usize,
+    },
 }
 
 impl Broken {
@@ -349,7 +367,10 @@ impl fmt::Display for Broken {
             Broken::Send(error) => error.fmt(f),
             Broken::Recv(error) => error.fmt(f),
             Broken::Message(flaw) => flaw.fmt(f),
-            Broken::NoPair => f.write_str("a pattern is no workload of one connection"),
+            Broken::NoPair => f.write_str("this mode is no workload of one given connection"),
+            Broken::TooLongTaken { len } => {
+                write!(f, "a message of {len} bytes was taken, one more than the connection carries")
+            }
         }
     }
 }

@@ -50,6 +50,17 @@ const PLANNED: &[(&str, &str)] = &[
     ("mode", "--mode stream"),
     ("io", "--io async"),
     ("peers", "--mode fan-in --peers 2"),
+    ("hot", "--mode fan-in --peers 3 --hot 1"),
+    ("endpoints", "--mode idle --endpoints 3"),
+    ("codec", "--mode codec,rtt --codec json"),
+    ("event-rate", "--mode events --event-rate 10"),
+    ("observe", "--mode idle --observe 1s"),
+    ("cycles", "--mode leak --cycles 10"),
+    ("burst", "--mode burst --burst 10"),
+    ("gap", "--mode burst --gap 1ms"),
+    ("sizes", "--mode mixed --sizes 64:1"),
+    ("profile", "--mode ramp --profile low:1s"),
+    ("oversize", "--mode burst --oversize 10%"),
     ("duration", "--duration 10ms"),
     ("messages", "--messages 10"),
     ("trials", "--trials 3"),
@@ -73,6 +84,7 @@ const VARIED: &[(&str, &str, &str)] = &[
 
 /// The others, each with the test that shows what it changes.
 const SHOWN: &[(&str, &str)] = &[
+    ("event-log", "a_directory_in_memory_is_no_place_for_events"),
     ("ci", "a_range_of_trials_ends_when_the_interval_is_narrow"),
     ("time-budget", "a_time_budget_cuts_trials_and_says_so"),
     ("include-first", "the_first_message_is_apart_unless_it_is_asked_to_count"),
@@ -133,7 +145,7 @@ fn every_option_is_in_a_table_of_this_test() {
         .collect();
     let untested: Vec<_> = told.difference(&known).collect();
     assert!(untested.is_empty(), "no test shows what these change: {untested:?}");
-    let sources = ["options.rs", "run.rs", "errors.rs", "modes.rs", "replay.rs"].map(|file| {
+    let sources = ["options.rs", "run.rs", "errors.rs", "modes.rs", "replay.rs", "scenes.rs", "events.rs"].map(|file| {
         std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file))
             .unwrap()
     });

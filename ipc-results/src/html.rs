@@ -10,6 +10,7 @@ mod compare;
 mod cost;
 mod details;
 mod heat;
+mod measures;
 mod page;
 mod plot;
 mod strip;
@@ -63,6 +64,7 @@ pub fn run(report: &Report<'_>, options: &Options<'_>) -> String {
     charts::timeline(&mut page, report);
     cost::cost(&mut page, report);
     awaiting::awaiting(&mut page, report);
+    measures::measures(&mut page, report);
     details::gains(&mut page, report);
     details::settings(&mut page, report);
     details::environment(&mut page, report.run);

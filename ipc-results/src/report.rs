@@ -4,12 +4,14 @@ mod answers;
 mod cost;
 mod gains;
 mod load;
+mod measures;
 mod ranking;
 
 pub use answers::{Answer, Aside, Entry};
 pub use cost::Cost;
 pub use gains::Gain;
 pub use load::{LoadCurve, LoadPoint};
+pub use measures::Sheet;
 pub use ranking::{Ranked, Ranking, Separation};
 
 use crate::cell::{Cell, CellStatus, throughput_is_primary};
@@ -37,6 +39,8 @@ pub struct Report<'a> {
     pub load: Vec<LoadCurve<'a>>,
     /// What a message costs, in the order of the run.
     pub costs: Vec<Cost<'a>>,
+    /// What only some workloads measure, by workload and size.
+    pub sheets: Vec<Sheet<'a>>,
     /// What single settings change: asynchronous calls, batches, zero copy, buffers.
     pub gains: Vec<Gain<'a>>,
 }
@@ -76,7 +80,7 @@ impl<'a> Report<'a> {
     /// [`DecodeError`] when a histogram in it is damaged.
     pub fn new(run: &'a Run) -> Result<Self, DecodeError> {
         let mut modes: Vec<&str> = Vec::new();
-        for cell in run.cells.iter().filter(|cell| cell.rate.is_none()) {
+        for cell in run.cells.iter().filter(|cell| cell.rate.is_none() && measures::has_a_table(&cell.mode)) {
             if !modes.contains(&cell.mode.as_str()) {
                 modes.push(&cell.mode);
             }
@@ -94,12 +98,14 @@ impl<'a> Report<'a> {
             answers: Vec::new(),
             load: Vec::new(),
             costs: Vec::new(),
+            sheets: Vec::new(),
             gains: Vec::new(),
         };
         report.ranking = Ranking::new(&report);
         report.answers = answers::answers(&report);
         report.load = load::curves(&report);
         report.costs = cost::costs(&report);
+        report.sheets = measures::sheets(&report);
         report.gains = gains::gains(&report);
         Ok(report)
     }
@@ -114,6 +120,11 @@ impl<'a> Report<'a> {
     pub fn figures(&self, id: &str) -> &[Figures] {
         let index = self.run.cells.iter().position(|cell| cell.id == id);
         index.map_or(&[], |index| &self.figures[index])
+    }
+
+    /// Whether the cell is in one of [`tables`](Self::tables).
+    pub fn has_a_table(&self, cell: &Cell) -> bool {
+        self.tables.iter().any(|table| table.mode == cell.mode)
     }
 
     /// Cells that were not measured, with the reason.

@@ -5,6 +5,7 @@ mod gains;
 mod grid;
 mod lines;
 mod load;
+mod measures;
 mod ranking;
 mod tables;
 mod targets;
@@ -42,6 +43,7 @@ pub fn render(report: &Report<'_>, style: &Style) -> String {
         tables::table(&mut page, report, table);
     }
     load::load(&mut page, report);
+    measures::measures(&mut page, report);
     if let Some(ranking) = &report.ranking {
         ranking::ranking(&mut page, report, ranking);
     }

@@ -15,7 +15,8 @@ use crate::clock::now_ns;
 use crate::error::Failure;
 use crate::mechanism::{Ended, setup, too_long};
 use crate::payload::{Incoming, Outgoing, Phase, sent_ns};
-use crate::protocol::{Job, Outcome, Role};
+use crate::protocol::{Job, Journal, Link, Outcome, Role};
+use crate::scene::events;
 use crate::ways::Ways;
 use crate::worker::{Session, histogram};
 use crate::workload::{Broken, Length, Observer, PROGRESS_NS, Work};
@@ -115,11 +116,20 @@ fn work<T: Transport, W: Ways<T>>(
 ) -> Result<Outcome, Ended> {
     let work = &job.work;
     let mut watch = session.watch();
-    // The halves that nobody uses stay open: their end would be the connection's.
-    let (from, (mut rxs, _back)): (Vec<_>, (Vec<_>, Vec<_>)) =
+    // The halves that only a journal uses stay open: their end would be the connection's.
+    let (from, (mut rxs, mut back)): (Vec<_>, (Vec<_>, Vec<_>)) =
         came.into_iter().map(|(number, connection)| (number, (connection.rx, connection.tx))).unzip();
-    let (to, (mut txs, _forth)): (Vec<_>, (Vec<_>, Vec<_>)) =
+    let (to, (mut txs, mut forth)): (Vec<_>, (Vec<_>, Vec<_>)) =
         went.into_iter().map(|(number, connection)| (number, (connection.tx, connection.rx))).unzip();
+    if let Link::Node { journal: Some(journal), .. } = &job.link {
+        let Journal { path, rate } = journal;
+        return match (&mut txs[..], &mut rxs[..]) {
+            ([tx], []) => events::produce(tx, &mut forth[0], *rate, work, &mut watch).map_err(Ended::lost),
+            (_, rxs) => events::log(path, &from, &mut back, work, &mut watch, |receiving| {
+                W::gather(rxs, looks, receiving)
+            }),
+        };
+    }
     let mut outcome = Outcome::default();
     if node.duty == Duty::Relay {
         relay(&mut rxs[0], &mut txs[0], work, &mut watch).map_err(Ended::lost)?;
@@ -140,6 +150,10 @@ fn work<T: Transport, W: Ways<T>>(
             let made = made.map_err(|_| Failure::failed("the sending thread panicked"))?;
             describe(&mut outcome, to, made.map_err(Ended::lost)?);
         }
+    } else if node.duty == Duty::Rest {
+        let made = rest(&mut txs[0], work, &mut watch).map_err(Ended::lost)?;
+        outcome.flags.push(RESTED.into());
+        describe(&mut outcome, to, made);
     } else {
         let made = make(&mut txs, node.duty, work, &mut watch).map_err(Ended::lost)?;
         describe(&mut outcome, to, made);
@@ -194,6 +208,29 @@ pub(crate) fn make<Tx: Sender>(
     let per_edge = maker.phase(txs, Phase::Measured, work.length, observer)?;
     observer.boundary(true);
     Ok(Made { first_send_ns, per_edge })
+}
+
+/// The flag of a process that was told to send next to nothing.
+pub(crate) const RESTED: &str = "rested";
+
+/// Sends what begins and what ends the measured part, and nothing between.
+fn rest<Tx: Sender>(tx: &mut Tx, work: &Work, observer: &mut impl Observer) -> Result<Made, Broken> {
+    let mut outgoing = Outgoing::new(work.size, work.seed);
+    observer.boundary(false);
+    let first_send_ns = now_ns();
+    let over_ns =
+        first_send_ns + if let Length::Time(time) = work.length { time.as_nanos() as u64 } else { 0 };
+    outgoing.stamp(Phase::Measured, false, first_send_ns);
+    tx.send(outgoing.bytes())?;
+    while let Some(left) = over_ns.checked_sub(now_ns()).filter(|left| *left > 0) {
+        // A silent sender, not a handshake.
+        thread::sleep(Duration::from_nanos(left.min(PROGRESS_NS)));
+        observer.progress(1);
+    }
+    outgoing.stamp(Phase::Measured, true, now_ns());
+    tx.send(outgoing.bytes())?;
+    observer.boundary(true);
+    Ok(Made { first_send_ns, per_edge: vec![2] })
 }
 
 struct Maker {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::crew::Trouble;
 use crate::plan::Plan;
 use crate::protocol::{Histogram, Outcome, Ready};
+use crate::scene::combine;
 use crate::workload::{Length, Work};
 
 /// What both sides said.
@@ -52,9 +53,8 @@ impl Outcomes {
         Ok(())
     }
 
-    /// Whether what was measured is what was asked for.
-    pub(super) fn check(&self, work: &Work, plan: &Plan) -> Result<(), Trouble> {
-        self.check_count(work)?;
+    /// Whether the workers ran where they were to.
+    pub(super) fn check_pins(&self, plan: &Plan) -> Result<(), Trouble> {
         let pins = [(plan.pins.client, &self.client_ready), (plan.pins.server, &self.server_ready)];
         for (cpu, ready) in pins {
             if cpu.is_some_and(|cpu| ready.cpus != [cpu]) {
@@ -84,7 +84,11 @@ impl Outcomes {
 
     pub(super) fn into_trial(self, work: &Work, limit: Option<Limit>, steal_ns: Option<u64>) -> Trial {
         let (messages, elapsed_ns) = (self.messages(), self.elapsed_ns());
-        let Outcomes { client, server, measures, .. } = self;
+        let Outcomes { client, server, mut measures, .. } = self;
+        for (name, value) in client.measures.into_iter().chain(server.measures) {
+            let known = measures.get(&name).copied();
+            measures.insert(name.clone(), known.map_or(value, |known| combine(&name, known, value)));
+        }
         let first_send_ns = client.first_send_ns;
         let last_recv_ns = server.last_recv_ns.or(client.last_recv_ns);
         let cpu = client.cpu.zip(server.cpu).map(|(client, server)| client.plus(server));
@@ -93,7 +97,7 @@ impl Outcomes {
             let sum = stats.entry(name.clone()).or_default();
             *sum = if name.starts_with("max_") { count.max(*sum) } else { *sum + count };
         }
-        let mut flags = Vec::new();
+        let mut flags: Vec<String> = client.flags.into_iter().chain(server.flags).collect();
         // A hundredth of the time of two CPUs.
         if steal_ns.is_some_and(|steal| steal > elapsed_ns / 50) {
             flags.push("steal".to_owned());
@@ -103,6 +107,10 @@ impl Outcomes {
         }
         let lost = client.records_lost + server.records_lost;
         let errors = (lost > 0).then(|| ("records_without_room".to_owned(), lost)).into_iter().collect();
+        let mut throughput = Throughput::new(messages, work.size as u64, elapsed_ns);
+        if let (Some(bytes), true) = (server.bytes, messages > 0) {
+            throughput.bytes_per_s = throughput.msgs_per_s * bytes as f64 / messages as f64;
+        }
         Trial {
             flags,
             errors,
@@ -119,7 +127,7 @@ impl Outcomes {
             stats,
             latency: latency(client.latency.or(server.latency)),
             service: latency(server.service),
-            throughput: Throughput::new(messages, work.size as u64, elapsed_ns),
+            throughput,
             requested_rate: work.open_loop.map(|asked| asked.per_s),
             achieved_rate: work.open_loop.zip(client.kept).map(|(asked, kept)| asked.per_s * kept),
             cpu,

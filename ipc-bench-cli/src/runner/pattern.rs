@@ -10,8 +10,9 @@ use super::{
 };
 use crate::crew::{Crew, Trouble};
 use crate::matrix::PlannedCell;
+use crate::pattern::node::RESTED;
 use crate::pattern::{Node, Pattern};
-use crate::protocol::{Job, Link, Outcome, Reply, Request, Role};
+use crate::protocol::{Job, Journal, Link, Outcome, Reply, Request, Role};
 use crate::scratch::Scratch;
 use crate::worker::histogram;
 use crate::workload::{Length, Work};
@@ -28,7 +29,7 @@ impl Runner<'_> {
         pattern: Pattern,
         work: Work,
     ) -> Result<Outcomes, Trouble> {
-        let nodes = pattern.nodes(planned.peers.unwrap_or(1));
+        let nodes = pattern.nodes_with(planned.peers.unwrap_or(1), planned.hot);
         // Before the crew, as everywhere.
         let scratch = Scratch::choose()?;
         let mut crew = Crew::of(planned.arm.as_ref(), self.signals);
@@ -38,23 +39,7 @@ impl Runner<'_> {
             crew.start(Role::Node(number as u16), &id, None)?;
         }
         let roles = greet(&mut crew, work, &hogs)?;
-        let addresses = assign(&mut crew, planned, &nodes, work, &scratch)?;
-        for (role, node) in roles.iter().zip(&nodes) {
-            let peers = node.outbound.iter().map(|to| (*to, addresses[to].clone())).collect();
-            crew.tell(*role, &Request::Peers(peers))?;
-        }
-        let mut effective = Vec::new();
-        for _ in &nodes {
-            match crew.next(SETUP_PATIENCE)? {
-                (_, Reply::Ready(ready)) if effective.is_empty() => effective = ready.effective,
-                (_, Reply::Ready(_)) => {}
-                (role, reply) => return Err(out_of_turn(role, &reply)),
-            }
-        }
-        scratch.vacate();
-        for role in &roles {
-            crew.tell(*role, &Request::Go)?;
-        }
+        let effective = set_up(&mut crew, planned, (&roles, &nodes), work, &scratch, None)?;
         let mut done = BTreeMap::new();
         while done.len() < nodes.len() {
             match crew.next(MEASURING_PATIENCE)? {
@@ -73,6 +58,35 @@ impl Runner<'_> {
     }
 }
 
+/// Connects everybody and lets them begin; the settings that one of them was granted.
+pub(super) fn set_up(
+    crew: &mut Crew<'_>,
+    planned: &PlannedCell,
+    (roles, nodes): (&[Role], &[Node]),
+    work: Work,
+    scratch: &Scratch,
+    journal: Option<&Journal>,
+) -> Result<Vec<(String, u64)>, Trouble> {
+    let addresses = assign(crew, planned, nodes, work, scratch, journal)?;
+    for (role, node) in roles.iter().zip(nodes) {
+        let peers = node.outbound.iter().map(|to| (*to, addresses[to].clone())).collect();
+        crew.tell(*role, &Request::Peers(peers))?;
+    }
+    let mut effective = Vec::new();
+    for _ in nodes {
+        match crew.next(SETUP_PATIENCE)? {
+            (_, Reply::Ready(ready)) if effective.is_empty() => effective = ready.effective,
+            (_, Reply::Ready(_)) => {}
+            (role, reply) => return Err(out_of_turn(role, &reply)),
+        }
+    }
+    scratch.vacate();
+    for role in roles {
+        crew.tell(*role, &Request::Go)?;
+    }
+    Ok(effective)
+}
+
 /// Tells every worker its part, and hears where those that others connect to listen. The first of them makes the
 /// trial's directory, so it goes before the others.
 fn assign(
@@ -81,6 +95,7 @@ fn assign(
     nodes: &[Node],
     work: Work,
     scratch: &Scratch,
+    journal: Option<&Journal>,
 ) -> Result<BTreeMap<usize, String>, Trouble> {
     let name = &planned.point.transport;
     let looks = if planned.wait == "park" { 0 } else { LOOKS };
@@ -98,6 +113,7 @@ fn assign(
             address: with_options(&bare, planned),
             node: nodes[number].clone(),
             looks,
+            journal: journal.cloned(),
         };
         let first = listening.first() == Some(&number);
         let scratch = first.then(|| scratch.path().to_owned());
@@ -115,12 +131,12 @@ fn assign(
 }
 
 /// Every message that was made for somebody who counts arrived there, once, and as many were made as were asked for.
-fn check(done: &BTreeMap<usize, Outcome>, work: Work) -> Result<(), Trouble> {
+pub(super) fn check(done: &BTreeMap<usize, Outcome>, work: Work) -> Result<(), Trouble> {
     let wrong = |text: String| Err(Trouble::Io(io::Error::other(text)));
     for (sender, outcome) in done {
         if let (Length::Messages(asked), true) = (work.length, !outcome.made_for.is_empty()) {
             let made: u64 = outcome.made_for.iter().map(|(_, count)| count).sum();
-            if made < asked {
+            if made < asked && !outcome.flags.iter().any(|flag| flag == RESTED) {
                 return wrong(format!("peer {sender} made {made} messages of {asked}"));
             }
         }
@@ -142,11 +158,12 @@ fn check(done: &BTreeMap<usize, Outcome>, work: Work) -> Result<(), Trouble> {
 }
 
 /// What all processes together say, as the two sides of a trial.
-fn merge(done: BTreeMap<usize, Outcome>) -> Outcomes {
+pub(super) fn merge(done: BTreeMap<usize, Outcome>) -> Outcomes {
     let mut outcomes = Outcomes::default();
     let mut latency = Recorder::new();
     let mut shares: Vec<u64> = Vec::new();
     let single_sink = done.values().filter(|outcome| outcome.messages > 0).count() == 1;
+    let receiver = done.values().find(|outcome| outcome.messages > 0).and_then(|outcome| outcome.cpu);
     outcomes.client.cpu = Some(Default::default());
     outcomes.server.cpu = Some(Default::default());
     for outcome in done.into_values() {
@@ -165,6 +182,13 @@ fn merge(done: BTreeMap<usize, Outcome>) -> Outcomes {
         }
     }
     outcomes.client.latency = Some(histogram(&latency));
+    if let (Some(cpu), Some(first), Some(last)) =
+        (receiver, outcomes.client.first_send_ns, outcomes.server.last_recv_ns.filter(|_| single_sink))
+        && last > first
+    {
+        let busy = (cpu.user_ns + cpu.sys_ns) as f64 / (last - first) as f64;
+        outcomes.measures.insert("receiver_cpu_percent".into(), busy * 100.0);
+    }
     // The smallest share of one sender, or of one receiver where there are several, against the largest.
     if let (Some(least), Some(most)) = (shares.iter().min(), shares.iter().max()) {
         outcomes.measures.insert("fairness_ratio".into(), *least as f64 / *most as f64);

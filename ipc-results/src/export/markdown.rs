@@ -2,7 +2,7 @@
 
 use crate::cell::Cell;
 use crate::compare::{Change, Comparison};
-use crate::report::{Report, Separation, Table};
+use crate::report::{Report, Separation, Sheet, Table};
 use crate::targets::{Finding, Judged, Target};
 use crate::units::{
     change, change_interval, figure as figure_of, percent, probability, rate, ratio, size, time,
@@ -40,6 +40,17 @@ pub fn markdown_of_run(report: &Report<'_>) -> String {
             table.title(),
             "--:|".repeat(table.sizes.len())
         );
+        page.table(&header, rows);
+    }
+    for sheet in &report.sheets {
+        let words = sheet.names.iter().map(|name| Sheet::words(name)).collect::<Vec<_>>().join(" | ");
+        let header =
+            format!("\n### {}\n\n| | {words} |\n|---|{}\n", sheet.title(), "--:|".repeat(sheet.names.len()));
+        let rows = sheet.cells.iter().map(|(series, cell)| {
+            let figure = |name: &&str| Sheet::figure(cell, name).unwrap_or_else(|| "–".to_owned());
+            let figures = sheet.names.iter().map(figure).collect::<Vec<_>>().join(" | ");
+            format!("| {} | {figures} |\n", inline(&report.series[*series]))
+        });
         page.table(&header, rows);
     }
     let unmeasured =

@@ -1,0 +1,222 @@
+//! What a codec costs, alone and over a transport.
+//!
+//! ```text
+//! client, in turn                              server
+//!   encode                       timed alone
+//!   decode what was encoded      timed alone
+//!   send the encoded bytes       ──────────►   acknowledge
+//!   encode and send              ──────────►   decode, compare sometimes, acknowledge
+//! ```
+//! All four are timed in every turn, so that caches are about as warm in one as in the other. The first byte of a message
+//! tells which of the last two it is.
+
+use ipc_results::Recorder;
+use ipc_transports::{Address, Connection, Receiver, Sender, Transport};
+
+use super::idle::effective;
+use crate::clock::now_ns;
+use crate::codec::coding::{Coded, Wrong};
+use crate::codec::documents::{Array, Bytes, Nested, Record};
+use crate::codec::{Codec, Value};
+use crate::error::Failure;
+use crate::mechanism::{Ended, meet, too_long};
+use crate::protocol::{Job, Outcome, Role};
+use crate::worker::{Session, Watch, histogram};
+use crate::workload::{Broken, Observer, PROGRESS_NS, Work};
+
+/// What the server does with a message.
+const ACKNOWLEDGE: u8 = 0;
+const DECODE: u8 = 1;
+const COMPARE: u8 = 2;
+const END: u8 = 3;
+
+/// Turns between two messages whose decoded value is compared, outside of the timed part.
+const COMPARED: u64 = 64;
+
+/// Calls per timed encoding or decoding of a small value: one alone takes no longer than reading the clock.
+const SMALL_CALLS: u32 = 8;
+const SMALL: usize = 4 << 10;
+
+pub(crate) fn run<T: Transport>(
+    session: &mut Session,
+    job: &Job,
+    address: &Address,
+    codec: Codec,
+    value: Value,
+) -> Result<Outcome, Ended> {
+    match value {
+        Value::Record => side::<T, Record>(session, job, address, codec),
+        Value::Nested => side::<T, Nested>(session, job, address, codec),
+        Value::Bytes => side::<T, Bytes>(session, job, address, codec),
+        Value::Array => side::<T, Array>(session, job, address, codec),
+    }
+}
+
+fn side<T: Transport, D: Coded>(
+    session: &mut Session,
+    job: &Job,
+    address: &Address,
+    codec: Codec,
+) -> Result<Outcome, Ended> {
+    let connection = meet::<T>(session, job, address)?;
+    let document = D::make(&mut fastrand::Rng::with_seed(job.work.seed));
+    let mut encoded = Vec::new();
+    document.encode(codec, &mut encoded).map_err(failed)?;
+    let (len, max) = (encoded.len() + 1, connection.tx.max_message());
+    if len > max {
+        return Err(too_long(T::NAME, len, max).into());
+    }
+    session.ready(effective::<T>(&connection));
+    let Connection { mut tx, mut rx, .. } = connection;
+    let mut watch = session.watch();
+    let outcome = match job.role {
+        Role::Client => {
+            let mut client =
+                Client { tx: &mut tx, rx: &mut rx, document, codec, encoded, message: Vec::new() };
+            client.run(&job.work, &mut watch)
+        }
+        _ => serve(&mut tx, &mut rx, &document, codec, &mut watch).map(|()| Outcome::default()),
+    }?;
+    Ok(Outcome { cpu: watch.during, ..outcome })
+}
+
+fn failed(wrong: Wrong) -> Ended {
+    Failure::failed("the codec failed").why(wrong).into()
+}
+
+fn lost(error: impl Into<Broken>) -> Ended {
+    Ended::lost(error.into())
+}
+
+fn serve<Tx: Sender, Rx: Receiver, D: Coded>(
+    tx: &mut Tx,
+    rx: &mut Rx,
+    document: &D,
+    codec: Codec,
+    watch: &mut Watch<'_>,
+) -> Result<(), Ended> {
+    let mut buf = Vec::new();
+    watch.boundary(false);
+    loop {
+        rx.recv(&mut buf).map_err(lost)?;
+        let [what, encoded @ ..] = &buf[..] else { return Err(failed("an empty message came".into())) };
+        let decoded = match *what {
+            DECODE | COMPARE => Some(D::decode(codec, encoded).map_err(failed)?),
+            _ => None,
+        };
+        let decoded = std::hint::black_box(decoded);
+        if *what == COMPARE && decoded.as_ref() != Some(document) {
+            return Err(failed("the decoded value is another one".into()));
+        }
+        tx.send(&[*what]).map_err(lost)?;
+        if *what == END {
+            watch.boundary(true);
+            return Ok(());
+        }
+    }
+}
+
+struct Client<'a, Tx, Rx, D> {
+    tx: &'a mut Tx,
+    rx: &'a mut Rx,
+    document: D,
+    codec: Codec,
+    encoded: Vec<u8>,
+    message: Vec<u8>,
+}
+
+impl<Tx: Sender, Rx: Receiver, D: Coded> Client<'_, Tx, Rx, D> {
+    fn run(&mut self, work: &Work, watch: &mut Watch<'_>) -> Result<Outcome, Ended> {
+        let calls = if work.size <= SMALL { SMALL_CALLS } else { 1 };
+        let mut times = [const { Vec::new() }; 4];
+        let mut latency = Recorder::new();
+        self.turn(COMPARE, calls)?;
+        // A hundred turns or a tenth of the time warm up what the first turn did not.
+        for _ in 0..10 {
+            self.turn(DECODE, calls)?;
+        }
+        watch.boundary(false);
+        let start_ns = now_ns();
+        let end = work.length.from(start_ns);
+        let (mut turns, mut told) = (0u64, start_ns);
+        loop {
+            let now = now_ns();
+            if now - told >= PROGRESS_NS {
+                watch.progress(turns);
+                told = now;
+            }
+            let last = end.is_next(turns, now);
+            let took = self.turn(DECODE, calls)?;
+            for (all, one) in times.iter_mut().zip(took) {
+                all.push(one);
+            }
+            latency.record(took[3] as u64);
+            turns += 1;
+            if turns.is_multiple_of(COMPARED) {
+                self.exchange(COMPARE).map_err(lost)?;
+            }
+            if last {
+                break;
+            }
+        }
+        let end_ns = now_ns();
+        watch.boundary(true);
+        self.exchange(END).map_err(lost)?;
+        let [encode, decode, transport, whole] = times.map(middle);
+        let size = work.size as f64;
+        let measures = [
+            ("encode_ns", encode),
+            ("decode_ns", decode),
+            ("encoded_bytes", self.encoded.len() as f64),
+            ("transport_ns", transport),
+            ("end_to_end_ns", whole),
+            ("parts_to_end_to_end_ratio", (encode + decode + transport) / whole),
+            ("encode_bytes_per_s", size * 1e9 / encode.max(1.0)),
+            ("decode_bytes_per_s", size * 1e9 / decode.max(1.0)),
+        ];
+        Ok(Outcome {
+            messages: turns,
+            first_send_ns: Some(start_ns),
+            last_recv_ns: Some(end_ns),
+            latency: Some(histogram(&latency)),
+            measures: measures.map(|(name, value)| (name.to_owned(), value)).into(),
+            ..Outcome::default()
+        })
+    }
+
+    /// One of each; how long each took, in nanoseconds per call.
+    fn turn(&mut self, what: u8, calls: u32) -> Result<[f64; 4], Ended> {
+        let t0 = now_ns();
+        for _ in 0..calls {
+            self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
+            std::hint::black_box(&self.encoded);
+        }
+        let t1 = now_ns();
+        for _ in 0..calls {
+            std::hint::black_box(D::decode(self.codec, &self.encoded).map_err(failed)?);
+        }
+        let t2 = now_ns();
+        self.exchange(ACKNOWLEDGE).map_err(lost)?;
+        let t3 = now_ns();
+        self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
+        self.exchange(what).map_err(lost)?;
+        let t4 = now_ns();
+        let per_call = |from: u64, to: u64| (to - from) as f64 / f64::from(calls);
+        Ok([per_call(t0, t1), per_call(t1, t2), (t3 - t2) as f64, (t4 - t3) as f64])
+    }
+
+    /// Sends what is encoded, and waits for the acknowledgement.
+    fn exchange(&mut self, what: u8) -> Result<(), Broken> {
+        self.tx.send_with(
+            &[std::io::IoSlice::new(&[what]), std::io::IoSlice::new(&self.encoded)],
+            ipc_transports::Wait::Forever,
+        )?;
+        self.rx.recv(&mut self.message)?;
+        Ok(())
+    }
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    let at = values.len() / 2;
+    if values.is_empty() { 0.0 } else { *values.select_nth_unstable_by(at, f64::total_cmp).1 }
+}
