@@ -72,7 +72,7 @@ fn a_file_that_is_not_understood_is_refused_with_its_line() {
 #[test]
 fn the_committed_targets_can_be_planned() {
     let place = Place::new();
-    for name in ["seeds", "limits"] {
+    for name in ["seeds", "limits", "scenes"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../targets").join(format!("{name}.toml"));
         let text = fs::read_to_string(path).unwrap();
         let lines = text.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
