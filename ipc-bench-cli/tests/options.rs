@@ -145,10 +145,11 @@ fn every_option_is_in_a_table_of_this_test() {
         .collect();
     let untested: Vec<_> = told.difference(&known).collect();
     assert!(untested.is_empty(), "no test shows what these change: {untested:?}");
-    let sources = ["options.rs", "run.rs", "errors.rs", "modes.rs", "replay.rs", "scenes.rs", "events.rs"].map(|file| {
-        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file))
-            .unwrap()
-    });
+    let sources = ["options.rs", "run.rs", "errors.rs", "modes.rs", "replay.rs", "scenes.rs", "events.rs"]
+        .map(|file| {
+            std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file))
+                .unwrap()
+        });
     for (name, test) in SHOWN {
         assert!(sources.iter().any(|text| text.contains(&format!("fn {test}()"))), "{name}: no test {test}");
     }

@@ -12,6 +12,7 @@ use crate::error::Failure;
 use crate::lists;
 use crate::matrix::PlannedCell;
 use crate::mechanism::Mechanism;
+use crate::output;
 use crate::plan::{Context, Plan};
 use crate::settings::{Origin, Settings, separator};
 use crate::workload::{Length, Mode};
@@ -144,6 +145,7 @@ impl Pair {
         let settings = Settings::complete(given.clone(), &config)?;
         let budget = settings.parse("time-budget", lists::duration)?;
         let asked = settings.text("time-budget").is_some_and(|(_, origin)| *origin == Origin::CommandLine);
+        let directory = output::root(global.dir.as_deref());
         let half = |half: &Half, seed| -> Result<Plan, Failure> {
             let mut given = given.clone();
             for (key, value) in &half.settings {
@@ -156,7 +158,8 @@ impl Pair {
                 };
             }
             let settings = Settings::complete(given, &config)?.without("time-budget");
-            let mut plan = Plan::new(settings, &Context { mechanisms, environment, seed })?;
+            let context = Context { mechanisms, environment, seed, directory: &directory };
+            let mut plan = Plan::new(settings, &context)?;
             if plan.enough.is_some() {
                 return Err(Failure::usage("ab needs a fixed number of trials")
                     .why("the sides alternate, so both need the same")
