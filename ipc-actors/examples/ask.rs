@@ -1,4 +1,4 @@
-//! Questions: from a thread, between actors, and answered later. `cargo run -p ipc-actors --example request_reply`
+//! Questions: from a thread, between actors, and answered later. `cargo run -p ipc-actors --example ask`
 
 use std::convert::Infallible;
 use std::error::Error;
