@@ -49,8 +49,9 @@ fn calls_of(program: &str, traces: &Path) -> Calls {
     calls
 }
 
-/// Calls by which setting up may differ from run to run: a client that comes a little later, a lock that was taken.
-const JITTER: usize = 10;
+/// Calls by which setting up may differ from run to run: a client that comes a little later, a lock that was taken and
+/// is asked for again. A call for every tenth message would be as many.
+const JITTER: usize = 60;
 
 /// What `more` has beyond `fewer`: what the additional rounds cost, without setting up and ending.
 fn beyond(more: &Calls, fewer: &Calls) -> Calls {
@@ -61,7 +62,7 @@ fn beyond(more: &Calls, fewer: &Calls) -> Calls {
 
 fn one_call_sends_and_one_receives<T: Transport>() {
     const FEWER: usize = 100;
-    const MORE: usize = 300;
+    const MORE: usize = 700;
     for len in [1, 64, 4096] {
         let (fewer, more) = match (calls::<T>(FEWER, len), calls::<T>(MORE, len)) {
             (Ok(fewer), Ok(more)) => (fewer, more),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Everything ends after this long, whatever hangs: a run nobody waits for is a run nobody reads.
 const HARD_STOP: Duration = Duration::from_secs(25 * 60);
 /// Seconds after which the step `chaos` starts no further cell.
-const CHAOS_BUDGET: &str = "180";
+const CHAOS_BUDGET: &str = "90";
 /// Lines of a failed step's log that are printed.
 const TAIL: usize = 40;
 /// Characters of each: a command line of rustc is longer than all else together.
@@ -150,7 +150,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "chaos",
-        budget_s: 200,
+        budget_s: 110,
         what: "processes killed, stopped, interrupted, starved and hostile; random input for the fuzz harnesses",
         needs: &[],
         full: false,
