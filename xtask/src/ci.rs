@@ -398,7 +398,8 @@ impl Run {
 
     /// In a process of its own, which the supervisor can end.
     fn callgrind(&self, log: &Path) -> Result<Verdict> {
-        let mut command = Command::new(std::env::current_exe().context("no path of this program")?);
+        // This program, even if a step has built it anew since it was started: its path would name the other one.
+        let mut command = Command::new("/proc/self/exe");
         command.arg("callgrind").current_dir(&self.root);
         let verdict = self.one(command, log)?;
         let text = read(log);
