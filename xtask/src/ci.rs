@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: every check, one line each, with its log kept.
 //!
-//! The steps are a table; `process` runs one program and can always end it, `tools` knows what may be missing on a
+//! The steps are a table of two lanes that run side by side; `process` runs one program and can always end it, `tools` knows what may be missing on a
 //! fresh machine, `docs` runs the commands of the README and the docs.
 
 mod browser;
@@ -18,8 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-/// Everything ends after this long, whatever hangs: a run nobody waits for is a run nobody reads. A cold run takes 19
-/// minutes of it on two quiet cores (docs/adr/0007).
+/// Everything ends after this long, whatever hangs: a run nobody waits for is a run nobody reads (docs/adr/0007).
 const HARD_STOP: Duration = Duration::from_secs(35 * 60);
 /// Seconds after which the step `chaos` starts no further cell.
 const CHAOS_BUDGET: &str = "90";
@@ -37,7 +36,18 @@ struct Step {
     needs: &'static [Need],
     /// Runs only when asked for by `--full` or `--only`.
     full: bool,
+    lane: Lane,
     action: Action,
+}
+
+/// The steps of a lane run one after the other, the two lanes side by side: half of the time of most steps is one core
+/// waiting for the other, or for a timer. They build in directories of their own, so that no cargo waits for the other.
+#[derive(Clone, Copy, PartialEq)]
+enum Lane {
+    /// `target/debug`: what the sources are and whether they are right.
+    Checks,
+    /// `target/loom`, `target/chaos` and `target/release`: models, faults and the program that people run.
+    Program,
 }
 
 /// A cargo subcommand that a toolchain may come without, and the rustup component that brings it.
@@ -78,6 +88,7 @@ const STEPS: &[Step] = &[
         what: "the sources are formatted",
         needs: &[Need { subcommand: "fmt", component: "rustfmt" }],
         full: false,
+        lane: Lane::Checks,
         action: Action::Cargo(&[&["fmt", "--all", "--check", "--", "--color", "never"]]),
     },
     Step {
@@ -86,6 +97,7 @@ const STEPS: &[Step] = &[
         what: "arrows between crates, invariants of absence, docs that name what exists",
         needs: &[],
         full: false,
+        lane: Lane::Checks,
         action: Action::Tidy,
     },
     Step {
@@ -94,6 +106,7 @@ const STEPS: &[Step] = &[
         what: "no warning in any target",
         needs: &[Need { subcommand: "clippy", component: "clippy" }],
         full: false,
+        lane: Lane::Checks,
         action: Action::Cargo(&[&[
             "clippy",
             "--workspace",
@@ -110,6 +123,7 @@ const STEPS: &[Step] = &[
         what: "everything builds from the lock file",
         needs: &[],
         full: false,
+        lane: Lane::Checks,
         action: Action::Cargo(&[&["build", "--workspace", "--all-targets", "--locked"]]),
     },
     Step {
@@ -118,6 +132,7 @@ const STEPS: &[Step] = &[
         what: "unit, contract and two-process tests",
         needs: &[],
         full: false,
+        lane: Lane::Checks,
         action: Action::Cargo(&[
             // Tests run the examples, and `--tests` alone does not build those.
             &["build", "--workspace", "--examples", "--locked"],
@@ -130,6 +145,7 @@ const STEPS: &[Step] = &[
         what: "the tests that are too slow for every day",
         needs: &[],
         full: true,
+        lane: Lane::Checks,
         action: Action::Cargo(&[&[
             "test",
             "--workspace",
@@ -147,6 +163,7 @@ const STEPS: &[Step] = &[
         what: "every interleaving of the models of ring, bell, slot and waker table, two or three preemptions deep",
         needs: &[],
         full: false,
+        lane: Lane::Program,
         action: Action::Loom,
     },
     Step {
@@ -155,6 +172,7 @@ const STEPS: &[Step] = &[
         what: "processes killed, stopped, interrupted, starved and hostile; random input for the fuzz harnesses",
         needs: &[],
         full: false,
+        lane: Lane::Program,
         action: Action::Chaos,
     },
     Step {
@@ -163,6 +181,7 @@ const STEPS: &[Step] = &[
         what: "the examples in the documentation compile and run",
         needs: &[],
         full: false,
+        lane: Lane::Checks,
         action: Action::Cargo(&[&["test", "--workspace", "--doc", "--locked"]]),
     },
     Step {
@@ -171,6 +190,7 @@ const STEPS: &[Step] = &[
         what: "the documentation builds without a warning",
         needs: &[],
         full: false,
+        lane: Lane::Checks,
         action: Action::Cargo(&[&["doc", "--workspace", "--no-deps", "--locked"]]),
     },
     Step {
@@ -179,6 +199,7 @@ const STEPS: &[Step] = &[
         what: "the public items are those of docs/public-api.txt",
         needs: &[],
         full: false,
+        lane: Lane::Checks,
         action: Action::Api,
     },
     Step {
@@ -187,6 +208,7 @@ const STEPS: &[Step] = &[
         what: "each library crate builds from what would be published of it",
         needs: &[],
         full: false,
+        lane: Lane::Checks,
         action: Action::Cargo(&[&[
             "package",
             "--package=ipc-core",
@@ -205,6 +227,7 @@ const STEPS: &[Step] = &[
         what: "the JSON schema in schemas/ is the one the code writes",
         needs: &[],
         full: false,
+        lane: Lane::Checks,
         action: Action::Cargo(&[&["test", "--workspace", "--test", "schema", "--locked"]]),
     },
     Step {
@@ -213,6 +236,7 @@ const STEPS: &[Step] = &[
         what: "ipc-bench builds with the profile its numbers come from",
         needs: &[],
         full: false,
+        lane: Lane::Program,
         action: Action::Cargo(&[&["build", "--profile", "bench", "--package", "ipc-bench-cli", "--locked"]]),
     },
     Step {
@@ -221,6 +245,7 @@ const STEPS: &[Step] = &[
         what: "instructions per message of the hot paths are those of targets/instructions.tsv, within 1 %",
         needs: &[],
         full: false,
+        lane: Lane::Program,
         action: Action::Callgrind,
     },
     Step {
@@ -229,6 +254,7 @@ const STEPS: &[Step] = &[
         what: "the reports in headless Chromium with scripts off: every table visible, nothing from elsewhere, small",
         needs: &[],
         full: false,
+        lane: Lane::Program,
         action: Action::Html,
     },
     Step {
@@ -237,6 +263,7 @@ const STEPS: &[Step] = &[
         what: "the commands of README.md and docs/ run; cargo xtask bench shortened, with --full as written",
         needs: &[],
         full: false,
+        lane: Lane::Program,
         action: Action::Docs,
     },
 ];
@@ -273,12 +300,51 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     let metadata = workspace::metadata(&root)?;
     let logs = metadata.target_directory.as_std_path().join("ci");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
-    let supervisor = Supervisor::new(Instant::now() + HARD_STOP)?;
-    let run = Run { root, metadata, logs, full: options.full, supervisor };
+    let deadline = Instant::now() + HARD_STOP;
+    let run = |supervisor| Run {
+        root: root.clone(),
+        metadata: metadata.clone(),
+        logs: logs.clone(),
+        full: options.full,
+        supervisor,
+    };
+    let (checks, program) = (run(Supervisor::new(deadline)?), run(Supervisor::new(deadline)?));
     if options.install {
-        tools::install(&run)?;
+        tools::install(&checks)?;
     }
-    run.all(&options)
+    let options = &options;
+    let (checks, program) = std::thread::scope(|scope| {
+        let beside = scope.spawn(move || program.lane(Lane::Program, options));
+        let checks = checks.lane(Lane::Checks, options);
+        (checks, beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let tally = checks?.and(program?);
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+    Ok(ExitCode::from(match tally.signal {
+        Some(signal) => 128 + signal as u8,
+        None => u8::from(tally.failed > 0),
+    }))
+}
+
+/// What became of the steps of a lane.
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+    /// The signal that ended the run.
+    signal: Option<i32>,
+}
+
+impl Tally {
+    fn and(self, other: Tally) -> Tally {
+        Tally {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+            signal: self.signal.or(other.signal),
+        }
+    }
 }
 
 fn parse(args: Vec<String>) -> Result<Options> {
@@ -318,9 +384,9 @@ struct Run {
 }
 
 impl Run {
-    fn all(&self, options: &Options) -> Result<ExitCode> {
-        let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-        for step in STEPS {
+    fn lane(&self, lane: Lane, options: &Options) -> Result<Tally> {
+        let mut tally = Tally::default();
+        for step in STEPS.iter().filter(|step| step.lane == lane) {
             let asked_for = options.only.iter().any(|name| name == step.name);
             if !asked_for && (!options.only.is_empty() || step.full && !self.full) {
                 continue;
@@ -330,27 +396,24 @@ impl Run {
             let took = started.elapsed().as_secs_f64();
             match verdict {
                 Verdict::Passed(note) => {
-                    passed += 1;
+                    tally.passed += 1;
                     let over = if took > step.budget_s as f64 { " (over budget)" } else { "" };
                     println!("✓ {} {took:.1} s of {}{over}{note}", step.name, step.budget_s);
                 }
                 Verdict::Failed(why) => {
-                    failed += 1;
-                    println!("✗ {} {took:.1} s of {}: {why}", step.name, step.budget_s);
-                    self.print_tail(step);
+                    tally.failed += 1;
+                    let line = format!("✗ {} {took:.1} s of {}: {why}\n", step.name, step.budget_s);
+                    // In one piece: the other lane prints too.
+                    print!("{line}{}", self.tail(step));
                 }
                 Verdict::Skipped(why) => {
-                    skipped += 1;
+                    tally.skipped += 1;
                     println!("– {} skipped: {why}", step.name);
                 }
             }
         }
-        println!("{passed} passed, {failed} failed, {skipped} skipped");
-        let code = match self.supervisor.interrupted() {
-            Some(signal) => 128 + signal as u8,
-            None => u8::from(failed > 0),
-        };
-        Ok(ExitCode::from(code))
+        tally.signal = self.supervisor.interrupted();
+        Ok(tally)
     }
 
     fn verdict(&self, step: &Step) -> Result<Verdict> {
@@ -464,16 +527,19 @@ impl Run {
 
     /// The end of a failed step's log without the tests that passed, and before it the names of the failed ones, which
     /// may stand far above the end.
-    fn print_tail(&self, step: &Step) {
+    fn tail(&self, step: &Step) -> String {
         let log = self.log(step.name);
         let text = read(&log);
         let lines: Vec<_> = text.lines().filter(|line| !line.ends_with(" ... ok")).collect();
         let (above, tail) = lines.split_at(lines.len().saturating_sub(TAIL));
         let failed_test = |line: &&&str| line.starts_with("test ") && line.ends_with(" ... FAILED");
+        let mut shown = String::new();
         for line in above.iter().filter(failed_test).chain(tail) {
-            println!("    {}", line.chars().take(WIDTH).collect::<String>());
+            shown.push_str("    ");
+            shown.extend(line.chars().take(WIDTH));
+            shown.push('\n');
         }
-        println!("    the whole log: {}", log.display());
+        shown + &format!("    the whole log: {}\n", log.display())
     }
 }
 
