@@ -20,6 +20,21 @@ struct Shared<T: Transport> {
 }
 
 /// A connection in the making: [`Handle::connect`].
+///
+/// ```
+/// use ipc_async::Reactor;
+/// use ipc_transports::{Listener, Tcp, Transport, Wait};
+/// let mut reactor = Reactor::new()?;
+/// let handle = reactor.handle();
+/// let listener = Tcp::listen(&"tcp:127.0.0.1:0".parse()?, &Default::default())?;
+/// let connecting = handle.connect::<Tcp>(listener.address(), &Default::default(), Wait::Forever);
+/// let mut listener = handle.listener(listener);
+/// let (accepted, connected) =
+///     reactor.block_on(futures_lite::future::zip(listener.accept(), connecting));
+/// accepted?;
+/// connected?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Connect<T: Transport> {
     shared: Arc<Mutex<Shared<T>>>,

@@ -81,6 +81,19 @@ impl<L: Listener + Pollable> AsyncListener<L> {
 }
 
 /// The future of [`AsyncListener::accept`].
+///
+/// ```
+/// use ipc_async::{Reactor, TimedOut};
+/// use ipc_transports::{Tcp, Transport};
+/// use std::time::Duration;
+/// let mut reactor = Reactor::new()?;
+/// let handle = reactor.handle();
+/// let mut listener = handle.listener(Tcp::listen(&"tcp:127.0.0.1:0".parse()?, &Default::default())?);
+/// // Nobody comes; the listener is as it was.
+/// let nobody = handle.timeout(Duration::from_millis(1), listener.accept());
+/// assert!(matches!(reactor.block_on(nobody), Err(TimedOut)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Accept<'a, L: Listener + Pollable> {

@@ -149,11 +149,15 @@ impl Handle {
     }
 
     /// Ready at `deadline`.
+    ///
+    /// **Dropped early**, the deadline is forgotten.
     pub fn sleep_until(&self, deadline: Instant) -> Sleep {
         Sleep::new(self, deadline)
     }
 
     /// The output of `future`, or [`TimedOut`](crate::TimedOut) after `duration`; `future` is then dropped.
+    ///
+    /// **Dropped early**, `future` is dropped with it.
     pub fn timeout<F: Future>(&self, duration: Duration, future: F) -> Timeout<F> {
         Timeout::new(self, duration, future)
     }

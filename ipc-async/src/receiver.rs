@@ -118,6 +118,22 @@ impl<R: PeekReceiver + Pollable> AsyncReceiver<R> {
 }
 
 /// The future of [`AsyncReceiver::recv`].
+///
+/// ```
+/// use ipc_async::Reactor;
+/// use ipc_transports::{Sender, Transport, Uds};
+/// use std::time::Duration;
+/// let mut reactor = Reactor::new()?;
+/// let handle = reactor.handle();
+/// let (mut near, far) = Uds::pair(&Default::default())?;
+/// let (mut rx, mut message) = (handle.receiver(far.rx), Vec::new());
+/// // Given up, it has taken nothing: the message comes to the next call.
+/// let early = handle.timeout(Duration::from_millis(1), rx.recv(&mut message));
+/// assert!(reactor.block_on(early).is_err());
+/// near.tx.send(b"late")?;
+/// assert_eq!(reactor.block_on(rx.recv(&mut message))?, 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Recv<'a, R: Receiver + Pollable> {

@@ -33,6 +33,21 @@ impl Timers {
 }
 
 /// Ready at a moment: [`Handle::sleep_until`].
+///
+/// ```
+/// use ipc_async::Reactor;
+/// use std::time::{Duration, Instant};
+/// let mut reactor = Reactor::new()?;
+/// let handle = reactor.handle();
+/// let start = Instant::now();
+/// reactor.block_on(async {
+///     for tick in 1..=3 {
+///         handle.sleep_until(start + tick * Duration::from_millis(1)).await;
+///     }
+/// });
+/// assert!(start.elapsed() >= Duration::from_millis(3));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Sleep {
@@ -80,6 +95,15 @@ impl Drop for Sleep {
 }
 
 /// The future of [`Handle::timeout`].
+///
+/// ```
+/// use ipc_async::Reactor;
+/// use std::time::Duration;
+/// let mut reactor = Reactor::new()?;
+/// let in_time = reactor.handle().timeout(Duration::from_secs(10), async { 7 });
+/// assert_eq!(reactor.block_on(in_time), Ok(7));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Timeout<F> {

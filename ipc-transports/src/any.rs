@@ -23,6 +23,14 @@ pub type AnyConnection = Connection<AnySender, AnyReceiver>;
 macro_rules! mechanisms {
     ($($variant:ident($transport:ty)),+ $(,)?) => {
         /// The sending half of some mechanism.
+        ///
+        /// ```
+        /// use ipc_transports::{AnySender, Sender, Shm, Transport, Uds};
+        /// let ((ring, _), (socket, _)) = (Shm::pair(&Default::default())?, Uds::pair(&Default::default())?);
+        /// let senders = [AnySender::Shm(ring.tx), AnySender::Uds(socket.tx)];
+        /// assert!(senders.iter().all(|tx| tx.max_message() >= 64 * 1024));
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
         #[derive(Debug)]
         #[non_exhaustive]
         pub enum AnySender {
@@ -31,6 +39,15 @@ macro_rules! mechanisms {
         }
 
         /// The receiving half of some mechanism.
+        ///
+        /// ```
+        /// use ipc_transports::{AnyReceiver, Receiver, Sender, Transport, Uds};
+        /// let (mut near, far) = Uds::pair(&Default::default())?;
+        /// near.tx.send(b"hello")?;
+        /// let mut rx = AnyReceiver::Uds(far.rx);
+        /// assert_eq!(rx.recv(&mut Vec::new())?, 5);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
         #[derive(Debug)]
         #[non_exhaustive]
         pub enum AnyReceiver {
@@ -39,6 +56,15 @@ macro_rules! mechanisms {
         }
 
         /// A message lent by some mechanism.
+        ///
+        /// ```
+        /// use ipc_transports::{AnyReceiver, PeekReceiver, Sender, Shm, Transport, Wait};
+        /// let (mut near, far) = Shm::pair(&Default::default())?;
+        /// near.tx.send(b"hello")?;
+        /// let mut rx = AnyReceiver::Shm(far.rx);
+        /// assert_eq!(&*rx.recv_ref(Wait::Forever)?, b"hello");
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
         #[derive(Debug)]
         #[non_exhaustive]
         pub enum AnyMessage<'a> {
@@ -47,6 +73,16 @@ macro_rules! mechanisms {
         }
 
         /// A listener of some mechanism.
+        ///
+        /// ```
+        /// use ipc_transports::{AnyListener, Listener, SetupErrorKind, Wait};
+        /// let at = format!("shm:doc-any-{}", std::process::id()).parse()?;
+        /// let mut listener = ipc_transports::listen(&at)?;
+        /// assert!(matches!(listener, AnyListener::Shm(_)));
+        /// let nobody = listener.accept(Wait::Never).unwrap_err();
+        /// assert_eq!(nobody.kind, SetupErrorKind::TimedOut);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
         #[derive(Debug)]
         #[non_exhaustive]
         pub enum AnyListener {

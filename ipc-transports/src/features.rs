@@ -20,20 +20,19 @@ pub(crate) const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain
 
 /// Features of the kernel this process runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Features {
+pub(crate) struct Features {
     /// `membarrier(GLOBAL_EXPEDITED)`. Without it the waking side of shared memory pays a fence per message.
-    pub membarrier: bool,
+    pub(crate) membarrier: bool,
     /// `pidfd_open`. Without it the death of a peer is seen by its closed socket alone.
-    pub pidfd: bool,
+    pub(crate) pidfd: bool,
     /// `RWF_NOWAIT` on pipes. Without it pipes are put into non-blocking mode and wait with `ppoll`.
-    pub rwf_nowait: bool,
+    pub(crate) rwf_nowait: bool,
     /// `RWF_NOSIGNAL`. Without it pipe writers mask SIGPIPE around the write.
-    pub rwf_nosignal: bool,
+    pub(crate) rwf_nosignal: bool,
     /// Sealed memfds with `F_SEAL_FUTURE_WRITE`. Without them `shm` and `shm-direct` are refused.
-    pub seals: bool,
+    pub(crate) seals: bool,
     /// POSIX message queues. Without them `mq` is refused.
-    pub mq: bool,
+    pub(crate) mq: bool,
 }
 
 /// Name, whether it is there, and what happens without it: for people and for `doctor`.

@@ -66,6 +66,18 @@ fn name_of(address: &Address, op: &'static str) -> Result<String, SetupError> {
 }
 
 /// Accepts [`InProc`] connections. Dropped, it frees its name and closes what was not accepted.
+///
+/// ```
+/// use ipc_transports::{InProc, Listener, Receiver, Sender, Transport, Wait};
+/// let address = "inproc:doc-listener".parse()?;
+/// let mut listener = InProc::listen(&address, &Default::default())?;
+/// // A thread of this process; the connection is there before anybody accepts it.
+/// let mut client = InProc::connect(&address, &Default::default(), Wait::Forever)?;
+/// client.tx.send(b"early")?;
+/// let mut served = listener.accept(Wait::Forever)?;
+/// assert_eq!(served.rx.recv(&mut Vec::new())?, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct InProcListener {
     name: String,

@@ -58,7 +58,7 @@ mod waiting;
 pub use any::{
     AnyConnection, AnyListener, AnyMessage, AnyReceiver, AnySender, SCHEMES, capabilities, connect, listen,
 };
-pub use features::{DENY_VARIABLE, Features, feature_list};
+pub use features::{DENY_VARIABLE, feature_list};
 pub use handshake::Opening;
 pub use inproc::{InProc, InProcListener};
 pub use mqueue::{Mq, MqListener, MqOptions, MqReceiver, MqSender, Order};

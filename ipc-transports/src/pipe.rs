@@ -267,6 +267,17 @@ fn connection(
 }
 
 /// Accepts [`Pipe`] connections.
+///
+/// ```
+/// use ipc_transports::{Listener, Pipe, Transport, Wait};
+/// let at = format!("pipe:doc-listener-{}", std::process::id()).parse()?;
+/// let mut listener = Pipe::listen(&at, &Default::default())?;
+/// let client = std::thread::spawn(move || Pipe::connect(&at, &Default::default(), Wait::Forever));
+/// let served = listener.accept(Wait::Forever)?;
+/// assert_eq!(served.peer.pid, Some(std::process::id()));
+/// # client.join().expect("it does not panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct PipeListener {
     control: ControlListener,

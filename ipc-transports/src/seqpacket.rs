@@ -19,6 +19,17 @@ use crate::socket::Socket;
 use crate::stream::{Halt, LINGER, Link, MAX_GATHERED, Shared, transfer};
 
 /// Sends each message as one datagram: it is taken whole or not at all.
+///
+/// ```
+/// use ipc_transports::{Receiver, Sender, Transport, UdsSeqpacket, Wait};
+/// use std::io::IoSlice;
+/// let (mut near, mut far) = UdsSeqpacket::pair(&Default::default())?;
+/// near.tx.send_with(&[IoSlice::new(b"one "), IoSlice::new(b"datagram")], Wait::Forever)?;
+/// let mut message = Vec::new();
+/// far.rx.recv(&mut message)?;
+/// assert_eq!(message, b"one datagram");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct UdsSeqpacketSender {
     socket: Socket,
@@ -160,6 +171,14 @@ impl Drop for UdsSeqpacketSender {
 }
 
 /// Receives one message per datagram and system call.
+///
+/// ```
+/// use ipc_transports::{PeekReceiver, Sender, Transport, UdsSeqpacket, Wait};
+/// let (mut near, mut far) = UdsSeqpacket::pair(&Default::default())?;
+/// near.tx.send(b"")?;
+/// assert!(far.rx.recv_ref(Wait::Forever)?.is_empty(), "an empty message is a message");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct UdsSeqpacketReceiver {
     socket: Socket,

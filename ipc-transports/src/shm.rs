@@ -88,6 +88,16 @@ pub struct ShmOptions {
 }
 
 /// Whether the peer is trusted not to change a message it has sent.
+///
+/// ```
+/// use ipc_transports::{PeekReceiver, Sender, Shm, ShmOptions, Transport, Trust, Wait};
+/// // SAFETY: both ends are ours, and this code changes nothing that it has sent.
+/// let trust = unsafe { Trust::peer() };
+/// let (mut near, mut far) = Shm::pair(&ShmOptions { trust, ..Default::default() })?;
+/// near.tx.send(b"not copied")?;
+/// assert_eq!(&*far.rx.recv_ref(Wait::Forever)?, b"not copied");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trust(bool);
 
@@ -309,6 +319,20 @@ struct Ring {
 }
 
 /// Accepts `shm` connections at one address.
+///
+/// ```
+/// use ipc_transports::{Listener, Receiver, Sender, Shm, ShmOptions, Transport, Wait};
+/// let at = format!("shm:doc-listener-{}", std::process::id()).parse()?;
+/// // Each side chooses the size of the ring that it writes.
+/// let options = ShmOptions { capacity: Some(1 << 16), ..Default::default() };
+/// let mut listener = Shm::listen(&at, &options)?;
+/// let client = std::thread::spawn(move || Shm::connect(&at, &ShmOptions::default(), Wait::Forever));
+/// let mut served = listener.accept(Wait::Forever)?;
+/// let mut client = client.join().expect("it does not panic")?;
+/// served.tx.send(b"welcome")?;
+/// assert_eq!(client.rx.recv(&mut Vec::new())?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ShmListener {
     control: ControlListener,

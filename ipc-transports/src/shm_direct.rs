@@ -252,6 +252,18 @@ impl Slots {
 }
 
 /// Accepts [`ShmDirect`] connections.
+///
+/// ```
+/// use ipc_transports::{Listener, Receiver, Sender, ShmDirect, Transport, Wait};
+/// let at = format!("shm-direct:doc-listener-{}", std::process::id()).parse()?;
+/// let mut listener = ShmDirect::listen(&at, &Default::default())?;
+/// let client = std::thread::spawn(move || ShmDirect::connect(&at, &Default::default(), Wait::Forever));
+/// let mut served = listener.accept(Wait::Forever)?;
+/// let mut client = client.join().expect("it does not panic")?;
+/// client.tx.send(b"hello")?;
+/// assert_eq!(served.rx.recv(&mut Vec::new())?, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ShmDirectListener {
     control: ControlListener,

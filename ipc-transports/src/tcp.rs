@@ -85,6 +85,16 @@ pub struct TcpOptions {
 }
 
 /// Who may reach a TCP listener.
+///
+/// ```
+/// use ipc_transports::{Open, SetupErrorKind, Tcp, TcpOptions, Transport};
+/// let everywhere = "tcp:0.0.0.0:0".parse()?;
+/// let refused = Tcp::listen(&everywhere, &TcpOptions::default()).unwrap_err();
+/// assert_eq!(refused.kind, SetupErrorKind::Denied);
+/// let listener = Tcp::listen(&everywhere, &TcpOptions { open: Some(Open::Yes), ..Default::default() })?;
+/// # drop(listener);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
     /// Loopback addresses only.
@@ -169,6 +179,20 @@ impl TcpOptions {
 }
 
 /// Accepts [`Tcp`] connections.
+///
+/// ```
+/// use ipc_transports::{Listener, Receiver, Sender, Target, Tcp, Transport, Wait};
+/// let mut listener = Tcp::listen(&"tcp:127.0.0.1:0".parse()?, &Default::default())?;
+/// // The port that the kernel chose is in the address.
+/// let to = listener.address().clone();
+/// assert!(matches!(to.target(), Target::Inet(address) if address.port() != 0));
+/// let client = std::thread::spawn(move || Tcp::connect(&to, &Default::default(), Wait::Forever));
+/// let mut served = listener.accept(Wait::Forever)?;
+/// let mut client = client.join().expect("it does not panic")?;
+/// client.tx.send(b"hello")?;
+/// assert_eq!(served.rx.recv(&mut Vec::new())?, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TcpListener {
     socket: OwnedFd,

@@ -212,6 +212,17 @@ pub type UdsListener = UnixListener<Uds>;
 pub type UdsSeqpacketListener = UnixListener<UdsSeqpacket>;
 
 /// Accepts connections on a Unix socket.
+///
+/// ```
+/// use ipc_transports::{Listener, Transport, Uds, Wait};
+/// let at = format!("uds:doc-listener-{}", std::process::id()).parse()?;
+/// let mut listener = Uds::listen(&at, &Default::default())?;
+/// let client = std::thread::spawn(move || Uds::connect(&at, &Default::default(), Wait::Forever));
+/// let served = listener.incoming().next().expect("it never ends")?;
+/// assert_eq!(served.peer.pid, Some(std::process::id()), "the kernel says who connects");
+/// # client.join().expect("it does not panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct UnixListener<K> {
     rendezvous: Rendezvous,

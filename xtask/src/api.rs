@@ -1,5 +1,6 @@
 //! `cargo xtask api [--write]`: the public items of the library crates with their signatures, as committed in
-//! `docs/public-api.txt`, so that a change of the interface is seen in review.
+//! `docs/public-api.txt`, so that a change of the interface is seen in review; and each type, trait and function among
+//! them has an example in its documentation.
 //!
 //! The machine-readable form of rustdoc needs a nightly toolchain, so this reads the pages that the stable one writes.
 //! Their form belongs to the toolchain: the first line names the one that wrote the file, and another compares nothing.
@@ -16,11 +17,32 @@ use std::process::{Command, ExitCode};
 const CRATES: [&str; 3] = ["ipc_core", "ipc_transports", "ipc_async"];
 const FILE: &str = "docs/public-api.txt";
 
+/// Items whose page begins with this must show an example. A type alias stands for a type that does, and a constant for
+/// a number.
+const NEED_AN_EXAMPLE: [&str; 5] = ["struct", "enum", "union", "trait", "fn"];
+
+/// Items with nothing to show, each with the reason.
+const NOTHING_TO_SHOW: &[&str] = &[
+    // A parameter of `StreamSender` and `StreamReceiver`: cannot be made and has no methods.
+    "ipc_transports::PipeEnd",
+    // As `PipeEnd`.
+    "ipc_transports::Socket",
+];
+
+/// What follows on a page is written elsewhere: at other traits and types, and in the standard library.
+const NOT_ITS_OWN: [&str; 5] = [
+    "id=\"deref-methods",
+    "id=\"trait-implementations\"",
+    "id=\"foreign-impls\"",
+    "id=\"implementors\"",
+    "id=\"synthetic-implementations\"",
+];
+
 /// What a comparison found.
 pub(crate) enum Outcome {
     /// So many items, and how many of their pages show an example.
     Same { items: usize, shown: usize },
-    /// Lines that are new or gone.
+    /// Lines that are new or gone, and items that lack an example.
     Differs(Vec<String>),
     /// Written by another toolchain.
     Unknown(String),
@@ -40,8 +62,7 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     }
     let target = workspace::metadata(&root)?.target_directory.join("doc");
     if write {
-        let (text, _) = listing(target.as_std_path())?;
-        std::fs::write(root.join(FILE), text)?;
+        std::fs::write(root.join(FILE), listing(target.as_std_path())?.text)?;
     }
     Ok(match compare(&root, target.as_std_path())? {
         Outcome::Same { items, shown } => {
@@ -53,7 +74,7 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
             ExitCode::SUCCESS
         }
         Outcome::Differs(lines) => {
-            println!("{}\nif that is meant: cargo xtask api --write", lines.join("\n"));
+            println!("{}\nif a line with + or - is meant: cargo xtask api --write", lines.join("\n"));
             ExitCode::FAILURE
         }
     })
@@ -62,7 +83,7 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
 /// Compares the committed listing with the pages in `doc`.
 pub(crate) fn compare(root: &Path, doc: &Path) -> Result<Outcome> {
     let committed = std::fs::read_to_string(root.join(FILE)).with_context(|| format!("no {FILE}"))?;
-    let (current, counts) = listing(doc)?;
+    let Listing { text: current, items, shown, bare } = listing(doc)?;
     let toolchain = |text: &str| text.lines().next().unwrap_or_default().to_owned();
     if toolchain(&committed) != toolchain(&current) {
         let why = format!("{FILE} is of {}, this is {}", toolchain(&committed), toolchain(&current));
@@ -71,17 +92,25 @@ pub(crate) fn compare(root: &Path, doc: &Path) -> Result<Outcome> {
     let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
         (committed.lines().collect(), current.lines().collect());
     let gone = old.difference(&new).map(|line| format!("- {line}"));
-    let lines: Vec<String> = gone.chain(new.difference(&old).map(|line| format!("+ {line}"))).collect();
-    Ok(if lines.is_empty() {
-        Outcome::Same { items: counts.0, shown: counts.1 }
-    } else {
-        Outcome::Differs(lines)
-    })
+    let come = new.difference(&old).map(|line| format!("+ {line}"));
+    let bare = bare.iter().map(|item| format!("{item}: its documentation has no example"));
+    let lines: Vec<String> = gone.chain(come).chain(bare).collect();
+    Ok(if lines.is_empty() { Outcome::Same { items, shown } } else { Outcome::Differs(lines) })
 }
 
-/// Every item, each on a line, its methods below it; and how many items there are and how many show an example.
-fn listing(doc: &Path) -> Result<(String, (usize, usize))> {
-    let (mut text, mut seen, mut shown) = (String::new(), BTreeSet::new(), 0);
+/// The public items as the pages show them.
+struct Listing {
+    /// Every item on a line, its methods below it.
+    text: String,
+    items: usize,
+    /// Items whose pages show an example.
+    shown: usize,
+    /// Items that lack one.
+    bare: Vec<String>,
+}
+
+fn listing(doc: &Path) -> Result<Listing> {
+    let (mut text, mut seen, mut shown, mut bare) = (String::new(), BTreeSet::new(), 0, Vec::new());
     let mut toolchain = None;
     for name in CRATES {
         let directory = doc.join(name);
@@ -94,17 +123,34 @@ fn listing(doc: &Path) -> Result<(String, (usize, usize))> {
                 continue;
             }
             let html = page(&directory.join(href))?;
-            shown += usize::from(html.contains("rust-example-rendered"));
+            let item = format!("{name}::{}", plain(item));
+            if shows_an_example(&html) {
+                shown += 1;
+            } else if needs_an_example(href) && !NOTHING_TO_SHOW.contains(&item.as_str()) {
+                bare.push(item.clone());
+            }
             let declared = between(&html, "<pre class=\"rust item-decl\"><code>", "</code></pre>");
-            writeln!(text, "{name}::{}: {}", plain(item), plain(declared.unwrap_or_default()))?;
+            writeln!(text, "{item}: {}", plain(declared.unwrap_or_default()))?;
             let inherent = between(&html, "id=\"implementations-list\"", "id=\"trait-implementations\"");
             for method in pieces(inherent.unwrap_or_default(), "<h4 class=\"code-header\">", "</h4>") {
-                writeln!(text, "{name}::{}: {}", plain(item), plain(method))?;
+                writeln!(text, "{item}: {}", plain(method))?;
             }
         }
     }
     let toolchain = toolchain.context("the pages do not say which rustdoc wrote them")?;
-    Ok((format!("rustdoc {toolchain}\n{text}"), (seen.len(), shown)))
+    Ok(Listing { text: format!("rustdoc {toolchain}\n{text}"), items: seen.len(), shown, bare })
+}
+
+/// By the name of its page, `module/kind.Name.html`.
+fn needs_an_example(href: &str) -> bool {
+    let file = href.rsplit('/').next().unwrap_or_default();
+    file.split_once('.').is_some_and(|(kind, _)| NEED_AN_EXAMPLE.contains(&kind))
+}
+
+/// In the documentation of the item itself or of one of its methods.
+fn shows_an_example(html: &str) -> bool {
+    let own = NOT_ITS_OWN.iter().filter_map(|mark| html.find(mark)).min().unwrap_or(html.len());
+    html[..own].contains("rust-example-rendered")
 }
 
 fn page(path: &Path) -> Result<String> {
@@ -142,5 +188,16 @@ mod tests {
         assert_eq!(plain(html), "pub fn x( &self, ) -> Result<T>");
         assert_eq!(pieces("<i>a</i> <i>b</i>", "<i>", "</i>").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(between("x(1)y", "(", ")"), Some("1"));
+    }
+
+    #[test]
+    fn an_example_is_one_of_the_item_itself() {
+        let example = r#"<div class="example-wrap"><pre class="rust rust-example-rendered">"#;
+        assert!(shows_an_example(example));
+        let borrowed = format!(r#"<h2 id="deref-methods-%5Bu8%5D">{example}"#);
+        assert!(!shows_an_example(&borrowed), "a slice's methods have examples");
+        assert!(shows_an_example(&format!("{example}{borrowed}")));
+        assert!(needs_an_example("broadcast/struct.Reader.html") && needs_an_example("fn.listen.html"));
+        assert!(!needs_an_example("frame/constant.GOODBYE.html") && !needs_an_example("type.UdsSender.html"));
     }
 }

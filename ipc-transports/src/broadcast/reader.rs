@@ -521,6 +521,16 @@ impl Site for ForRecord<'_> {
 }
 
 /// A received message, lent by [`PeekReceiver::take`]: in place where the writer is trusted and waits, else a copy.
+///
+/// ```
+/// use ipc_transports::broadcast::{BroadcastOptions, Writer};
+/// use ipc_transports::{PeekReceiver, Sender, Wait};
+/// let mut writer = Writer::private(&BroadcastOptions::default())?;
+/// let mut reader = writer.subscribe()?;
+/// writer.send(b"news")?;
+/// assert_eq!(&*reader.recv_ref(Wait::Forever)?, b"news");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ReaderMessage<'a> {
     rx: &'a mut Reader,

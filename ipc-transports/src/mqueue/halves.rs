@@ -182,6 +182,15 @@ impl Common {
 }
 
 /// Sending half of a message queue connection.
+///
+/// ```
+/// use ipc_transports::{Mq, MqOptions, SendError, Sender, Transport};
+/// let (mut near, _far) = Mq::pair(&MqOptions { depth: Some(2), ..Default::default() })?;
+/// near.tx.send(b"one")?;
+/// near.tx.send(b"two")?;
+/// assert!(matches!(near.tx.try_send(b"three"), Err(SendError::Full)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct MqSender {
     common: Common,
@@ -307,6 +316,18 @@ impl Drop for MqSender {
 }
 
 /// Receiving half of a message queue connection.
+///
+/// ```
+/// use ipc_transports::{Mq, MqOptions, Order, Receiver, Transport, Wait};
+/// let options = MqOptions { order: Some(Order::Priority), ..Default::default() };
+/// let (mut near, mut far) = Mq::pair(&options)?;
+/// near.tx.send_with_priority(b"later", 0, Wait::Forever)?;
+/// near.tx.send_with_priority(b"first", 9, Wait::Forever)?;
+/// let mut message = Vec::new();
+/// far.rx.recv(&mut message)?;
+/// assert_eq!(message, b"first");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct MqReceiver {
     common: Common,

@@ -54,6 +54,16 @@ const FLAG_BY_PRIORITY: u32 = 1 << 13;
 pub struct Mq;
 
 /// The order in which messages of one connection arrive.
+///
+/// ```
+/// use ipc_transports::{Mq, MqOptions, Order, Transport, Wait};
+/// for (order, may_overtake) in [(Order::Sent, false), (Order::Priority, true)] {
+///     let (mut near, _far) = Mq::pair(&MqOptions { order: Some(order), ..Default::default() })?;
+///     let sent = near.tx.send_with_priority(b"urgent", 9, Wait::Forever);
+///     assert_eq!(sent.is_ok(), may_overtake);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// As sent; every message of a direction has the same priority.
@@ -240,6 +250,18 @@ fn only_queue(greeted: &mut Greeted, op: &'static str, target: &str) -> Result<O
 }
 
 /// Accepts [`Mq`] connections.
+///
+/// ```
+/// use ipc_transports::{Listener, Mq, Receiver, Sender, Transport, Wait};
+/// let at = format!("mq:doc-listener-{}", std::process::id()).parse()?;
+/// let mut listener = Mq::listen(&at, &Default::default())?;
+/// let client = std::thread::spawn(move || Mq::connect(&at, &Default::default(), Wait::Forever));
+/// let mut served = listener.accept(Wait::Forever)?;
+/// let mut client = client.join().expect("it does not panic")?;
+/// client.tx.send(b"hello")?;
+/// assert_eq!(served.rx.recv(&mut Vec::new())?, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct MqListener {
     control: ControlListener,

@@ -18,6 +18,18 @@ use crate::ring::{Consumer, Corrupt, Record};
 use crate::waiting::{Site, Stopped};
 
 /// The receiving half of a shared-memory connection.
+///
+/// ```
+/// use ipc_transports::{Receiver, Sender, Shm, Transport, Wait};
+/// let (mut near, mut far) = Shm::pair(&Default::default())?;
+/// for number in 1..=3 {
+///     near.tx.send(&[number])?;
+/// }
+/// let mut sum = 0;
+/// let taken = far.rx.recv_each(10, Wait::Forever, |message| sum += message[0])?;
+/// assert_eq!((taken, sum), (3, 6));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ShmReceiver {
     ring: Consumer<Memory>,
@@ -276,6 +288,17 @@ impl Site for ForRecord<'_> {
 }
 
 /// A received message, lent by [`PeekReceiver::take`]: in place where the peer is trusted, else a private copy.
+///
+/// ```
+/// use ipc_transports::{PeekReceiver, Sender, Shm, Transport, Wait};
+/// let (mut near, mut far) = Shm::pair(&Default::default())?;
+/// near.tx.send(b"hello")?;
+/// far.rx.ready(Wait::Forever)?;
+/// if let Some(message) = far.rx.take() {
+///     assert!(message.starts_with(b"hell"));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ShmMessage<'a> {
     rx: &'a mut ShmReceiver,

@@ -20,6 +20,16 @@ use crate::waiting::{Site, Stopped};
 const PUBLISH_AFTER: u64 = 32 * 1024;
 
 /// The sending half of a shared-memory connection.
+///
+/// ```
+/// use ipc_transports::{Loan, LoanSender, PeekReceiver, Shm, Transport, Wait};
+/// let (mut near, mut far) = Shm::pair(&Default::default())?;
+/// let mut loan = near.tx.loan(4, Wait::Forever)?;
+/// loan.copy_from_slice(b"ring");
+/// loan.commit()?;
+/// assert_eq!(&*far.rx.recv_ref(Wait::Forever)?, b"ring");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ShmSender {
     ring: Producer<Memory>,
@@ -239,6 +249,17 @@ impl Site for ForSpace<'_> {
 }
 
 /// Space in the ring for one message, lent by [`LoanSender::loan`].
+///
+/// ```
+/// use ipc_transports::{Loan, LoanSender, PeekReceiver, Shm, Transport, Wait};
+/// let (mut near, mut far) = Shm::pair(&Default::default())?;
+/// let mut loan = near.tx.loan(1024, Wait::Forever)?;
+/// loan[..5].copy_from_slice(b"short");
+/// // Less than was asked for; the rest of the space is free again.
+/// loan.commit_len(5)?;
+/// assert_eq!(&*far.rx.recv_ref(Wait::Forever)?, b"short");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ShmLoan<'a> {
     tx: &'a mut ShmSender,

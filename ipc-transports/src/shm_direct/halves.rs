@@ -299,6 +299,14 @@ impl Site for Sleeper<'_> {
 }
 
 /// Sending half of a `shm-direct` connection.
+///
+/// ```
+/// use ipc_transports::{SendError, Sender, ShmDirect, Transport};
+/// let (mut near, _far) = ShmDirect::pair(&Default::default())?;
+/// near.tx.send(b"the slot is taken")?;
+/// assert!(matches!(near.tx.try_send(b"no room"), Err(SendError::Full)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ShmDirectSender {
     half: Half,
@@ -383,6 +391,16 @@ impl Pollable for ShmDirectSender {
 }
 
 /// Receiving half of a `shm-direct` connection.
+///
+/// ```
+/// use ipc_transports::{Receiver, RecvError, Sender, ShmDirect, Transport};
+/// let (mut near, mut far) = ShmDirect::pair(&Default::default())?;
+/// let mut message = Vec::new();
+/// assert!(matches!(far.rx.try_recv(&mut message), Err(RecvError::Empty)));
+/// near.tx.send(b"now")?;
+/// assert_eq!(far.rx.try_recv(&mut message)?, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ShmDirectReceiver {
     half: Half,

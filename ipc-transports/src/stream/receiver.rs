@@ -23,6 +23,17 @@ const UNPROVEN_BYTES: usize = 256 * 1024;
 
 /// Receives messages from a byte stream through a buffer, many per system call when they are small; long ones go
 /// straight into the caller's buffer.
+///
+/// ```
+/// use ipc_transports::{Receiver, RecvError, Sender, Transport, Uds};
+/// let (mut near, mut far) = Uds::pair(&Default::default())?;
+/// near.tx.send(b"last words")?;
+/// drop(near);
+/// let mut message = Vec::new();
+/// far.rx.recv(&mut message)?;
+/// assert!(matches!(far.rx.recv(&mut message), Err(RecvError::Closed)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct StreamReceiver<L: Link> {
     link: L,
