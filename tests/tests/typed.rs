@@ -3,11 +3,14 @@
 
 use ipc_tests::place::Place;
 use ipc_tests::watchdog::Watchdog;
+use ipc_transports::raw::{RawReceiver, RawSender};
 use ipc_transports::typed::{TypedReceiver, TypedRecvError, TypedSendError, TypedSender};
+use ipc_transports::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use ipc_transports::{
     Fingerprint, Listener, Mq, Options, Pipe, RecvError, SetupErrorKind, Shm, ShmDirect, Tcp, Transport, Uds,
     UdsSeqpacket, Wait,
 };
+use ipc_transports::{PeekReceiver, Sender};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -121,4 +124,43 @@ fn programs_with_other_message_types_are_refused() {
     fingerprints_keep_apart::<Shm>();
     fingerprints_keep_apart::<Mq>();
     fingerprints_keep_apart::<ShmDirect>();
+}
+
+/// A reading as it lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[zerocopy(crate = "ipc_transports::zerocopy")]
+#[repr(C)]
+struct Reading {
+    at_ns: u64,
+    values: [f32; 4],
+}
+
+const READING: Reading = Reading { at_ns: 7, values: [0.5, -1.0, 2.0, f32::MAX] };
+
+/// Receives one [`READING`], after one message that is none.
+fn a_reading_comes_after_what_is_none(rx: &mut impl PeekReceiver) {
+    assert!(matches!(rx.recv_of::<Reading>(Wait::Forever), Err(RecvError::Corrupt { .. })));
+    assert_eq!(*rx.recv_of::<Reading>(Wait::Forever).unwrap(), READING);
+}
+
+#[test]
+fn plain_old_data_is_written_in_the_transports_memory_and_read_as_itself() {
+    let _watchdog = Watchdog::over("plain_old_data_is_written_in_the_transports_memory_and_read_as_itself");
+    let (mut near, mut far) = Shm::pair(&Default::default()).unwrap();
+    // Dropped, a loan says nothing.
+    drop(near.tx.loan_of::<Reading>(Wait::Never).unwrap());
+    near.tx.send(b"no reading").unwrap();
+    let mut reading = near.tx.loan_of::<Reading>(Wait::Never).unwrap();
+    *reading = READING;
+    reading.commit().unwrap();
+    a_reading_comes_after_what_is_none(&mut far.rx);
+}
+
+#[test]
+fn plain_old_data_comes_over_what_lends_no_memory_too() {
+    let _watchdog = Watchdog::over("plain_old_data_comes_over_what_lends_no_memory_too");
+    let (mut near, mut far) = Uds::pair(&Default::default()).unwrap();
+    near.tx.send(b"no reading").unwrap();
+    near.tx.send(READING.as_bytes()).unwrap();
+    a_reading_comes_after_what_is_none(&mut far.rx);
 }
