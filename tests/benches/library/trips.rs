@@ -1,14 +1,12 @@
-//! Round trips through the layers above the blocking halves, beside the loops they are judged against, interleaved in one
-//! run: `cargo bench -p ipc-tests --bench library`. Two threads and 64-byte messages; the median over rounds of each round's
-//! p50, and the best and worst round. Sides that sleep share one CPU, so that a trip is two context switches and the
-//! code under test instead of two interrupts to another CPU; sides that spin have one each.
-#![allow(clippy::unwrap_used, reason = "a benchmark that fails has no result")]
+//! The round trips: the bare loops, and what is held against them. Two threads and 64-byte messages. Sides that sleep
+//! share one CPU, so that a trip is two context switches and the code under test instead of two interrupts to another
+//! CPU; sides that spin have one each.
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
 
@@ -22,32 +20,59 @@ use rustix::net::{RecvFlags, SendFlags};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const TRIPS: usize = 5_000;
-const ROUNDS: usize = 7;
+/// Timed trips of one sample.
+pub(crate) const TRIPS: usize = 5_000;
 const LEN: usize = 64;
 
-/// Keeps this thread on one CPU, if there are several.
+/// What one row says in one round.
+pub(crate) struct Sample {
+    pub(crate) p50_ns: f64,
+    /// By the measuring thread in all timed trips together, where that is known.
+    pub(crate) allocations: Option<u64>,
+}
+
+/// Where the far side of a trip runs.
+#[derive(Clone, Copy)]
+enum Far {
+    Here,
+    OnAnother,
+}
+
+/// The two CPUs of all rows: the first that this process may use.
+fn cpus() -> [usize; 2] {
+    static CPUS: OnceLock<[usize; 2]> = OnceLock::new();
+    *CPUS.get_or_init(|| {
+        let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+        let mut allowed = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+        let two = [allowed.next(), allowed.next()];
+        two.map(|cpu| cpu.expect("sides that spin need a CPU each: let the process use two (taskset -c 0,1)"))
+    })
+}
+
+/// Keeps this thread, and those that it will start, on one CPU.
 fn pin(cpu: usize) {
     let mut set = rustix::thread::CpuSet::new();
     set.set(cpu);
-    let _ = rustix::thread::sched_setaffinity(None, &set);
+    rustix::thread::sched_setaffinity(None, &set).unwrap();
 }
 
-/// Times of `TRIPS` calls of `trip`, after a tenth as many untimed ones: their p50 in nanoseconds.
-fn p50(mut trip: impl FnMut()) -> f64 {
+/// Times of [`TRIPS`] calls of `trip`, after a tenth as many untimed ones.
+fn p50(mut trip: impl FnMut()) -> Sample {
     (0..TRIPS / 10).for_each(|_| trip());
-    let mut times: Vec<u64> = (0..TRIPS)
-        .map(|_| {
+    let mut times = Vec::with_capacity(TRIPS);
+    let allocated = allocation_counter::measure(|| {
+        for _ in 0..TRIPS {
             let began = Instant::now();
             trip();
-            began.elapsed().as_nanos() as u64
-        })
-        .collect();
-    *times.select_nth_unstable(TRIPS / 2).1 as f64
+            times.push(began.elapsed().as_nanos() as u64);
+        }
+    });
+    let p50_ns = *times.select_nth_unstable(TRIPS / 2).1 as f64;
+    Sample { p50_ns, allocations: Some(allocated.count_total) }
 }
 
 /// As [`p50`], for a future per trip inside one future.
-async fn p50_of<F: AsyncFnMut()>(mut trip: F) -> f64 {
+async fn p50_of<F: AsyncFnMut()>(mut trip: F) -> Sample {
     for _ in 0..TRIPS / 10 {
         trip().await;
     }
@@ -57,18 +82,22 @@ async fn p50_of<F: AsyncFnMut()>(mut trip: F) -> f64 {
         trip().await;
         times.push(began.elapsed().as_nanos() as u64);
     }
-    *times.select_nth_unstable(TRIPS / 2).1 as f64
+    Sample { p50_ns: *times.select_nth_unstable(TRIPS / 2).1 as f64, allocations: None }
 }
 
-/// Runs the near side on CPU 0 and the far side on `cpu`, and returns what the near one measured.
-fn both<T: Send>(cpu: usize, near: impl FnOnce() -> T + Send, far: impl FnOnce() + Send) -> T {
+/// Runs the near side on the first CPU and returns what it measured.
+fn both<T: Send>(far_is: Far, near: impl FnOnce() -> T + Send, far: impl FnOnce() + Send) -> T {
+    let [first, second] = cpus();
     thread::scope(|scope| {
-        scope.spawn(|| {
-            pin(cpu);
+        scope.spawn(move || {
+            pin(match far_is {
+                Far::Here => first,
+                Far::OnAnother => second,
+            });
             far();
         });
-        let measured = scope.spawn(|| {
-            pin(0);
+        let measured = scope.spawn(move || {
+            pin(first);
             near()
         });
         measured.join().unwrap()
@@ -106,10 +135,14 @@ impl BareSocket {
     }
 }
 
-fn bare_socket() -> f64 {
+pub(crate) fn bare_socket() -> Sample {
     let (near, far) = UnixStream::pair().unwrap();
     let (mut near, mut far) = (BareSocket::new(near), BareSocket::new(far));
-    both(0, move || p50(|| assert!(near.send() && near.recv())), move || while far.recv() && far.send() {})
+    both(
+        Far::Here,
+        move || p50(|| assert!(near.send() && near.recv())),
+        move || while far.recv() && far.send() {},
+    )
 }
 
 /// A slot of words, an eventfd and epoll: the least that carries 64 bytes through shared memory and sleeps.
@@ -147,10 +180,10 @@ impl BareSlot {
     }
 }
 
-fn bare_slot() -> f64 {
+pub(crate) fn bare_slot() -> Sample {
     let (mut near, mut far) = BareSlot::pair();
     both(
-        0,
+        Far::Here,
         move || {
             let measured = p50(|| {
                 near.send(1);
@@ -171,7 +204,7 @@ fn bare_slot() -> f64 {
 }
 
 /// Runs a future to its end.
-trait Drive {
+pub(crate) trait Drive {
     fn drive<F: Future>(&mut self, future: F) -> F::Output;
     fn handle(&self) -> ipc_async::Handle;
 }
@@ -194,10 +227,12 @@ impl Drive for ReactorThread {
     }
 }
 
-fn adapter<T: Transport<Tx: Pollable, Rx: Pollable>, D: Drive>(new: fn() -> std::io::Result<D>) -> f64 {
+pub(crate) fn adapter<T: Transport<Tx: Pollable, Rx: Pollable>, D: Drive>(
+    new: fn() -> std::io::Result<D>,
+) -> Sample {
     let (near, far) = T::pair(&Default::default()).unwrap();
     both(
-        0,
+        Far::Here,
         move || {
             let mut driver = new().unwrap();
             let mut near = driver.handle().attach(near);
@@ -221,7 +256,7 @@ fn adapter<T: Transport<Tx: Pollable, Rx: Pollable>, D: Drive>(new: fn() -> std:
 }
 
 /// Tokio's own socket with the same frames, on a runtime of one thread per side.
-fn tokio_socket() -> f64 {
+pub(crate) fn tokio_socket() -> Sample {
     let (near, far) = UnixStream::pair().unwrap();
     let run = || tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     let open = |socket: UnixStream| {
@@ -229,7 +264,7 @@ fn tokio_socket() -> f64 {
         tokio::net::UnixStream::from_std(socket).unwrap()
     };
     both(
-        0,
+        Far::Here,
         move || {
             run().block_on(async {
                 let mut near = open(near);
@@ -274,10 +309,10 @@ fn spinning() -> ShmOptions {
 }
 
 /// Raw round trip of as many bytes as a call has.
-fn raw_trip() -> f64 {
+pub(crate) fn raw_trip() -> Sample {
     let (mut near, mut far) = Shm::pair(&spinning()).unwrap();
     both(
-        1,
+        Far::OnAnother,
         move || {
             let mut message = Vec::new();
             p50(|| {
@@ -292,10 +327,10 @@ fn raw_trip() -> f64 {
     )
 }
 
-fn typed_call() -> f64 {
+pub(crate) fn typed_call() -> Sample {
     let (near, far) = Shm::pair(&spinning()).unwrap();
     both(
-        1,
+        Far::OnAnother,
         move || {
             let mut client = Client::<Reading, _, _>::new(near);
             p50(|| assert_eq!(client.call(&READING).unwrap(), READING))
@@ -305,7 +340,8 @@ fn typed_call() -> f64 {
 }
 
 /// Encoding and decoding of a request and of a reply, as mean over many.
-fn codec_time() -> f64 {
+pub(crate) fn codec_time() -> Sample {
+    pin(cpus()[0]);
     let mut buffer = Vec::new();
     let began = Instant::now();
     for _ in 0..2 * TRIPS {
@@ -313,36 +349,5 @@ fn codec_time() -> f64 {
         codec::encode(std::hint::black_box(&READING), &mut buffer).unwrap();
         assert_eq!(codec::decode::<Reading>(std::hint::black_box(&buffer)), Ok(READING));
     }
-    began.elapsed().as_nanos() as f64 / TRIPS as f64
-}
-
-type Contender = (&'static str, fn() -> f64);
-
-fn main() {
-    let contenders: [Contender; 10] = [
-        ("uds: bare epoll, recv, send", bare_socket),
-        ("uds: ipc-async, caller-driven", || adapter::<Uds, _>(Reactor::new)),
-        ("uds: tokio UnixStream, current thread", tokio_socket),
-        ("uds: ipc-async, reactor thread", || adapter::<Uds, _>(ReactorThread::start)),
-        ("shm: bare epoll, eventfd, slot", bare_slot),
-        ("shm: ipc-async, caller-driven", || adapter::<Shm, _>(Reactor::new)),
-        ("shm: ipc-async, reactor thread", || adapter::<Shm, _>(ReactorThread::start)),
-        ("shm: raw, spin, 69 bytes", raw_trip),
-        ("shm: typed call, spin, 69 bytes", typed_call),
-        ("codec: a request and a reply", codec_time),
-    ];
-    let mut rounds = vec![Vec::new(); contenders.len()];
-    for _ in 0..ROUNDS {
-        for ((_, measure), results) in contenders.iter().zip(&mut rounds) {
-            results.push(measure());
-        }
-    }
-    println!(
-        "{:40} {:>10} {:>10} {:>10}  ns, {ROUNDS} rounds of {TRIPS} round trips",
-        "", "median", "best", "worst"
-    );
-    for ((name, _), results) in contenders.iter().zip(&mut rounds) {
-        results.sort_by(f64::total_cmp);
-        println!("{name:40} {:10.0} {:10.0} {:10.0}", results[ROUNDS / 2], results[0], results[ROUNDS - 1]);
-    }
+    Sample { p50_ns: began.elapsed().as_nanos() as f64 / TRIPS as f64, allocations: None }
 }
