@@ -19,7 +19,9 @@ const QUEUED: usize = 64;
 pub struct Iceoryx2;
 
 /// Its fastest service keeps to one thread, and so does a worker of the driver; the wrapper checks.
+#[allow(clippy::type_complexity, reason = "the names are theirs")]
 pub struct Tx(SendWrapper<(Publisher<Service, [u8], ()>, Node<Service>)>);
+#[allow(clippy::type_complexity, reason = "the names are theirs")]
 pub struct Rx(SendWrapper<(Subscriber<Service, [u8], ()>, Node<Service>)>);
 
 crate::rival!(Iceoryx2, "iceoryx2", Tx, Rx);

@@ -16,20 +16,50 @@ const SAME_KIND: &[(&str, &str)] = &[
     ("interprocess", "uds"),
     ("tokio-uds", "uds"),
     ("zeromq", "uds"),
+    ("zeromq", "tcp"),
+    ("zeromq", "pipe"),
 ];
 
 pub fn main(paths: impl Iterator<Item = String>) -> ExitCode {
-    println!("{:14} {:8} {:>8}  {:>14} {:>14}  ours is", "peer", "mode", "bytes", "theirs", "ours");
+    print_head();
     for path in paths {
         if let Err(error) = print(Path::new(&path)) {
             eprintln!("error: {path}: {error}");
             return ExitCode::FAILURE;
         }
     }
-    println!(
-        "ours is N× better: median over trials of the ratio within one round, with its interval; `equal` where that includes 1"
-    );
+    println!("{FOOT}");
     ExitCode::SUCCESS
+}
+
+/// What stands below the rows.
+pub const FOOT: &str = "ours is N× better: median over trials of the ratio within one round, with its interval; `equal` where that includes 1";
+
+pub fn print_head() {
+    println!("{:20} {:8} {:>8}  {:>14} {:>14}  ours is", "peer / ours", "mode", "bytes", "theirs", "ours");
+}
+
+/// One row, of the values of both per round: nanoseconds for `rtt`, else messages per second. Without any, `why`.
+pub fn print_row(rival: &str, mode: &str, size: usize, theirs: &[f64], ours: &[f64], why: &str) {
+    let latency = mode == "rtt";
+    let ratio = |(theirs, ours): (&f64, &f64)| if latency { theirs / ours } else { ours / theirs };
+    let ratios: Vec<f64> = theirs.iter().zip(ours).map(ratio).collect();
+    let unit = |values: &[f64]| match median(values) {
+        Some(Estimate { value, .. }) if latency => format!("{:.2} us", value / 1e3),
+        Some(Estimate { value, .. }) => format!("{:.3} M/s", value / 1e6),
+        None => "-".to_owned(),
+    };
+    let verdict = match median(&ratios) {
+        Some(ratio) if ratio.lo > 1.0 => {
+            format!("{:.2}x better ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi)
+        }
+        Some(ratio) if ratio.hi < 1.0 => {
+            format!("{:.2}x: BEHIND ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi)
+        }
+        Some(ratio) => format!("{:.2}x: equal ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi),
+        None => why.to_owned(),
+    };
+    println!("{rival:20} {mode:8} {size:>8}  {:>14} {:>14}  {verdict}", unit(theirs), unit(ours));
 }
 
 fn print(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
@@ -41,36 +71,9 @@ fn print(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
             };
             let Some(ours) = run.cells.iter().find(same) else { continue };
             let (their_values, our_values) = (values(theirs)?, values(ours)?);
-            let latency = theirs.mode == "rtt";
-            let ratios: Vec<f64> = their_values
-                .iter()
-                .zip(&our_values)
-                .map(|(theirs, ours)| if latency { theirs / ours } else { ours / theirs })
-                .collect();
-            let unit = |values: &[f64]| match median(values) {
-                Some(Estimate { value, .. }) if latency => format!("{:.2} us", value / 1e3),
-                Some(Estimate { value, .. }) => format!("{:.3} M/s", value / 1e6),
-                None => "-".to_owned(),
-            };
-            let verdict = match median(&ratios) {
-                Some(ratio) if ratio.lo > 1.0 => {
-                    format!("{:.2}x better ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi)
-                }
-                Some(ratio) if ratio.hi < 1.0 => {
-                    format!("{:.2}x: BEHIND ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi)
-                }
-                Some(ratio) => format!("{:.2}x: equal ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi),
-                None => {
-                    theirs.reason.clone().or(ours.reason.clone()).unwrap_or_else(|| "not measured".into())
-                }
-            };
-            println!(
-                "{rival:14} {:8} {:>8}  {:>14} {:>14}  {verdict}",
-                theirs.mode,
-                theirs.size_bytes,
-                unit(&their_values),
-                unit(&our_values)
-            );
+            let why = theirs.reason.as_deref().or(ours.reason.as_deref()).unwrap_or("not measured");
+            let name = format!("{rival} / {kind}");
+            print_row(&name, &theirs.mode, theirs.size_bytes as usize, &their_values, &our_values, why);
         }
     }
     Ok(())

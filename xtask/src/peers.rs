@@ -6,10 +6,41 @@ use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// Rivals are measured in groups that wait alike: spinning ones beside our ring, sleeping ones beside our socket.
-const GROUPS: &[(&str, &str, &str)] = &[
-    ("memory", "spin", "shm,iceoryx2"),
-    ("kernel", "park", "uds,ipc-channel,interprocess,tokio-uds,zeromq"),
+/// Rivals that are measured in one run, beside our mechanism of the same kind.
+struct Group {
+    name: &'static str,
+    transports: &'static str,
+    /// Whether Aeron belongs to them, where it could be built.
+    with_aeron: bool,
+    arguments: &'static [&'static str],
+    /// Instead of the sizes that were asked for.
+    sizes: Option<&'static str>,
+}
+
+/// Those that spin beside our ring, those that sleep beside our sockets; then batches of ours, which ZeroMQ makes by
+/// itself.
+const GROUPS: &[Group] = &[
+    Group {
+        name: "memory",
+        transports: "shm,iceoryx2",
+        with_aeron: true,
+        arguments: &["--mode", "rtt,stream", "--wait", "spin"],
+        sizes: None,
+    },
+    Group {
+        name: "kernel",
+        transports: "uds,ipc-channel,interprocess,tokio-uds,zeromq",
+        with_aeron: false,
+        arguments: &["--mode", "rtt,stream", "--wait", "park"],
+        sizes: None,
+    },
+    Group {
+        name: "batch",
+        transports: "uds,tcp,pipe,zeromq",
+        with_aeron: false,
+        arguments: &["--mode", "stream", "--wait", "park", "--batch", "32"],
+        sizes: Some("64"),
+    },
 ];
 
 pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
@@ -35,15 +66,13 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     let runs = folder.join("target/runs");
     std::fs::create_dir_all(&runs)?;
     let mut results = Vec::new();
-    for (group, wait, transports) in GROUPS {
-        let file = runs.join(format!("{group}.json"));
-        let transports = match (*group, aeron) {
-            ("memory", true) => format!("{transports},aeron"),
-            _ => (*transports).to_owned(),
-        };
+    for group in GROUPS {
+        let file = runs.join(format!("{}.json", group.name));
+        let aeron = if group.with_aeron && aeron { ",aeron" } else { "" };
         let run = Command::new(&program)
-            .args(["run", "--mode", "rtt,stream", "-d", "100ms", "--wait", wait, "-t", &transports])
-            .args(["--trials", &trials, "-s", &sizes])
+            .args(["run", "-d", "100ms", "--trials", &trials, "-s", group.sizes.unwrap_or(&sizes)])
+            .args(["-t", &format!("{}{aeron}", group.transports)])
+            .args(group.arguments)
             .arg(format!("--json={}", file.display()))
             .current_dir(&folder)
             .status()
@@ -53,6 +82,13 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
             bail!("ipc-peers ended with {run}");
         }
         results.push(file);
+    }
+    let threads = Command::new(&program)
+        .args(["threads", "--rounds", &trials])
+        .status()
+        .context("cannot start ipc-peers")?;
+    if !threads.success() {
+        bail!("ipc-peers threads ended with {threads}");
     }
     let status =
         Command::new(&program).arg("ratios").args(&results).status().context("cannot start ipc-peers")?;

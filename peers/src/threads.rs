@@ -1,0 +1,276 @@
+//! `ipc-peers threads [--rounds N]`: queues between two threads of one process, against our `inproc` only, since none of
+//! them crosses a process.
+//!
+//! All spin, on two pinned threads, over the same messages, interleaved in rounds. Every message carries its number in
+//! its first and last eight bytes; the receiver checks both. A round trip is timed by one clock read per message, as
+//! `ipc-bench` does; a stream by the receiver, over all its messages.
+//!
+//! * rtrb 0.4: a byte ring of 1 MiB and at least two messages, `push_entire_slice` and `pop_entire_slice`; for 64 B and
+//!   1 KiB also a ring of arrays, `push` and `pop`.
+//! * crossbeam-channel 0.5 and kanal 0.1: bounded channels of as many messages as make 1 MiB, of `Vec<u8>`: a message is
+//!   copied into a new vector and handed over, as programs do with them; `try_send` and `try_recv`, spinning.
+
+use std::hint::{black_box, spin_loop};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::ratios;
+use ipc_core::Transport;
+use ipc_transports::{InProc, ShmOptions, ShmReceiver, ShmSender, WaitPolicy};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// Bytes a queue holds, if two messages fit.
+const QUEUE: usize = 1 << 20;
+const SIZES: [usize; 4] = [64, 1 << 10, 64 << 10, 1 << 20];
+
+/// One direction's sending end.
+trait Tx: Send + 'static {
+    fn send(&mut self, message: &[u8]);
+}
+
+/// Its receiving end: the next message is in `buf` afterwards.
+trait Rx: Send + 'static {
+    fn recv(&mut self, buf: &mut Vec<u8>);
+}
+
+/// A channel for messages of so many bytes; `None` if it is not made for such.
+type Make = fn(usize) -> Option<Box<dyn Run>>;
+
+/// The two measurements over one kind of channel, with its types known.
+trait Run {
+    /// Median round trip in nanoseconds.
+    fn round_trip(&self, size: usize, messages: usize) -> f64;
+    /// Messages per second.
+    fn stream(&self, size: usize, messages: usize) -> f64;
+}
+
+struct Kind<F>(F);
+
+impl<T: Tx, R: Rx, F: Fn(usize) -> (T, R)> Run for Kind<F> {
+    fn round_trip(&self, size: usize, messages: usize) -> f64 {
+        let ((mut up, mut there), (mut back, mut down)) = ((self.0)(size), (self.0)(size));
+        let echo = std::thread::spawn(move || {
+            pin(1);
+            let mut buf = Vec::with_capacity(size);
+            for number in 0..messages {
+                there.recv(&mut buf);
+                check(&buf, size, number);
+                back.send(&buf);
+            }
+        });
+        let asker = std::thread::spawn(move || {
+            pin(0);
+            let (mut message, mut buf) = (vec![0x5a; size], Vec::with_capacity(size));
+            let mut took = Vec::with_capacity(messages);
+            let mut before = Instant::now();
+            for number in 0..messages {
+                stamp(&mut message, number);
+                up.send(&message);
+                down.recv(&mut buf);
+                check(&buf, size, number);
+                let now = Instant::now();
+                took.push((now - before).as_nanos() as u64);
+                before = now;
+            }
+            took.sort_unstable();
+            took[messages / 2] as f64
+        });
+        echo.join().expect("the echoing thread ends");
+        asker.join().expect("the asking thread ends")
+    }
+
+    fn stream(&self, size: usize, messages: usize) -> f64 {
+        let (mut tx, mut rx) = (self.0)(size);
+        let receiver = std::thread::spawn(move || {
+            pin(1);
+            let mut buf = Vec::with_capacity(size);
+            rx.recv(&mut buf);
+            let started = Instant::now();
+            for number in 1..messages {
+                rx.recv(&mut buf);
+                check(black_box(&buf), size, number);
+            }
+            (messages - 1) as f64 / started.elapsed().as_secs_f64()
+        });
+        let sender = std::thread::spawn(move || {
+            pin(0);
+            let mut message = vec![0x5a; size];
+            for number in 0..messages {
+                stamp(&mut message, number);
+                tx.send(&message);
+            }
+        });
+        sender.join().expect("the sending thread ends");
+        receiver.join().expect("the receiving thread ends")
+    }
+}
+
+/// The calling thread to CPU number `cpu`.
+fn pin(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).expect("two CPUs");
+}
+
+fn stamp(message: &mut [u8], number: usize) {
+    let number = (number as u64).to_le_bytes();
+    let end = message.len();
+    message[..8].copy_from_slice(&number);
+    message[end - 8..].copy_from_slice(&number);
+}
+
+fn check(buf: &[u8], size: usize, number: usize) {
+    let number = (number as u64).to_le_bytes();
+    assert!(buf.len() == size && buf[..8] == number && buf[size - 8..] == number, "a wrong message");
+}
+
+/// Until `attempt` has something.
+fn spin<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    loop {
+        match attempt() {
+            Some(value) => return value,
+            None => spin_loop(),
+        }
+    }
+}
+
+impl Tx for ShmSender {
+    fn send(&mut self, message: &[u8]) {
+        ipc_core::Sender::send(self, message).expect("the other thread receives");
+    }
+}
+
+impl Rx for ShmReceiver {
+    fn recv(&mut self, buf: &mut Vec<u8>) {
+        ipc_core::Receiver::recv(self, buf).expect("the other thread sends");
+    }
+}
+
+fn inproc(_: usize) -> (ShmSender, ShmReceiver) {
+    let options =
+        ShmOptions { wait: Some(WaitPolicy::Spin), capacity: Some(4 << 20), ..ShmOptions::default() };
+    let pair = InProc::pair(&options).expect("a pair in this process");
+    (pair.0.tx, pair.1.rx)
+}
+
+struct Bytes<T>(T, usize);
+
+impl Tx for Bytes<rtrb::Producer<u8>> {
+    fn send(&mut self, message: &[u8]) {
+        spin(|| self.0.push_entire_slice(message).ok());
+    }
+}
+
+impl Rx for Bytes<rtrb::Consumer<u8>> {
+    fn recv(&mut self, buf: &mut Vec<u8>) {
+        buf.resize(self.1, 0);
+        spin(|| self.0.pop_entire_slice(buf).ok());
+    }
+}
+
+fn rtrb_bytes(size: usize) -> (Bytes<rtrb::Producer<u8>>, Bytes<rtrb::Consumer<u8>>) {
+    let (tx, rx) = rtrb::RingBuffer::new(QUEUE.max(2 * size));
+    (Bytes(tx, size), Bytes(rx, size))
+}
+
+impl<const N: usize> Tx for rtrb::Producer<[u8; N]> {
+    fn send(&mut self, message: &[u8]) {
+        let message: [u8; N] = message.try_into().expect("a message of the channel's size");
+        spin(|| self.push(message).ok());
+    }
+}
+
+impl<const N: usize> Rx for rtrb::Consumer<[u8; N]> {
+    fn recv(&mut self, buf: &mut Vec<u8>) {
+        let message = spin(|| self.pop().ok());
+        buf.clear();
+        buf.extend_from_slice(&message);
+    }
+}
+
+fn rtrb_arrays<const N: usize>(_: usize) -> (rtrb::Producer<[u8; N]>, rtrb::Consumer<[u8; N]>) {
+    rtrb::RingBuffer::new(QUEUE / N)
+}
+
+impl Tx for crossbeam_channel::Sender<Vec<u8>> {
+    fn send(&mut self, message: &[u8]) {
+        let mut message = Some(message.to_vec());
+        spin(|| match self.try_send(message.take()?) {
+            Ok(()) => Some(()),
+            Err(error) => {
+                message = Some(error.into_inner());
+                None
+            }
+        });
+    }
+}
+
+impl Rx for crossbeam_channel::Receiver<Vec<u8>> {
+    fn recv(&mut self, buf: &mut Vec<u8>) {
+        *buf = spin(|| self.try_recv().ok());
+    }
+}
+
+impl Tx for kanal::Sender<Vec<u8>> {
+    fn send(&mut self, message: &[u8]) {
+        let mut message = Some(message.to_vec());
+        spin(|| self.try_send_option(&mut message).expect("the other thread receives").then_some(()));
+    }
+}
+
+impl Rx for kanal::Receiver<Vec<u8>> {
+    fn recv(&mut self, buf: &mut Vec<u8>) {
+        *buf = spin(|| self.try_recv().expect("the other thread sends"));
+    }
+}
+
+fn slots(size: usize) -> usize {
+    (QUEUE / size).max(2)
+}
+
+/// Ours first: the others are held against it.
+const KINDS: [(&str, Make); 5] = [
+    ("inproc", |_| Some(Box::new(Kind(inproc)))),
+    ("rtrb", |_| Some(Box::new(Kind(rtrb_bytes)))),
+    ("rtrb-arrays", |size| match size {
+        64 => Some(Box::new(Kind(rtrb_arrays::<64>))),
+        1024 => Some(Box::new(Kind(rtrb_arrays::<1024>))),
+        _ => None,
+    }),
+    ("crossbeam", |_| Some(Box::new(Kind(|size| crossbeam_channel::bounded(slots(size)))))),
+    ("kanal", |_| Some(Box::new(Kind(|size| kanal::bounded(slots(size)))))),
+];
+
+pub fn main(mut args: impl Iterator<Item = String>) -> ExitCode {
+    let rounds = match (args.next().as_deref(), args.next()) {
+        (None, _) => 9,
+        (Some("--rounds"), Some(count)) if count.parse().is_ok_and(|count: usize| count > 0) => {
+            count.parse().unwrap_or(9)
+        }
+        _ => {
+            eprintln!("usage: ipc-peers threads [--rounds N], N at least 1");
+            return ExitCode::FAILURE;
+        }
+    };
+    ratios::print_head();
+    for size in SIZES {
+        // About 20 ms each on a machine that copies 10 GB/s.
+        let messages = (200_000_000 / size).clamp(200, 100_000);
+        let kinds: Vec<_> = KINDS.iter().filter_map(|(name, make)| Some((*name, make(size)?))).collect();
+        let mut values = vec![[Vec::new(), Vec::new()]; kinds.len()];
+        for _ in 0..rounds {
+            for ((_, kind), values) in kinds.iter().zip(&mut values) {
+                values[0].push(kind.round_trip(size, messages / 4));
+                values[1].push(kind.stream(size, messages));
+            }
+        }
+        for mode in 0..2 {
+            for ((name, _), theirs) in kinds.iter().zip(&values).skip(1) {
+                let ours = &values[0][mode];
+                ratios::print_row(name, ["rtt", "stream"][mode], size, &theirs[mode], ours, "not measured");
+            }
+        }
+    }
+    println!("{}", ratios::FOOT);
+    ExitCode::SUCCESS
+}
