@@ -281,7 +281,7 @@ pub(crate) struct RunArgs {
     #[arg(short = 'n', long, value_name = "N", short_alias = 'i')]
     messages: Option<String>,
 
-    /// Trials per cell, each with fresh processes: N, or MIN..MAX until the interval is narrow [default: 7]
+    /// Trials per cell, each with fresh processes: N, or MIN..MAX until the interval is narrow [default: the preset's; 7 without one]
     #[arg(long, value_name = "N")]
     trials: Option<String>,
 

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -156,8 +156,8 @@ pub(crate) fn measure(
     report.name(args.label.as_deref(), &args.tag);
     let root = output::root(global.dir.as_deref());
     let file = global.json.as_deref().filter(|_| !global.json_to_stdout());
-    let output = Output::prepare(&root, args.out.as_deref(), file, report.run_id())?;
     let files = streams(&plan, args)?;
+    let output = Output::prepare(&root, args.out.as_deref(), file, report.run_id())?;
     let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
 
     let session = Session { global, environment: &environment, signals: &signals };
@@ -232,6 +232,8 @@ fn server(mechanisms: &[Mechanism], global: &Global, args: &ServerArgs) -> Resul
         quiet: global.quiet,
         active: AtomicUsize::new(0),
         last: Mutex::new(Instant::now()),
+        served: AtomicBool::new(false),
+        refused: AtomicBool::new(false),
     });
     let open = |(mechanism, address): &(&Mechanism, Address)| (mechanism.listen)(address, &serving, &signals);
     thread::scope(|scope| {

@@ -114,7 +114,15 @@ impl<'a> Crew<'a> {
 
     /// Listens to a process from now on, and ends it with the others.
     fn adopt(&mut self, role: Role, mut child: Child) -> Result<(), Trouble> {
-        let pidfd = pidfd_open(pid(&child), PidfdFlags::empty())?;
+        let pidfd = match pidfd_open(pid(&child), PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                // Out of descriptors: nobody would see its end.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(io::Error::from(error).into());
+            }
+        };
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {

@@ -75,6 +75,11 @@ pub(crate) fn cells(
     let ios = settings.parse("io", ios)?.unwrap_or_default();
     let waits = settings.parse("wait", waits)?.unwrap_or_default();
     scene::plan::refuse_the_idle(settings, &modes)?;
+    if let (Some((text, Origin::CommandLine)), [Io::Async]) = (settings.text("wait"), &ios[..]) {
+        return Err(Failure::usage(format!("--wait {text} changes nothing here"))
+            .why("with --io async the reactor waits, not the transport")
+            .fix("drop it, or add --io sync,async"));
+    }
     let params = settings.parse("buffer", |text| parameters(text, mechanisms))?.unwrap_or_default();
     if let Some(param) =
         params.iter().find(|param| !transports.iter().any(|known| known.name == param.transport))

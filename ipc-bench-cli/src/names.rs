@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -27,9 +28,10 @@ pub(crate) struct Name {
     pub(crate) age: Option<Duration>,
 }
 
-/// `$XDG_RUNTIME_DIR/ipc`, else `<temp dir>/ipc-<uid>`: where the transports put names.
+/// `$XDG_RUNTIME_DIR/ipc` where that directory exists, else `<temp dir>/ipc-<uid>`: where the transports put names.
 pub(crate) fn directory() -> PathBuf {
-    match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()) {
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    match runtime.filter(|path| path.is_absolute() && path.is_dir()) {
         Some(runtime) => runtime.join("ipc"),
         None => env::temp_dir().join(format!("ipc-{}", rustix::process::geteuid().as_raw())),
     }
@@ -48,6 +50,9 @@ pub(crate) fn all(directory: &Path) -> io::Result<Vec<Name>> {
     };
     for entry in entries {
         let path = entry?.path();
+        if is_record_of_queues(&path) {
+            continue;
+        }
         let path = if path.extension().is_some_and(|ending| ending == "lock") {
             path.with_extension("")
         } else {
@@ -68,7 +73,12 @@ pub(crate) fn clean(directory: &Path) -> io::Result<Vec<PathBuf>> {
         let lock = lock_of(&name.path);
         // Whoever binds the name holds this lock from before the socket exists until after it is gone.
         let held = match File::options().write(true).create(true).truncate(false).open(&lock) {
-            Ok(file) if fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() => file,
+            Ok(file)
+                if fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+                    && is_still(&lock, &file) =>
+            {
+                file
+            }
             _ => continue,
         };
         if name.path.exists() {
@@ -79,6 +89,18 @@ pub(crate) fn clean(directory: &Path) -> io::Result<Vec<PathBuf>> {
         removed.push(name.path);
     }
     Ok(removed)
+}
+
+/// Whether it is `mq-<hex>.lock`, which names no socket: the next user of `mq` finds in it what queues a dead process left
+/// behind, and removes them with it.
+fn is_record_of_queues(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"mq-"))
+}
+
+/// Whether the name still stands for the file we hold: another process may have removed it and made one of its own.
+fn is_still(path: &Path, file: &File) -> bool {
+    let number = |found: io::Result<fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
+    number(file.metadata()) == number(fs::symlink_metadata(path))
 }
 
 fn lock_of(path: &Path) -> PathBuf {
@@ -159,6 +181,9 @@ mod tests {
         let dead = place.path().join("shm.dead");
         drop(UnixListener::bind(&dead).unwrap());
         File::create(lock_of(&dead)).unwrap();
+        // Without it the queues it tells of would stay for ever.
+        let record = place.path().join("mq-0123456789abcdef0123456789abcdef.lock");
+        File::create(&record).unwrap();
 
         let names = all(place.path()).unwrap();
         assert_eq!(names.len(), 2);
@@ -167,7 +192,7 @@ mod tests {
         assert_eq!((names[0].address.as_str(), names[0].live), ("shm:dead", false));
 
         assert_eq!(clean(place.path()).unwrap(), std::slice::from_ref(&dead));
-        assert!(live.exists() && !dead.exists() && !lock_of(&dead).exists());
+        assert!(live.exists() && !dead.exists() && !lock_of(&dead).exists() && record.exists());
         assert!(all(&place.path().join("absent")).unwrap().is_empty());
     }
 }

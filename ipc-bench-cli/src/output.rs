@@ -39,11 +39,7 @@ impl Output {
             Some(out) => (out.to_owned(), None),
             None => (root.join("runs").join(run_id), Some(root.join("latest"))),
         };
-        fs::create_dir_all(&directory).and_then(|()| try_to_write(&directory)).map_err(|error| {
-            Failure::usage(format!("{} cannot be written to", directory.display()))
-                .why(error)
-                .fix("choose another place with --out DIR or --dir DIR")
-        })?;
+        // Before the directory is made: a refusal leaves none.
         if let Some(json) = json {
             let parent = json.parent().filter(|parent| !parent.as_os_str().is_empty());
             let tried = match fs::metadata(json) {
@@ -56,6 +52,11 @@ impl Output {
                     .fix("choose another file with --json=FILE, or --json=- for stdout")
             })?;
         }
+        fs::create_dir_all(&directory).and_then(|()| try_to_write(&directory)).map_err(|error| {
+            Failure::usage(format!("{} cannot be written to", directory.display()))
+                .why(error)
+                .fix("choose another place with --out DIR or --dir DIR")
+        })?;
         Ok(Output { directory, json: json.map(Path::to_owned), latest })
     }
 

@@ -11,7 +11,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,11 +23,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::mechanism::setup;
+use crate::payload::MIN_SIZE;
 use crate::protocol::{Outcome, PROTOCOL, Role};
+use crate::records::CAPACITY;
 use crate::signals::Signals;
 use crate::ways::Ways;
 use crate::worker::{Serve, broken_trial};
-use crate::workload::{Blocking, Observer, Work};
+use crate::workload::{Blocking, MAX_BATCH, Observer, Work};
 use crate::{os, pin};
 
 const MAGIC: &[u8; 9] = b"ipc-bench";
@@ -153,6 +155,10 @@ pub(crate) struct Serving {
     /// Clients being served, and when the last one came or went.
     pub(crate) active: AtomicUsize,
     pub(crate) last: Mutex<Instant>,
+    /// Somebody came, at whichever address.
+    pub(crate) served: AtomicBool,
+    /// An address cannot be listened at: the others end too, and the reason is told at once.
+    pub(crate) refused: AtomicBool,
 }
 
 impl Serving {
@@ -160,7 +166,11 @@ impl Serving {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn is_over(&self, served: bool) -> bool {
+    fn is_over(&self) -> bool {
+        if self.refused.load(Ordering::SeqCst) {
+            return true;
+        }
+        let served = self.served.load(Ordering::SeqCst);
         let busy = self.active.load(Ordering::SeqCst) > 0;
         let quiet_for = self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         !busy && (self.once && served || self.idle.is_some_and(|idle| quiet_for >= idle))
@@ -173,27 +183,25 @@ pub(crate) fn listen<T: Transport, W: Ways<T>>(
     serving: &Arc<Serving>,
     signals: &Signals,
 ) -> Result<(), Failure> {
-    let mut listener = T::listen(address, &T::Options::default())
-        .map_err(|error| setup(format!("cannot listen at {address}"), &error))?;
+    let mut listener = T::listen(address, &T::Options::default()).map_err(|error| {
+        serving.refused.store(true, Ordering::SeqCst);
+        setup(format!("cannot listen at {address}"), &error)
+    })?;
     if !serving.quiet {
         eprintln!("listening at {}", listener.address());
     }
-    let mut served = false;
-    while signals.caught().is_none() && !serving.is_over(served) {
-        if serving.once && served {
+    while signals.caught().is_none() && !serving.is_over() {
+        if serving.once && serving.served.load(Ordering::SeqCst) {
             thread::park_timeout(SLICE);
             continue;
         }
         match listener.accept(Wait::within(SLICE)) {
             Ok(connection) => {
-                served = true;
-                serving.active.fetch_add(1, Ordering::SeqCst);
-                serving.touch();
+                let present = Present::at(serving);
                 let guest = Arc::clone(serving);
                 let spawned = thread::Builder::new().name("client".into()).spawn(move || {
                     let done = attend::<T, W>(connection, &guest);
-                    guest.touch();
-                    guest.active.fetch_sub(1, Ordering::SeqCst);
+                    drop(present);
                     match done {
                         Ok(work) if !guest.quiet => eprintln!("served {} of {} bytes", work.mode, work.size),
                         Ok(_) => {}
@@ -204,6 +212,43 @@ pub(crate) fn listen<T: Transport, W: Ways<T>>(
             }
             Err(error) if matches!(error.kind, SetupErrorKind::TimedOut) => {}
             Err(error) => return Err(setup(format!("cannot accept at {address}"), &error)),
+        }
+    }
+    Ok(())
+}
+
+/// A client that is being served, for as long as this lives, however its thread ends.
+struct Present(Arc<Serving>);
+
+impl Present {
+    fn at(serving: &Arc<Serving>) -> Present {
+        serving.active.fetch_add(1, Ordering::SeqCst);
+        serving.served.store(true, Ordering::SeqCst);
+        serving.touch();
+        Present(Arc::clone(serving))
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.active.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Refuses what no client of ours asks for: the work decides how much memory this side takes and how long it stays.
+fn check(work: &Work, max_message: usize) -> Result<(), Failure> {
+    let limits = [
+        ("message bytes", work.size as u64, MIN_SIZE as u64, max_message as u64),
+        ("rows", work.records.into(), 0, CAPACITY.into()),
+        ("messages per call", work.batch.into(), 1, MAX_BATCH),
+        ("nanoseconds held back", work.hold_ns, 0, 0),
+    ];
+    for (what, asked, least, most) in limits {
+        if !(least..=most).contains(&asked) {
+            return Err(Failure::failed("a client asked for what this server does not do")
+                .why(format!("{asked} {what}; it takes {least} to {most}"))
+                .fix("use a client of the same version, within these limits"));
         }
     }
     Ok(())
@@ -220,6 +265,7 @@ fn attend<T: Transport, W: Ways<T>>(
     }
     let mut end = Blocking { tx: connection.tx, rx: connection.rx };
     let greeting: Greeting = hear(&mut end)?;
+    check(&greeting.work, end.tx.max_message())?;
     let own = Welcome { version: env!("CARGO_PKG_VERSION").into(), clock: Clock::own() };
     say(&mut end, &own)?;
     let mut usage = Usage { before: None, during: None };
@@ -254,6 +300,26 @@ impl Observer for Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runner::STANDARD_WORK;
+
+    #[test]
+    fn work_that_no_client_of_ours_asks_for_is_refused_before_memory_is_taken() {
+        let fine = Work { size: 64, ..STANDARD_WORK };
+        assert!(check(&fine, 1 << 24).is_ok());
+        let bad = [
+            Work { size: 1 << 40, ..fine },
+            Work { size: 8, ..fine },
+            Work { size: usize::MAX, ..fine },
+            Work { records: u32::MAX, ..fine },
+            Work { batch: 0, ..fine },
+            Work { batch: 65, ..fine },
+            Work { hold_ns: 1, ..fine },
+        ];
+        for work in bad {
+            let failure = check(&work, 1 << 24).unwrap_err().to_string();
+            assert!(failure.contains("it takes"), "{failure}");
+        }
+    }
 
     #[test]
     fn a_way_is_measured_on_one_clock_or_not_at_all_and_the_reason_is_told() {

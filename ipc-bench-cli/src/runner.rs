@@ -38,6 +38,13 @@ pub(crate) const SETUP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long nobody may say anything while measuring; a worker that gets on says so every second.
 const MEASURING_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two messages on purpose: nobody says anything in it.
+fn longest_pause(work: &Work) -> Duration {
+    // A Poisson gap is longer than 40 times its mean once in e^40 messages.
+    let gap = work.open_loop.map_or(Duration::ZERO, |open| open.mean_gap().saturating_mul(40));
+    work.pace.unwrap_or_default().saturating_add(gap)
+}
+
 /// Everything that was measured so far.
 #[derive(Debug)]
 pub(crate) struct Measured {
@@ -382,7 +389,7 @@ impl<'a> Runner<'a> {
         }
         let mut missing = roles.len();
         while missing > 0 {
-            match crew.next(MEASURING_PATIENCE)? {
+            match crew.next(MEASURING_PATIENCE + longest_pause(&work))? {
                 (_, Reply::Progress { .. }) => {}
                 (_, Reply::Records(rows)) => outcomes.client.records.extend(rows),
                 (role, Reply::Done(outcome)) => {
@@ -451,7 +458,7 @@ fn greet(crew: &mut Crew<'_>, work: Work, hogs: &[(Hog, Option<u32>)]) -> Result
 }
 
 /// The work of a yardstick, but for its size.
-const STANDARD_WORK: Work = Work {
+pub(crate) const STANDARD_WORK: Work = Work {
     mode: Mode::Rtt,
     io: Io::Sync,
     size: 8,
@@ -555,5 +562,21 @@ fn explain(id: &str, trouble: Trouble) -> Failure {
             }
         }
         Trouble::Io(error) => Failure::failed(format!("{id} could not be measured")).why(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Arrivals, OpenLoop};
+
+    #[test]
+    fn a_pace_or_a_rate_slower_than_our_patience_is_no_hang() {
+        let paced = Work { pace: Some(Duration::from_secs(11)), ..STANDARD_WORK };
+        assert_eq!(longest_pause(&paced), Duration::from_secs(11));
+        let open = OpenLoop { per_s: 0.05, arrivals: Arrivals::Constant };
+        assert!(longest_pause(&Work { open_loop: Some(open), ..STANDARD_WORK }) >= Duration::from_secs(20));
+        let flood = OpenLoop { per_s: 0.0, ..open };
+        assert_eq!(longest_pause(&Work { open_loop: Some(flood), ..STANDARD_WORK }), Duration::ZERO);
     }
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Place, assert_refused, document, kill, measuring, stderr, stdout};
+use ipc_transports::{Mq, MqOptions, Transport};
 use rustix::process::Signal;
 
 #[test]
@@ -113,11 +114,14 @@ fn queues_that_are_too_small_are_named_with_the_limit_and_its_fix() {
 #[test]
 fn a_queue_budget_used_up_by_someone_else_fails_mq_alone_and_names_the_limit() {
     let place = Place::new();
+    // This process is the someone else. What it holds is more than the whole budget that the program is given, of which
+    // the program alone would need a fifth; the budget of other tests stays as it is.
+    let held: Vec<_> = (0..2).map(|_| Mq::pair(&MqOptions::default()).unwrap()).collect();
+    println!("held: two connections with {:?}", held[0].0.effective);
     let mut command = place.command(&measuring("-t mq,uds -s 64 --mode rtt --trials 1 -n 10 --json=-"));
-    // A budget that is too small looks like one that is used up, and leaves the budget of other tests alone.
     command.arg("--no-progress");
     let limited = std::process::Command::new("prlimit")
-        .arg("--msgqueue=1000")
+        .arg("--msgqueue=100000")
         .arg(command.get_program())
         .args(command.get_args())
         .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
@@ -134,6 +138,63 @@ fn a_queue_budget_used_up_by_someone_else_fails_mq_alone_and_names_the_limit() {
     let document = document(&output);
     assert_eq!(document["cells"][0]["status"], "failed");
     assert_eq!(document["cells"][1]["status"], "ok");
+    drop(held);
+}
+
+#[test]
+fn whatever_is_denied_or_absent_every_transport_works_or_is_refused_by_name() {
+    let line = measuring("-t all -s 64 --mode rtt --trials 1 -n 10 --json=-");
+    let check = |what: &str, place: &Place, child: std::process::Child, may_be_skipped: bool| {
+        let output = place.finish(child);
+        assert_eq!(output.status.code(), Some(0), "{what}: {}", stderr(&output));
+        for cell in document(&output)["cells"].as_array().unwrap() {
+            let (name, reason) =
+                (cell["transport"].as_str().unwrap(), cell["reason"].as_str().unwrap_or_default());
+            let named = reason.starts_with(&format!("{name} is not available here")) && reason.contains(what);
+            let fine = cell["status"] == "ok" || may_be_skipped && cell["status"] == "skipped" && named;
+            assert!(fine, "{what}: {cell}");
+        }
+    };
+    for (feature, ..) in ipc_transports::feature_list() {
+        let place = Place::new();
+        let child = place.command(&line).env("IPC_DENY_FEATURES", feature).spawn().unwrap();
+        check(feature, &place, child, true);
+    }
+    for runtime in [None, Some("absent")] {
+        let place = Place::new();
+        let mut command = place.command(&line);
+        command.env("TMPDIR", place.path());
+        match runtime {
+            Some(absent) => command.env("XDG_RUNTIME_DIR", place.path().join(absent)),
+            None => command.env_remove("XDG_RUNTIME_DIR"),
+        };
+        check("XDG_RUNTIME_DIR", &place, command.spawn().unwrap(), false);
+    }
+    let place = Place::new();
+    let command = place.command(&line);
+    let mut alone = std::process::Command::new("taskset");
+    alone.args(["-c", &first_cpu()]).arg(command.get_program()).args(command.get_args());
+    alone.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?)))).current_dir(place.path());
+    alone.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    match alone.spawn() {
+        Ok(child) => check("one CPU", &place, child, false),
+        Err(error) => eprintln!("one CPU skipped: taskset: {error}"),
+    }
+}
+
+/// A CPU that this process may use.
+fn first_cpu() -> String {
+    let set = rustix::thread::sched_getaffinity(None).unwrap();
+    (0..1024).find(|cpu| set.is_set(*cpu)).unwrap().to_string()
+}
+
+#[test]
+fn a_refused_run_leaves_no_directory_of_results() {
+    let place = Place::new();
+    for line in ["-t uds --mode rtt --json=absent/x", "-t uds --mode rtt --stream-csv=absent/x"] {
+        assert_eq!(place.measure(line).status.code(), Some(2), "{line}");
+        assert!(!place.path().join("results").exists(), "{line}");
+    }
 }
 
 #[test]
@@ -223,11 +284,13 @@ fn a_killed_client_is_named_as_the_one_that_died() {
 /// `IPC_ORPHAN_ROUNDS` asks for more rounds, and shows how long workers outlive their runner.
 #[test]
 fn a_killed_runner_takes_its_workers_and_names_with_it() {
-    let rounds: usize = std::env::var("IPC_ORPHAN_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    const TRANSPORTS: [&str; 7] = ["uds", "shm", "pipe", "shm-direct", "tcp", "uds-seqpacket", "mq"];
+    let rounds: usize =
+        std::env::var("IPC_ORPHAN_ROUNDS").map_or(TRANSPORTS.len(), |rounds| rounds.parse().unwrap());
     let mut took = Vec::new();
     for round in 0..rounds {
         let place = Place::new();
-        let transport = ["uds", "shm", "pipe", "shm-direct", "tcp", "uds-seqpacket"][round % 6];
+        let transport = TRANSPORTS[round % TRANSPORTS.len()];
         let line = measuring(&format!("-t {transport} -s 64 --mode rtt --trials 1 -d 1h"));
         let mut child = place.command(&line).spawn().unwrap();
         place.worker("client", &format!("{transport}/rtt/64"));

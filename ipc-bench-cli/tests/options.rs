@@ -254,3 +254,17 @@ fn documents_for_other_programs_are_printed() {
     assert_eq!(place.run("man pages").status.code(), Some(0));
     assert!(place.path().join("pages/ipc-bench-run.1").is_file());
 }
+
+#[test]
+fn an_option_that_no_mode_of_the_run_looks_at_is_refused() {
+    let place = Place::new();
+    for (line, option) in [
+        ("-t uds --mode rtt --peers 4", "--peers 4"),
+        ("-t uds --mode stream --include-first", "--include-first"),
+        ("-t uds --mode rtt --io async --wait spin", "--wait spin"),
+    ] {
+        let output = place.run(&format!("plan {line}"));
+        assert_refused(&output, 2, [option, "changes nothing here", "drop it"]);
+    }
+    assert_eq!(place.run("plan -t uds --mode rtt,fan-out --peers 4").status.code(), Some(0));
+}

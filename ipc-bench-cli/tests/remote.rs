@@ -57,6 +57,8 @@ fn a_second_listener_is_refused_with_the_process_that_has_the_address() {
         1,
         ["cannot listen at uds:busy", &format!("in use by pid {}", first.id()), "another address"],
     );
+    let third = place.command(&format!("server uds:free {address}")).output().unwrap();
+    assert_refused(&third, 1, ["cannot listen at uds:busy", "in use", "another address"]);
     kill(first.id(), Signal::TERM);
     assert_eq!(place.finish(first).status.code(), Some(143));
 }
@@ -93,6 +95,10 @@ fn a_server_can_end_after_one_client_or_when_nobody_comes() {
     let output = place.command(&line).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(place.finish(once).status.code(), Some(0));
+    let (once, address) = server(&place, "uds:both tcp:127.0.0.1:0 --once");
+    let line = format!("client {address} --allow-debug --warmup 1ms -s 64 --mode rtt --trials 1 -n 50");
+    assert_eq!(place.command(&line).output().unwrap().status.code(), Some(0));
+    assert_eq!(place.finish(once).status.code(), Some(0), "one client, whichever address it came to");
     let (idle, _) = server(&place, "uds:idle tcp:127.0.0.1:0 --idle-timeout 50ms");
     assert_eq!(place.finish(idle).status.code(), Some(0));
 }

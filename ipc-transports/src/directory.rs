@@ -1,4 +1,4 @@
-//! Where named sockets live: `$XDG_RUNTIME_DIR/ipc`, else `<temp dir>/ipc-<uid>`; mode 0700 and owned by us, or refused.
+//! Where named sockets live: `$XDG_RUNTIME_DIR/ipc` where that directory exists, else `<temp dir>/ipc-<uid>`; mode 0700 and owned by us, or refused.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -37,8 +37,9 @@ pub(crate) fn socket_path(address: &Address, op: &'static str) -> Result<PathBuf
 /// `Denied` when it is a link, belongs to another user or can be entered by others; `Io` when it cannot be made.
 pub(crate) fn private_directory(op: &'static str) -> Result<PathBuf, SetupError> {
     let uid = rustix::process::geteuid().as_raw();
-    let path = match std::env::var_os("XDG_RUNTIME_DIR").filter(|value| Path::new(value).is_absolute()) {
-        Some(runtime) => Path::new(&runtime).join("ipc"),
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let path = match runtime.filter(|path| path.is_absolute() && path.is_dir()) {
+        Some(runtime) => runtime.join("ipc"),
         None => std::env::temp_dir().join(format!("ipc-{uid}")),
     };
     checked(&path, uid).map_err(|error| {

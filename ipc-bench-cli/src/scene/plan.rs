@@ -42,8 +42,23 @@ pub(crate) fn refuse_the_idle(settings: &Settings, modes: &[Mode]) -> Result<(),
                 .fix(format!("drop it, or add --mode {}", names[0])));
         }
     }
+    for (name, uses, homes) in OF_PAIRS {
+        let Some((text, Origin::CommandLine)) = settings.text(name) else { continue };
+        if !modes.iter().any(|mode| uses(*mode)) {
+            return Err(Failure::usage(format!("--{name} {text} changes nothing here"))
+                .why(format!("it belongs to --mode {homes}"))
+                .fix("drop it, or add such a mode"));
+        }
+    }
     Ok(())
 }
+
+/// Settings of modes that are no scene: which modes look at them, and how those are called.
+type OfPairs = (&'static str, fn(Mode) -> bool, &'static str);
+const OF_PAIRS: &[OfPairs] = &[
+    ("peers", |mode| mode.pattern().is_some(), "fan-out, fan-in, pipeline, broadcast or mesh"),
+    ("include-first", |mode| matches!(mode, Mode::Rtt | Mode::OneWay | Mode::Load), "rtt, oneway or load"),
+];
 
 /// The sizes that a mode is measured with: where a shape has its own ones, the longest of them stands for all.
 pub(crate) fn sizes(settings: &Settings, mode: Mode, sizes: &[usize]) -> Result<Vec<usize>, Failure> {

@@ -1,5 +1,7 @@
 //! When messages are sent: waiting for a moment, and the timetable of an open loop.
 
+use std::time::Duration;
+
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec};
 use serde::{Deserialize, Serialize};
@@ -64,6 +66,13 @@ pub(crate) struct OpenLoop {
     /// Messages per second; 0 asks for as many as there can be, every one of them being due at the start.
     pub(crate) per_s: f64,
     pub(crate) arrivals: Arrivals,
+}
+
+impl OpenLoop {
+    /// Between two messages, on average.
+    pub(crate) fn mean_gap(&self) -> Duration {
+        Duration::try_from_secs_f64(1.0 / self.per_s).unwrap_or_default()
+    }
 }
 
 /// The intended send times of an open loop, fixed before the first message: both sides compute the same from the seed.
