@@ -13,7 +13,7 @@ use std::time::Instant;
 use ipc_async::{Reactor, ReactorThread};
 use ipc_transports::message::Message;
 use ipc_transports::rpc::{Client, Request, Server};
-use ipc_transports::{Pollable, Receiver, Sender, Shm, ShmOptions, Transport, Uds, WaitPolicy, codec};
+use ipc_transports::{Pollable, Receiver, Sender, Shm, ShmOptions, Transport, WaitPolicy, codec};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{RecvFlags, SendFlags};
