@@ -80,6 +80,12 @@ const TABLE: &[Row] = &[
     Row { krate: "xtask", ours: &[], ours_in_tests: &[], others: AllBut(&[]) },
 ];
 
+/// Nobody is given a runtime: tests and benchmarks may run under it.
+const IN_TESTS_ONLY: &str = "tokio";
+
+/// What a crate brings only to those who ask for a feature.
+const OPTIONAL: [(&str, &str); 1] = [("ipc-core", "zerocopy")];
+
 /// No crate has a direct dependency that its row does not allow, and every crate has a row.
 pub(super) fn dependencies_follow_the_table(tree: &Tree) -> Result<Vec<String>> {
     let metadata = workspace::metadata(&tree.root)?;
@@ -103,8 +109,11 @@ pub(super) fn dependencies_follow_the_table(tree: &Tree) -> Result<Vec<String>> 
                     AllBut(names) => !names.contains(&name),
                 }
             };
-            if !allowed {
+            if !allowed || name == IN_TESTS_ONLY && !in_tests {
                 problems.push(format!("{}/Cargo.toml: must not depend on {name}", row.krate));
+            }
+            if OPTIONAL.contains(&(row.krate, name)) && !in_tests && !dependency.optional {
+                problems.push(format!("{}/Cargo.toml: {name} must be optional", row.krate));
             }
         }
     }
@@ -155,6 +164,20 @@ mod tests {
         assert_eq!(problems(&[("ipc-transports", optional)]).len(), 1);
         let for_one_target = "[target.'cfg(unix)'.dependencies]\nlibc = \"0.2\"";
         assert_eq!(problems(&[("ipc-core", for_one_target)]).len(), 1);
+    }
+
+    #[test]
+    fn tokio_is_for_tests_and_what_a_feature_brings_is_optional() {
+        let tokio = |section| format!("[{section}]\ntokio = \"1\"");
+        for krate in ["ipc-async", "ipc-bench-cli", "ipc-tests"] {
+            let refused = format!("{krate}/Cargo.toml: must not depend on tokio");
+            assert_eq!(problems(&[(krate, &tokio("dependencies"))]), [refused]);
+            assert_eq!(problems(&[(krate, &tokio("dev-dependencies"))]), [""; 0]);
+        }
+        let given = problems(&[("ipc-core", "[dependencies]\nzerocopy = \"0.8\"")]);
+        assert_eq!(given, ["ipc-core/Cargo.toml: zerocopy must be optional"]);
+        let asked_for = "[dependencies]\nzerocopy = { version = \"0.8\", optional = true }";
+        assert_eq!(problems(&[("ipc-core", asked_for)]), [""; 0]);
     }
 
     #[test]
