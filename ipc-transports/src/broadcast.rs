@@ -26,32 +26,25 @@
 //! the writer, and no longer counts; [`Writer::lost`] counts the dead. When the writer dies, each reader still gets
 //! what was published and then [`RecvError::PeerDied`](crate::RecvError::PeerDied); a message half written was never
 //! published.
-#![allow(unsafe_code, reason = "the identity line is written and read raw")]
-
+mod joining;
 mod reader;
 mod writer;
 
 use std::str::FromStr;
 
-use ipc_core::hello::{FLAG_SLEEPER_PAYS, Hello};
-use ipc_core::{Fingerprint, OptionError, Options, SetupError, SetupErrorKind, WaitPolicy};
+use ipc_core::hello::Hello;
+use ipc_core::{Fingerprint, OptionError, Options, SetupError, WaitPolicy};
 
 use crate::Trust;
-use crate::backing::DATA;
-use crate::bell::{Barrier, register};
-use crate::features::{Features, features, unsupported};
-use crate::handshake::own_hello;
-use crate::memory::Memory;
-use crate::ring::{MAX_CAPACITY, MIN_CAPACITY, longest_message};
+use crate::features::Features;
+use crate::ring::longest_message;
+use crate::ring_setup::{self, bad_option, features_with_seals};
 
 pub use reader::{Reader, ReaderMessage};
 pub use writer::Writer;
 
 /// The scheme of a broadcast's address: `broadcast:NAME` or `broadcast:/absolute/path`.
 pub const SCHEME: &str = "broadcast";
-
-/// Bytes of ring unless asked otherwise.
-const DEFAULT_CAPACITY: usize = 1 << 20;
 
 /// Bytes of a message's number, behind the message.
 const NUMBER: usize = 8;
@@ -172,7 +165,7 @@ struct Settings {
     max_message: usize,
     slow: SlowReader,
     wait: WaitPolicy,
-    fingerprint: u64,
+    fingerprint: Option<Fingerprint>,
     mlock: bool,
     allow_uid: Option<u32>,
     trusted: bool,
@@ -185,35 +178,21 @@ impl Settings {
         op: &'static str,
         target: &dyn std::fmt::Display,
     ) -> Result<Self, SetupError> {
-        let bad = |what: String| {
-            Err(SetupError::new(SetupErrorKind::BadAddress, op, target)
-                .because(std::io::Error::new(std::io::ErrorKind::InvalidInput, what)))
-        };
-        let capacity = options.capacity.unwrap_or(DEFAULT_CAPACITY);
-        if !capacity.is_power_of_two() || !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
-            return bad(format!("capacity={capacity}: a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}"));
-        }
+        let capacity = ring_setup::capacity(options.capacity, op, target)?;
         let longest = longest_message(capacity) - NUMBER;
         let max_message = options.max_message.unwrap_or(longest);
         if max_message > longest {
-            return bad(format!(
-                "max_message={max_message}: a ring of {capacity} bytes carries up to {longest}"
-            ));
+            let what =
+                format!("max_message={max_message}: a ring of {capacity} bytes carries up to {longest}");
+            return Err(bad_option(op, target, what));
         }
-        let features = features(op)?;
-        if !features.seals {
-            return Err(unsupported(
-                op,
-                target,
-                "memfd seals (F_SEAL_FUTURE_WRITE, Linux 5.1) are not available",
-            ));
-        }
+        let features = features_with_seals(op, target)?;
         Ok(Settings {
             capacity,
             max_message,
             slow: options.slow.unwrap_or_default(),
             wait: options.wait.unwrap_or(WaitPolicy::Adaptive),
-            fingerprint: options.fingerprint.map_or(0, Fingerprint::number),
+            fingerprint: options.fingerprint,
             mlock: options.mlock.unwrap_or(false),
             allow_uid: options.allow_uid,
             trusted: options.trust.is_given(),
@@ -223,36 +202,8 @@ impl Settings {
 
     /// The hello of a side that writes `capacity` bytes of ring, or none.
     fn hello(&self, max_message: usize, capacity: usize) -> Hello {
-        let pays = self.wait != WaitPolicy::Park && register(self.features);
-        let flags = if pays { FLAG_SLEEPER_PAYS } else { 0 };
-        let fingerprint = self.fingerprint;
-        Hello { fingerprint, ..own_hello(LAYOUT, max_message, capacity, flags) }
+        ring_setup::hello(LAYOUT, max_message, capacity, self.fingerprint, self.wait, self.features)
     }
-}
-
-/// Who pays for the order of publish and look between two sides that said these hellos.
-fn barrier(ours: &Hello, theirs: &Hello) -> Barrier {
-    if ours.flags & theirs.flags & FLAG_SLEEPER_PAYS != 0 { Barrier::Sleeper } else { Barrier::Both }
-}
-
-/// Writes the line by which a memory is known to belong to the side that said `hello`.
-fn sign(memory: &Memory, hello: &Hello) {
-    const { assert!(DATA >= size_of::<[u64; 4]>()) };
-    let identity = [MAGIC, hello.layout, hello.nonce, hello.capacity];
-    // SAFETY: the first line of memory that nobody else has seen yet.
-    unsafe { memory.base().cast::<[u64; 4]>().write(identity) };
-}
-
-/// Whether `memory` is that of the side that said `hello`.
-fn is_signed(memory: &Memory, hello: &Hello) -> bool {
-    // SAFETY: the mapping is at least a page long; the words are copied, then judged.
-    let identity = unsafe { memory.base().cast::<[u64; 4]>().read_volatile() };
-    identity == [MAGIC, hello.layout, hello.nonce, hello.capacity]
-}
-
-fn denied(op: &'static str, target: &dyn std::fmt::Display, why: &str) -> SetupError {
-    SetupError::new(SetupErrorKind::Denied, op, target)
-        .because(std::io::Error::new(std::io::ErrorKind::InvalidData, why))
 }
 
 /// What the writer tells a reader behind its hello: three little-endian `u64`.

@@ -2,16 +2,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ipc_core::{RecvError, SendError};
+use ipc_core::{Armed, RecvError, SendError, Stats, Wait};
 
 use crate::bell::{Sleeper, Waker, WokenBy};
 use crate::control::Control;
 use crate::fork::Owner;
 use crate::memory::Memory;
 use crate::pollset::PollSet;
-use crate::waiting::{SLICE, Waiting};
+use crate::waiting::{SLICE, Site, Stopped, Waiting};
 
 /// Why a half cannot be used any more. Sticky.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +101,77 @@ impl Half {
         *self.broken.get_or_insert(how)
     }
 
+    /// Why a receiver that [`is_unusable`](Half::is_unusable) receives nothing.
+    #[cold]
+    pub(crate) fn recv_refusal(&self) -> RecvError {
+        match (self.broken, self.owner.is_forked()) {
+            (Some(broken), false) => broken.into(),
+            _ => RecvError::Forked,
+        }
+    }
+
+    /// Wakes the peer's half if it sleeps.
+    #[inline]
+    pub(crate) fn wake_peer(&mut self, ours: &Memory, theirs: &Memory, stats: &mut Stats) {
+        if self.waker.peer_sleeps(theirs) {
+            self.ring_peer(ours, theirs, stats);
+        }
+    }
+
+    /// Out of line: inlined, it costs every loan that is committed a dozen instructions.
+    #[cold]
+    #[inline(never)]
+    fn ring_peer(&mut self, ours: &Memory, theirs: &Memory, stats: &mut Stats) {
+        let rang = self.waker.ring(ours, theirs);
+        stats.wakes += u64::from(rang);
+    }
+
+    /// Says goodbye and wakes the peer to hear it. A forked child's copy must not say it for its parent.
+    pub(crate) fn leave(&mut self, ours: &Memory, theirs: &Memory, stats: &mut Stats) {
+        if !self.owner.is_forked() {
+            self.sleeper.leave(ours);
+            self.wake_peer(ours, theirs, stats);
+        }
+    }
+
+    /// Looks whether the peer has said goodbye. What is `ready` in spite of that comes first.
+    pub(crate) fn check<E: From<Broken>>(
+        &mut self,
+        theirs: &Memory,
+        ready: impl FnOnce() -> bool,
+    ) -> Result<(), E> {
+        if self.waker.peer_left(theirs) { self.over(Broken::Closed, ready) } else { Ok(()) }
+    }
+
+    /// As [`check`](Half::check), also asking the kernel whether the peer still lives.
+    pub(crate) fn check_peer<E: From<Broken>>(
+        &mut self,
+        theirs: &Memory,
+        ready: impl Fn() -> bool,
+    ) -> Result<(), E> {
+        let gone = self.control.peer_gone();
+        self.check(theirs, &ready)?;
+        if gone { self.over(Broken::PeerDied, ready) } else { Ok(()) }
+    }
+
+    fn over<E: From<Broken>>(&mut self, how: Broken, ready: impl FnOnce() -> bool) -> Result<(), E> {
+        if ready() { Ok(()) } else { Err(self.breaks(how).into()) }
+    }
+
+    /// Sleeps at most `slice` unless it is `ready`, or the peer has left.
+    pub(crate) fn park(
+        &mut self,
+        ours: &Memory,
+        theirs: &Memory,
+        slice: Duration,
+        stats: &mut Stats,
+        ready: impl Fn() -> bool,
+    ) {
+        let waker = &self.waker;
+        let slept = self.sleeper.park(ours, theirs, slice, || !ready() && !waker.peer_left(theirs));
+        stats.parks += u64::from(slept);
+    }
+
     /// Counts a fruitless call with [`Wait::Never`]; true when it is time to ask whether the peer still lives. The clock
     /// is read for every eighth only: a busy poller should not pay more for asking than for looking.
     pub(crate) fn polls_in_vain(&mut self) -> bool {
@@ -120,12 +191,21 @@ impl Half {
         self.poll.fd(self.event.as_fd())
     }
 
-    /// Announces that this half waits in an event loop. Look once more after this.
-    pub(crate) fn arm(&mut self, ours: &Memory) -> std::io::Result<()> {
+    /// Announces that this half waits in an event loop, unless it then is `ready` or the peer has left.
+    pub(crate) fn arm(
+        &mut self,
+        ours: &Memory,
+        theirs: &Memory,
+        ready: impl FnOnce() -> bool,
+    ) -> std::io::Result<Armed> {
         self.poll.ensure(self.event.as_fd(), [&*self.control])?;
         self.armed = true;
         self.sleeper.announce(ours, WokenBy::Eventfd);
-        Ok(())
+        if ready() || self.waker.peer_left(theirs) {
+            self.disarm(ours);
+            return Ok(Armed::Ready);
+        }
+        Ok(Armed::MaySleep)
     }
 
     /// Takes the announcement back and silences the bell.
@@ -140,5 +220,31 @@ impl Half {
             self.vain = 7;
             self.asked = self.asked.checked_sub(SLICE).unwrap_or(self.asked);
         }
+    }
+}
+
+/// Where a half waits for something, and what its caller is told if it does not come.
+pub(crate) trait HalfSite: Site {
+    const NOT_NOW: Self::Error;
+    const TIMED_OUT: Self::Error;
+
+    fn half(&mut self) -> (&mut Half, &mut Stats);
+}
+
+/// Waits until `site` is ready.
+pub(crate) fn wait_at<S: HalfSite>(site: &mut S, wait: Wait) -> Result<(), S::Error> {
+    let waiting = site.half().0.waiting;
+    match waiting.until_ready(site, wait) {
+        Ok(()) => Ok(()),
+        Err(Stopped::Failed(error)) => Err(error),
+        Err(Stopped::TimeUp) if wait == Wait::Never => {
+            let (half, stats) = site.half();
+            stats.would_block += 1;
+            if half.polls_in_vain() {
+                site.check_peer()?;
+            }
+            Err(S::NOT_NOW)
+        }
+        Err(Stopped::TimeUp) => Err(S::TIMED_OUT),
     }
 }

@@ -41,6 +41,7 @@ mod pipe;
 mod pollset;
 mod rendezvous;
 mod ring;
+mod ring_setup;
 mod robust_mutex;
 mod seqpacket;
 mod shm;

@@ -3,10 +3,7 @@
 //! Each side creates the memory it writes, one memfd, and hands it over the control socket together with two eventfds;
 //! the peer maps it read-only. So every shared word has one writer, and a hostile peer can only corrupt what it says.
 //! Layout: [`backing`](crate::backing); records: [`ring`](crate::ring); sleeping: [`bell`](crate::bell).
-#![allow(
-    unsafe_code,
-    reason = "the trust option is an unsafe promise of the caller; the identity line is written raw"
-)]
+#![allow(unsafe_code, reason = "the trust option is an unsafe promise of the caller")]
 
 mod receiver;
 mod sender;
@@ -14,30 +11,29 @@ mod sender;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use ipc_core::hello::{Agreed, FLAG_SLEEPER_PAYS, Hello};
+use ipc_core::hello::{Agreed, Hello};
 use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
-    SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
+    SetupError, Transport, Wait, WaitPolicy,
 };
 
 use crate::backing::{DATA, Word};
-use crate::bell::{Barrier, Sleeper, Waker};
+use crate::bell::{Sleeper, Waker};
 use crate::control::{self, Control, ControlListener};
 use crate::doorbell::pollable_listener;
-use crate::errno::setup_error;
 use crate::eventfd;
-use crate::features::{Features, features, unsupported};
+use crate::features::Features;
 use crate::half::Half;
-use crate::handshake::{Greeted, agreed_in_a_pair, own_hello};
+use crate::handshake::{Greeted, agreed_in_a_pair};
 use crate::memory::{Memory, Writers};
-use crate::ring::{MAX_CAPACITY, MIN_CAPACITY, longest_message};
+use crate::ring::{MAX_CAPACITY, longest_message};
+use crate::ring_setup::{
+    self, announced_capacity, bad_option, barrier, denied, duplicates, features_with_seals, is_signed, sign,
+};
 use crate::waiting::Waiting;
 
 pub use receiver::{ShmMessage, ShmReceiver};
 pub use sender::{ShmLoan, ShmSender};
-
-/// Bytes of ring per direction unless asked otherwise.
-const DEFAULT_CAPACITY: usize = 1 << 20;
 
 /// First word of the memory.
 const MAGIC: u64 = u64::from_le_bytes(*b"ipc-shm\x01");
@@ -142,7 +138,7 @@ struct Settings {
     capacity: usize,
     max_message: usize,
     wait: WaitPolicy,
-    fingerprint: u64,
+    fingerprint: Option<Fingerprint>,
     mlock: bool,
     allow_uid: Option<u32>,
     trust: bool,
@@ -155,35 +151,22 @@ impl Settings {
         op: &'static str,
         target: &dyn std::fmt::Display,
     ) -> Result<Self, SetupError> {
-        let bad = |what: String| {
-            Err(SetupError::new(SetupErrorKind::BadAddress, op, target)
-                .because(std::io::Error::new(std::io::ErrorKind::InvalidInput, what)))
-        };
-        let capacity = options.capacity.unwrap_or(DEFAULT_CAPACITY);
-        if !capacity.is_power_of_two() || !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
-            return bad(format!("capacity={capacity}: a power of two from {MIN_CAPACITY} to {MAX_CAPACITY}"));
-        }
+        let capacity = ring_setup::capacity(options.capacity, op, target)?;
         let longest = longest_message(capacity);
         let max_message = options.max_message.unwrap_or(longest);
         if max_message > longest {
-            return bad(format!(
+            let what = format!(
                 "max_message={max_message}: a ring of {capacity} bytes carries up to {longest}; use capacity={}",
                 (max_message + 8).checked_next_power_of_two().map_or(MAX_CAPACITY, |half| 2 * half)
-            ));
+            );
+            return Err(bad_option(op, target, what));
         }
-        let features = features(op)?;
-        if !features.seals {
-            return Err(unsupported(
-                op,
-                target,
-                "memfd seals (F_SEAL_FUTURE_WRITE, Linux 5.1) are not available",
-            ));
-        }
+        let features = features_with_seals(op, target)?;
         Ok(Settings {
             capacity,
             max_message,
             wait: options.wait.unwrap_or(WaitPolicy::Adaptive),
-            fingerprint: options.fingerprint.map_or(0, Fingerprint::number),
+            fingerprint: options.fingerprint,
             mlock: options.mlock.unwrap_or(false),
             allow_uid: options.allow_uid,
             trust: options.trust.0,
@@ -192,10 +175,8 @@ impl Settings {
     }
 
     fn hello(&self) -> Hello {
-        let pays = self.wait != WaitPolicy::Park && crate::bell::register(self.features);
-        let flags = if pays { FLAG_SLEEPER_PAYS } else { 0 };
-        let fingerprint = self.fingerprint;
-        Hello { fingerprint, ..own_hello(LAYOUT, self.max_message, self.capacity, flags) }
+        let (longest, capacity) = (self.max_message, self.capacity);
+        ring_setup::hello(LAYOUT, longest, capacity, self.fingerprint, self.wait, self.features)
     }
 }
 
@@ -214,9 +195,7 @@ struct Side {
 impl Side {
     fn new(settings: &Settings, hello: Hello) -> Result<Side, SetupError> {
         let (memory, memfd) = Memory::create(DATA + settings.capacity, Writers::Creator, settings.mlock)?;
-        let identity = [MAGIC, hello.layout, hello.nonce, hello.capacity];
-        // SAFETY: the first line of memory that nobody else has seen yet.
-        unsafe { memory.base().cast::<[u64; 4]>().write(identity) };
+        sign(&memory, MAGIC, &hello);
         Ok(Side { hello, memory, memfd, rx_event: eventfd::create()?, tx_event: eventfd::create()? })
     }
 
@@ -239,14 +218,9 @@ impl Theirs {
         op: &'static str,
         target: &dyn std::fmt::Display,
     ) -> Result<Theirs, SetupError> {
-        let deny = |why: &str| {
-            SetupError::new(SetupErrorKind::Denied, op, target)
-                .because(std::io::Error::new(std::io::ErrorKind::InvalidData, why))
-        };
+        let deny = |why: &str| denied(op, target, why);
         let hello = greeted.hello;
-        let capacity = usize::try_from(hello.capacity)
-            .ok()
-            .filter(|capacity| capacity.is_power_of_two() && (MIN_CAPACITY..=MAX_CAPACITY).contains(capacity))
+        let capacity = announced_capacity(&hello)
             .ok_or_else(|| deny("the peer's capacity is no power of two from 4096 to 1G"))?;
         let [memfd, rx_event, tx_event]: [OwnedFd; 3] = greeted
             .fds
@@ -256,9 +230,7 @@ impl Theirs {
             return Err(deny("the peer's bells are no non-blocking eventfds"));
         }
         let memory = Memory::import(memfd.as_fd(), DATA + capacity, Writers::Creator)?;
-        // SAFETY: the mapping is at least a page long; the words are copied, then judged.
-        let identity = unsafe { memory.base().cast::<[u64; 4]>().read_volatile() };
-        if identity != [MAGIC, hello.layout, hello.nonce, hello.capacity] {
+        if !is_signed(&memory, MAGIC, &hello) {
             return Err(deny("the peer's memory belongs to another connection"));
         }
         Ok(Theirs { memory, rx_event: Arc::new(rx_event), tx_event: Arc::new(tx_event) })
@@ -282,11 +254,7 @@ fn connected(
 ) -> Result<Connection<ShmSender, ShmReceiver>, SetupError> {
     let longest = longest_message(ours.memory.len() - DATA).min(longest_message(theirs.memory.len() - DATA));
     let max_message = usize::try_from(agreed.max_message).unwrap_or(usize::MAX).min(longest);
-    let barrier = if ours.hello.flags & their_hello.flags & FLAG_SLEEPER_PAYS != 0 {
-        Barrier::Sleeper
-    } else {
-        Barrier::Both
-    };
+    let barrier = barrier(&ours.hello, their_hello);
     let control = Arc::new(control);
     let half = |state, their_state, bell, their_bell, event, their_event| {
         Half::new(
@@ -353,11 +321,7 @@ impl Listener for ShmListener {
                 let their_hello = greeted.hello;
                 let theirs = Theirs::import(greeted, "accept on", &address)?;
                 let ours = Side::new(&settings, *hello)?;
-                let fds = ours.fds().map(|fd| fd.try_clone_to_owned());
-                let fds = fds.into_iter().collect::<std::io::Result<Vec<_>>>().map_err(|error| {
-                    let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::MFILE);
-                    setup_error("accept on", &address, errno)
-                })?;
+                let fds = duplicates(ours.fds(), "accept on", &address)?;
                 Ok((fds, (ours, theirs, their_hello, agreed)))
             },
         )?;
@@ -422,7 +386,7 @@ impl Transport for Shm {
     fn capabilities() -> Capabilities {
         Capabilities {
             max_clients: None,
-            max_message: longest_message(DEFAULT_CAPACITY),
+            max_message: longest_message(ring_setup::DEFAULT_CAPACITY),
             loan: true,
             peek: true,
             pollable: true,

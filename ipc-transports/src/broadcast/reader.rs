@@ -5,52 +5,27 @@
 )]
 
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::hello::{Agreed, Hello};
-use ipc_core::{
-    Address, Armed, Interest, Options, PeekReceiver, PeerInfo, Pollable, Receiver, RecvError, SetupError,
-    SetupErrorKind, Stats, Wait,
-};
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use ipc_core::{Armed, Interest, PeekReceiver, PeerInfo, Pollable, Receiver, RecvError, Stats, Wait};
 
-use super::{BroadcastOptions, Join, NUMBER, Settings, SlowReader, barrier, denied, is_signed, sign};
+use super::joining::Side;
+use super::{Join, NUMBER, Settings, SlowReader};
 use crate::atomics::{Ordering, fence};
 use crate::backing::{Backing, DATA, LINE_PAYLOAD, Word};
 use crate::bell::{Sleeper, Waker};
-use crate::control::{self, Control};
-use crate::errno::setup_error;
-use crate::eventfd;
-use crate::half::{Broken, Half};
-use crate::handshake::sleep;
-use crate::memory::{Memory, Writers};
-use crate::ring::{Consumer, Corrupt, MAX_CAPACITY, MIN_CAPACITY, Record, longest_message};
-use crate::waiting::{Site, Stopped, Waiting};
+use crate::control::Control;
+use crate::half::{Broken, Half, HalfSite, wait_at};
+use crate::memory::Memory;
+use crate::ring::{Consumer, Corrupt, Record, longest_message};
+use crate::ring_setup::barrier;
+use crate::waiting::{Site, Waiting};
 
 /// Times one look starts again because the writer was faster. A hostile writer could always be.
 const TRIES: usize = 64;
-
-/// What a reader brings into a broadcast.
-#[derive(Debug)]
-pub(super) struct Side {
-    pub(super) hello: Hello,
-    pub(super) memory: Memory,
-    memfd: OwnedFd,
-    pub(super) event: Arc<OwnedFd>,
-}
-
-impl Side {
-    pub(super) fn new(settings: &Settings) -> Result<Side, SetupError> {
-        let hello = settings.hello(usize::MAX, 0);
-        let (memory, memfd) = Memory::create(DATA, Writers::Creator, false)?;
-        sign(&memory, &hello);
-        Ok(Side { hello, memory, memfd, event: eventfd::create()? })
-    }
-}
 
 /// The reading end of a broadcast: a [`Receiver`] of what its writer sends.
 ///
@@ -95,41 +70,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Joins the broadcast at `to` and waits until its writer lets us in. Fields set in `options` win over the query of
-    /// the address; those of the ring (`capacity`, `max_message`, `slow`, `mlock`) are the writer's to choose.
-    ///
-    /// # Errors
-    /// `NotFound` when nobody writes there, `Denied`, `Mismatch` when the programs do not fit together, `TimedOut`,
-    /// `HungUp`, `Limit`, `BadAddress`, `Unsupported`.
-    pub fn connect(to: &Address, options: &BroadcastOptions, wait: Wait) -> Result<Reader, SetupError> {
-        const OP: &str = "connect to";
-        let settings = Settings::new(&options.resolved(to)?, OP, to)?;
-        let side = Side::new(&settings)?;
-        let (allowed, fds) = (settings.allow_uid.as_slice(), [side.memfd.as_fd(), side.event.as_fd()]);
-        let (control, greeted, agreed) =
-            control::connect(to, allowed, settings.features, &side.hello, &fds, wait)?;
-        let (theirs, peer) = (greeted.hello, greeted.peer);
-        let capacity = usize::try_from(theirs.capacity)
-            .ok()
-            .filter(|capacity| capacity.is_power_of_two() && (MIN_CAPACITY..=MAX_CAPACITY).contains(capacity))
-            .ok_or_else(|| denied(OP, to, "the writer's capacity is no power of two from 4096 to 1G"))?;
-        let [memfd, event]: [OwnedFd; 2] = greeted
-            .fds
-            .try_into()
-            .map_err(|_| denied(OP, to, "the writer did not hand over one memory and one eventfd"))?;
-        if !eventfd::is_one(&event) {
-            return Err(denied(OP, to, "the writer's bell is no non-blocking eventfd"));
-        }
-        let memory = Memory::import(memfd.as_fd(), DATA + capacity, Writers::Creator)?;
-        if !is_signed(&memory, &theirs) {
-            return Err(denied(OP, to, "the writer's memory belongs to another broadcast"));
-        }
-        let join = Join::decode(&hear(&control, wait, to)?)
-            .ok_or_else(|| denied(OP, to, "the writer's policy is unknown"))?;
-        let event = Arc::new(event);
-        Ok(Reader::new(&settings, side, memory, event, &theirs, &agreed, join, control, peer))
-    }
-
     #[expect(clippy::too_many_arguments, reason = "what the two ways to become a reader have in common")]
     pub(super) fn new(
         settings: &Settings,
@@ -276,20 +216,12 @@ impl Reader {
     #[inline]
     fn next(&mut self, wait: Wait) -> Result<Record, RecvError> {
         if self.half.is_unusable() {
-            return Err(self.refusal());
+            return Err(self.half.recv_refusal());
         }
         match self.look() {
             Ok(Some(record)) => Ok(record),
             Ok(None) => self.wait_for_record(wait),
             Err(corrupt) => Err(self.corrupt(corrupt)),
-        }
-    }
-
-    #[cold]
-    fn refusal(&mut self) -> RecvError {
-        match (self.half.broken, self.half.owner.is_forked()) {
-            (Some(broken), false) => broken.into(),
-            _ => RecvError::Forked,
         }
     }
 
@@ -304,19 +236,7 @@ impl Reader {
             self.wake();
         }
         loop {
-            let waiting = self.half.waiting;
-            match waiting.until_ready(&mut ForRecord(self), wait) {
-                Ok(()) => {}
-                Err(Stopped::Failed(error)) => return Err(error),
-                Err(Stopped::TimeUp) if wait == Wait::Never => {
-                    self.stats.would_block += 1;
-                    if self.half.polls_in_vain() {
-                        ForRecord(self).check_peer()?;
-                    }
-                    return Err(RecvError::Empty);
-                }
-                Err(Stopped::TimeUp) => return Err(RecvError::TimedOut),
-            }
+            wait_at(&mut ForRecord(self), wait)?;
             match self.look() {
                 Ok(Some(record)) => return Ok(record),
                 // The writer is faster than we can look, time after time.
@@ -345,10 +265,7 @@ impl Reader {
     /// Wakes the writer if it sleeps.
     fn wake(&mut self) {
         self.rung_at = self.ring.position();
-        if self.half.waker.peer_sleeps(self.ring.theirs()) {
-            let rang = self.half.waker.ring(self.ring.ours(), self.ring.theirs());
-            self.stats.wakes += u64::from(rang);
-        }
+        self.half.wake_peer(self.ring.ours(), self.ring.theirs(), &mut self.stats);
     }
 
     /// The message of `record` where it lies.
@@ -383,27 +300,6 @@ fn numbered(found: Option<Record>) -> Result<Option<Record>, Corrupt> {
 #[inline]
 fn number_of(record: &[u8]) -> u64 {
     record.last_chunk().map_or(0, |number| u64::from_le_bytes(*number))
-}
-
-/// The message that follows the writer's hello.
-fn hear(control: &Control, wait: Wait, to: &Address) -> Result<[u8; 24], SetupError> {
-    const OP: &str = "connect to";
-    let mut bytes = [0; 24];
-    loop {
-        match rustix::net::recv(control.socket(), &mut bytes[..], RecvFlags::DONTWAIT) {
-            Ok((24, _)) => return Ok(bytes),
-            Ok((0, _)) => return Err(SetupError::new(SetupErrorKind::HungUp, OP, to)),
-            Ok(_) => return Err(denied(OP, to, "the writer does not say where we begin")),
-            Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) => {}
-            Err(error) => return Err(setup_error(OP, to, error)),
-        }
-        if wait.is_over() {
-            return Err(SetupError::new(SetupErrorKind::TimedOut, OP, to));
-        }
-        let mut poll = [PollFd::from_borrowed_fd(control.socket(), PollFlags::IN)];
-        sleep(&mut poll, wait.remaining()).map_err(|error| setup_error(OP, to, error))?;
-    }
 }
 
 impl Receiver for Reader {
@@ -461,11 +357,7 @@ impl Receiver for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // A forked child's copy must not say goodbye for its parent.
-        if !self.half.owner.is_forked() {
-            self.half.sleeper.leave(self.ring.ours());
-            self.wake();
-        }
+        self.half.leave(self.ring.ours(), self.ring.theirs(), &mut self.stats);
     }
 }
 
@@ -479,16 +371,6 @@ fn has_news(ring: &Consumer<Memory>, slow: SlowReader) -> bool {
 /// Waiting for a message.
 struct ForRecord<'a>(&'a mut Reader);
 
-impl ForRecord<'_> {
-    fn over(&mut self, how: Broken) -> Result<(), RecvError> {
-        // What was published before the end comes first.
-        if self.is_ready() {
-            return Ok(());
-        }
-        Err(self.0.half.breaks(how).into())
-    }
-}
-
 impl Site for ForRecord<'_> {
     type Error = RecvError;
 
@@ -498,25 +380,27 @@ impl Site for ForRecord<'_> {
     }
 
     fn check(&mut self) -> Result<(), RecvError> {
-        if self.0.half.waker.peer_left(self.0.ring.theirs()) {
-            return self.over(Broken::Closed);
-        }
-        Ok(())
+        let Reader { ring, half, slow, .. } = &mut *self.0;
+        half.check(ring.theirs(), || has_news(ring, *slow))
     }
 
     fn check_peer(&mut self) -> Result<(), RecvError> {
-        let gone = self.0.half.control.peer_gone();
-        self.check()?;
-        if gone { self.over(Broken::PeerDied) } else { Ok(()) }
+        let Reader { ring, half, slow, .. } = &mut *self.0;
+        half.check_peer(ring.theirs(), || has_news(ring, *slow))
     }
 
     fn park(&mut self, slice: Duration) {
         let Reader { ring, half, slow, stats, .. } = &mut *self.0;
-        let (ours, theirs) = (ring.ours(), ring.theirs());
-        let slept = half
-            .sleeper
-            .park(ours, theirs, slice, || !has_news(ring, *slow) && !half.waker.peer_left(theirs));
-        stats.parks += u64::from(slept);
+        half.park(ring.ours(), ring.theirs(), slice, stats, || has_news(ring, *slow));
+    }
+}
+
+impl HalfSite for ForRecord<'_> {
+    const NOT_NOW: RecvError = RecvError::Empty;
+    const TIMED_OUT: RecvError = RecvError::TimedOut;
+
+    fn half(&mut self) -> (&mut Half, &mut Stats) {
+        (&mut self.0.half, &mut self.0.stats)
     }
 }
 
@@ -604,12 +488,8 @@ impl Pollable for Reader {
     }
 
     fn arm(&mut self) -> std::io::Result<Armed> {
-        self.half.arm(self.ring.ours())?;
-        if ForRecord(self).is_ready() || self.half.waker.peer_left(self.ring.theirs()) {
-            self.disarm();
-            return Ok(Armed::Ready);
-        }
-        Ok(Armed::MaySleep)
+        let ring = &self.ring;
+        self.half.arm(ring.ours(), ring.theirs(), || has_news(ring, self.slow))
     }
 
     fn disarm(&mut self) {

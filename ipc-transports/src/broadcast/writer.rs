@@ -13,19 +13,20 @@ use ipc_core::{
 };
 use rustix::net::SendFlags;
 
-use super::reader::{Reader, Side};
-use super::{BroadcastOptions, Join, NUMBER, Settings, SlowReader, barrier, denied, is_signed, sign};
+use super::joining::Side;
+use super::reader::Reader;
+use super::{BroadcastOptions, Join, MAGIC, NUMBER, Settings, SlowReader};
 use crate::atomics::{Ordering, compiler_fence, fence};
 use crate::backing::{Backing, DATA, Word};
 use crate::bell::{Barrier, Sleeper, Waker, WokenBy, strike};
 use crate::control::{self, Control, ControlListener};
-use crate::errno::setup_error;
 use crate::eventfd;
 use crate::fork::Owner;
 use crate::handshake::agreed_in_a_pair;
 use crate::memory::{Memory, Writers};
 use crate::pollset::PollSet;
 use crate::ring::{Producer, Space};
+use crate::ring_setup::{barrier, denied, duplicates, is_signed, sign};
 use crate::waiting::{Site, Stopped, Waiting};
 
 /// The writing end of a broadcast: a [`Sender`] whose messages go to every reader that was let in.
@@ -120,7 +121,7 @@ impl Writer {
     fn new(settings: Settings, listener: Option<ControlListener>) -> Result<Writer, SetupError> {
         let hello = settings.hello(settings.max_message, settings.capacity);
         let (memory, memfd) = Memory::create(DATA + settings.capacity, Writers::Creator, settings.mlock)?;
-        sign(&memory, &hello);
+        sign(&memory, MAGIC, &hello);
         let pays = hello.flags & ipc_core::hello::FLAG_SLEEPER_PAYS != 0;
         Ok(Writer {
             // Our own `consumed` is what the slowest reader has read, or what was given up.
@@ -177,14 +178,10 @@ impl Writer {
                     return Err(denied(OP, &address, "the reader's bell is no non-blocking eventfd"));
                 }
                 let memory = Memory::import(their_memfd.as_fd(), DATA, Writers::Creator)?;
-                if !is_signed(&memory, &theirs) {
+                if !is_signed(&memory, MAGIC, &theirs) {
                     return Err(denied(OP, &address, "the reader's memory belongs to another connection"));
                 }
-                let fds = [memfd.as_fd(), event.as_fd()].map(|fd| fd.try_clone_to_owned());
-                let fds = fds.into_iter().collect::<std::io::Result<Vec<_>>>().map_err(|error| {
-                    let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::MFILE);
-                    setup_error(OP, &address, errno)
-                })?;
+                let fds = duplicates([memfd.as_fd(), event.as_fd()], OP, &address)?;
                 Ok((fds, (memory, Arc::new(their_event), theirs, agreed)))
             },
         )?;

@@ -12,10 +12,10 @@ use ipc_core::{Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, Sta
 
 use super::Ring;
 use crate::backing::{DATA, LINE_PAYLOAD};
-use crate::half::{Broken, Half};
+use crate::half::{Half, HalfSite, wait_at};
 use crate::memory::Memory;
 use crate::ring::{Consumer, Corrupt, Record};
-use crate::waiting::{Site, Stopped};
+use crate::waiting::Site;
 
 /// The receiving half of a shared-memory connection.
 ///
@@ -69,20 +69,12 @@ impl ShmReceiver {
     #[inline]
     fn next(&mut self, wait: Wait) -> Result<Record, RecvError> {
         if self.half.is_unusable() {
-            return Err(self.refusal());
+            return Err(self.half.recv_refusal());
         }
         match self.ring.look() {
             Ok(Some(record)) => Ok(record),
             Ok(None) => self.wait_for_record(wait),
             Err(corrupt) => Err(self.corrupt(corrupt)),
-        }
-    }
-
-    #[cold]
-    fn refusal(&mut self) -> RecvError {
-        match (self.half.broken, self.half.owner.is_forked()) {
-            (Some(broken), false) => broken.into(),
-            _ => RecvError::Forked,
         }
     }
 
@@ -97,19 +89,7 @@ impl ShmReceiver {
             self.wake();
         }
         loop {
-            let waiting = self.half.waiting;
-            match waiting.until_ready(&mut ForRecord(self), wait) {
-                Ok(()) => {}
-                Err(Stopped::Failed(error)) => return Err(error),
-                Err(Stopped::TimeUp) if wait == Wait::Never => {
-                    self.stats.would_block += 1;
-                    if self.half.polls_in_vain() {
-                        ForRecord(self).check_peer()?;
-                    }
-                    return Err(RecvError::Empty);
-                }
-                Err(Stopped::TimeUp) => return Err(RecvError::TimedOut),
-            }
+            wait_at(&mut ForRecord(self), wait)?;
             match self.ring.look() {
                 Ok(Some(record)) => return Ok(record),
                 // Padding whose record is missing: only a hostile peer does that; keep waiting, it may yet come.
@@ -141,10 +121,7 @@ impl ShmReceiver {
     /// Wakes the peer's sender if it sleeps.
     fn wake(&mut self) {
         self.rung_at = self.ring.position();
-        if self.half.waker.peer_sleeps(self.ring.theirs()) {
-            let rang = self.half.waker.ring(self.ring.ours(), self.ring.theirs());
-            self.stats.wakes += u64::from(rang);
-        }
+        self.half.wake_peer(self.ring.ours(), self.ring.theirs(), &mut self.stats);
     }
 
     /// The bytes of `record` where they lie.
@@ -234,26 +211,12 @@ impl Receiver for ShmReceiver {
 
 impl Drop for ShmReceiver {
     fn drop(&mut self) {
-        // A forked child's copy must not say goodbye for its parent.
-        if !self.half.owner.is_forked() {
-            self.half.sleeper.leave(self.ring.ours());
-            self.wake();
-        }
+        self.half.leave(self.ring.ours(), self.ring.theirs(), &mut self.stats);
     }
 }
 
 /// Waiting for a message.
 struct ForRecord<'a>(&'a mut ShmReceiver);
-
-impl ForRecord<'_> {
-    fn over(&mut self, how: Broken) -> Result<(), RecvError> {
-        // What was published before the end comes first.
-        if self.0.ring.is_ready() {
-            return Ok(());
-        }
-        Err(self.0.half.breaks(how).into())
-    }
-}
 
 impl Site for ForRecord<'_> {
     type Error = RecvError;
@@ -264,26 +227,27 @@ impl Site for ForRecord<'_> {
     }
 
     fn check(&mut self) -> Result<(), RecvError> {
-        if self.0.half.waker.peer_left(self.0.ring.theirs()) {
-            return self.over(Broken::Closed);
-        }
-        Ok(())
+        let ShmReceiver { ring, half, .. } = &mut *self.0;
+        half.check(ring.theirs(), || ring.is_ready())
     }
 
     fn check_peer(&mut self) -> Result<(), RecvError> {
-        let gone = self.0.half.control.peer_gone();
-        self.check()?;
-        if gone { self.over(Broken::PeerDied) } else { Ok(()) }
+        let ShmReceiver { ring, half, .. } = &mut *self.0;
+        half.check_peer(ring.theirs(), || ring.is_ready())
     }
 
     fn park(&mut self, slice: Duration) {
-        let rx = &mut *self.0;
-        let (ours, theirs) = (rx.ring.ours(), rx.ring.theirs());
-        let slept = rx
-            .half
-            .sleeper
-            .park(ours, theirs, slice, || !rx.ring.is_ready() && !rx.half.waker.peer_left(theirs));
-        rx.stats.parks += u64::from(slept);
+        let ShmReceiver { ring, half, stats, .. } = &mut *self.0;
+        half.park(ring.ours(), ring.theirs(), slice, stats, || ring.is_ready());
+    }
+}
+
+impl HalfSite for ForRecord<'_> {
+    const NOT_NOW: RecvError = RecvError::Empty;
+    const TIMED_OUT: RecvError = RecvError::TimedOut;
+
+    fn half(&mut self) -> (&mut Half, &mut Stats) {
+        (&mut self.0.half, &mut self.0.stats)
     }
 }
 
@@ -358,12 +322,8 @@ impl Pollable for ShmReceiver {
     }
 
     fn arm(&mut self) -> std::io::Result<Armed> {
-        self.half.arm(self.ring.ours())?;
-        if self.ring.is_ready() || self.half.waker.peer_left(self.ring.theirs()) {
-            self.disarm();
-            return Ok(Armed::Ready);
-        }
-        Ok(Armed::MaySleep)
+        let ring = &self.ring;
+        self.half.arm(ring.ours(), ring.theirs(), || ring.is_ready())
     }
 
     fn disarm(&mut self) {

@@ -10,10 +10,10 @@ use ipc_core::{Armed, Interest, Loan, LoanSender, Pollable, SendError, Sender, S
 
 use super::Ring;
 use crate::backing::DATA;
-use crate::half::{Broken, Half};
+use crate::half::{Broken, Half, HalfSite, wait_at};
 use crate::memory::Memory;
 use crate::ring::{Batch, Corrupt, Producer, Space};
-use crate::waiting::{Site, Stopped};
+use crate::waiting::Site;
 
 /// Ring bytes after which a batch is published although more is to come: the receiver should not wait for the last
 /// message before it can begin with the first.
@@ -82,19 +82,7 @@ impl ShmSender {
             self.stats.full_waits += 1;
         }
         loop {
-            let waiting = self.half.waiting;
-            match waiting.until_ready(&mut ForSpace { tx: self, len }, wait) {
-                Ok(()) => {}
-                Err(Stopped::Failed(error)) => return Err(error),
-                Err(Stopped::TimeUp) if wait == Wait::Never => {
-                    self.stats.would_block += 1;
-                    if self.half.polls_in_vain() {
-                        ForSpace { tx: self, len }.check_peer()?;
-                    }
-                    return Err(SendError::Full);
-                }
-                Err(Stopped::TimeUp) => return Err(SendError::TimedOut),
-            }
+            wait_at(&mut ForSpace { tx: self, len }, wait)?;
             if let Some(space) = self.refreshed(len)? {
                 return Ok(space);
             }
@@ -108,7 +96,8 @@ impl ShmSender {
         }
     }
 
-    #[inline]
+    // Always: of its two calls in `send_with` the compiler would make calls, 13 instructions per message.
+    #[inline(always)]
     fn commit(&mut self, space: Space, len: usize) {
         self.ring.commit(space, len);
         self.stats.messages += 1;
@@ -120,10 +109,7 @@ impl ShmSender {
     /// Wakes the peer's receiver if it sleeps.
     #[inline]
     fn wake(&mut self) {
-        if self.half.waker.peer_sleeps(self.ring.theirs()) {
-            let rang = self.half.waker.ring(self.ring.ours(), self.ring.theirs());
-            self.stats.wakes += u64::from(rang);
-        }
+        self.half.wake_peer(self.ring.ours(), self.ring.theirs(), &mut self.stats);
     }
 }
 
@@ -199,11 +185,7 @@ impl Sender for ShmSender {
 
 impl Drop for ShmSender {
     fn drop(&mut self) {
-        // A forked child's copy must not say goodbye for its parent.
-        if !self.half.owner.is_forked() {
-            self.half.sleeper.leave(self.ring.ours());
-            self.wake();
-        }
+        self.half.leave(self.ring.ours(), self.ring.theirs(), &mut self.stats);
     }
 }
 
@@ -222,29 +204,26 @@ impl Site for ForSpace<'_> {
     }
 
     fn check(&mut self) -> Result<(), SendError> {
-        if self.tx.half.waker.peer_left(self.tx.ring.theirs()) {
-            return Err(self.tx.half.breaks(Broken::Closed).into());
-        }
-        Ok(())
+        // Room is no reason to send to who is gone.
+        self.tx.half.check(self.tx.ring.theirs(), || false)
     }
 
     fn check_peer(&mut self) -> Result<(), SendError> {
-        let gone = self.tx.half.control.peer_gone();
-        self.check()?;
-        if gone {
-            return Err(self.tx.half.breaks(Broken::PeerDied).into());
-        }
-        Ok(())
+        self.tx.half.check_peer(self.tx.ring.theirs(), || false)
     }
 
     fn park(&mut self, slice: Duration) {
-        let (tx, len) = (&mut *self.tx, self.len);
-        let (ours, theirs) = (tx.ring.ours(), tx.ring.theirs());
-        let slept = tx
-            .half
-            .sleeper
-            .park(ours, theirs, slice, || !tx.ring.has_room(len) && !tx.half.waker.peer_left(theirs));
-        tx.stats.parks += u64::from(slept);
+        let (ShmSender { ring, half, stats, .. }, len) = (&mut *self.tx, self.len);
+        half.park(ring.ours(), ring.theirs(), slice, stats, || ring.has_room(len));
+    }
+}
+
+impl HalfSite for ForSpace<'_> {
+    const NOT_NOW: SendError = SendError::Full;
+    const TIMED_OUT: SendError = SendError::TimedOut;
+
+    fn half(&mut self) -> (&mut Half, &mut Stats) {
+        (&mut self.tx.half, &mut self.tx.stats)
     }
 }
 
@@ -333,14 +312,9 @@ impl Pollable for ShmSender {
     }
 
     fn arm(&mut self) -> std::io::Result<Armed> {
-        self.half.arm(self.ring.ours())?;
+        let ring = &self.ring;
         // A loop that waits for room does not say for how much: some progress is what there is to wait for.
-        let moved = self.ring.theirs_moved();
-        if moved || self.half.waker.peer_left(self.ring.theirs()) {
-            self.disarm();
-            return Ok(Armed::Ready);
-        }
-        Ok(Armed::MaySleep)
+        self.half.arm(ring.ours(), ring.theirs(), || ring.theirs_moved())
     }
 
     fn disarm(&mut self) {
