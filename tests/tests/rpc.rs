@@ -1,15 +1,18 @@
 //! Request and reply over real connections: one client, many, deadlines, deaths.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use ipc_tests::end::patiently;
+use ipc_tests::peer::Peer;
 use ipc_tests::place::Place;
 use ipc_tests::watchdog::Watchdog;
 use ipc_transports::message::Message;
 use ipc_transports::rpc::{Backoff, CallError, Client, Request, Server};
 use ipc_transports::{
-    Address, Listener, RecvError, SetupErrorKind, Transport, Uds, UdsListener, UdsOptions, UdsReceiver,
+    Address, Listener, RecvError, SetupErrorKind, Shm, Transport, Uds, UdsListener, UdsOptions, UdsReceiver,
     UdsSender, Wait,
 };
 use serde::{Deserialize, Serialize};
@@ -126,6 +129,37 @@ fn a_closed_server_fails_every_call_under_way() {
         assert!(matches!(answer, Err(CallError::Closed | CallError::PeerDied)), "{answer:?}");
     }
     assert!(matches!(client.call(&Ask::Fail), Err(CallError::Closed | CallError::PeerDied)));
+}
+
+/// Kills a server that has taken calls and answers none: each is told so, those not asked about yet without waiting.
+fn a_killed_server_fails_every_call<T: Transport>() {
+    let _watchdog = Watchdog::over(&format!("a_killed_server over {}", T::NAME));
+    let place = Place::new(None);
+    let mut listener = T::listen(&place.address::<T>(), &T::Options::default()).unwrap();
+    let at = listener.address().to_string();
+    // Whose far side keeps both halves and does nothing.
+    let role = "death::a_waiting_receiver_is_told_of_a_killed_peer";
+    let server = Peer::spawn(Path::new(env!("CARGO_BIN_EXE_peer")), &[T::NAME, role, &at]);
+    let mut client = Client::<Ask, _, _>::new(listener.accept(patiently()).unwrap());
+    let tickets: Vec<_> = (0..10).map(|n| client.start(&Ask::Double(n), patiently()).unwrap()).collect();
+    let first = server.killer().kill_during(|| client.reply(&tickets[0], Wait::Forever));
+    assert!(matches!(first, Err(CallError::PeerDied)), "{first:?}");
+    for ticket in &tickets[1..] {
+        let answer = client.reply(ticket, Wait::Never);
+        assert!(matches!(answer, Err(CallError::PeerDied)), "{answer:?}");
+    }
+    assert_eq!(client.calls(), 0);
+    assert!(matches!(client.call(&Ask::Fail), Err(CallError::PeerDied)));
+}
+
+#[test]
+fn a_killed_server_fails_every_call_at_once_over_sockets() {
+    a_killed_server_fails_every_call::<Uds>();
+}
+
+#[test]
+fn a_killed_server_fails_every_call_at_once_over_shared_memory() {
+    a_killed_server_fails_every_call::<Shm>();
 }
 
 #[test]
