@@ -6,7 +6,14 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const SHELLS: &[&str] = &["bash", "zsh", "fish", "elvish", "powershell"];
+/// Each shell and the name under which it looks for a completion.
+const SHELLS: &[(&str, &str)] = &[
+    ("bash", "ipc-bench.bash"),
+    ("zsh", "_ipc-bench"),
+    ("fish", "ipc-bench.fish"),
+    ("elvish", "ipc-bench.elv"),
+    ("powershell", "_ipc-bench.ps1"),
+];
 const PAPERS: &[&str] = &["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
 const CHECKSUMS: &str = "SHA256SUMS";
 
@@ -44,9 +51,9 @@ fn fill(folder: &Path, root: &Path, binary: &Path) -> Result<()> {
     };
     std::fs::copy(binary, make("bin")?.join("ipc-bench")).context("cannot copy the program")?;
     let completions = make("completions")?;
-    for shell in SHELLS {
+    for (shell, name) in SHELLS {
         let script = output(Command::new(binary).args(["completions", shell]))?;
-        std::fs::write(completions.join(format!("ipc-bench.{shell}")), script)?;
+        std::fs::write(completions.join(name), script)?;
     }
     output(Command::new(binary).arg("man").arg(make("man")?))?;
     for paper in PAPERS {

@@ -95,8 +95,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "selftest-stats",
-        usage: "selftest-stats [--null N] [--power N] [--resamples N] [--seed S]",
-        flags: &["--null", "--power", "--resamples", "--seed"],
+        usage: "selftest-stats [--null N] [--power N] [--resamples N] [--seed S] [--only CELL] [--program FILE]",
+        flags: &["--null", "--power", "--resamples", "--seed", "--only", "--program"],
         what: "ab without a difference must stay green, ab with 10 % more must turn red",
         run: selftest::main,
     },

@@ -35,18 +35,25 @@ struct Dose {
     resamples: u32,
     /// Where the trials come from.
     seed: u32,
+    /// Only cells whose name begins like this: the full dose in pieces.
+    only: String,
+    /// The program to test, where it is not to be built from these sources.
+    program: Option<PathBuf>,
 }
 
 pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     let dose = parse(args)?;
     let root = workspace::root()?;
-    let bench = build(&root)?;
+    let bench = match &dose.program {
+        Some(program) => program.canonicalize().with_context(|| format!("no {}", program.display()))?,
+        None => build(&root)?,
+    };
     let place = workspace::metadata(&root)?.target_directory.into_std_path_buf().join("selftest-stats");
     let _ = std::fs::remove_dir_all(&place);
     std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let test = Test { bench, place };
     let mut failed = false;
-    for (cell, flags) in CELLS {
+    for (cell, flags) in CELLS.iter().filter(|(cell, _)| cell.starts_with(&*dose.only)) {
         let started = Instant::now();
         let (red, files) = test.repeat(dose.null, flags, None)?;
         let most = allowed_red(dose.null);
@@ -87,10 +94,25 @@ fn needed_red(runs: u32) -> u32 {
 }
 
 fn parse(args: Vec<String>) -> Result<Dose> {
-    let mut dose = Dose { null: 50, power: 40, resamples: 10_000, seed: 4711 };
+    let mut dose =
+        Dose { null: 50, power: 40, resamples: 10_000, seed: 4711, only: String::new(), program: None };
     let mut args = args.into_iter().skip_while(|arg| arg == "--");
     while let Some(flag) = args.next() {
-        let value = args.next().with_context(|| format!("{flag} needs a number"))?;
+        let value = args.next().with_context(|| format!("{flag} needs a value"))?;
+        if flag == "--program" {
+            dose.program = Some(value.into());
+            continue;
+        }
+        if flag == "--only" {
+            let cells: Vec<&str> = CELLS.iter().map(|(cell, _)| *cell).collect();
+            ensure!(
+                cells.iter().any(|cell| cell.starts_with(&value)),
+                "--only {value}: no such cell; there are {}",
+                cells.join(", ")
+            );
+            dose.only = value;
+            continue;
+        }
         let number = value.parse().with_context(|| format!("{flag} {value}: not a number"))?;
         match &*flag {
             "--null" => dose.null = number,
@@ -177,6 +199,10 @@ mod tests {
     fn smaller_doses_keep_the_shares_of_the_full_one() {
         assert_eq!([50, 10, 1, 0].map(allowed_red), [2, 1, 1, 0]);
         assert_eq!([40, 20, 10].map(needed_red), [38, 19, 9]);
+        let only = |cell: &str| parse(vec!["--only".into(), cell.into()]);
+        assert!(
+            only("uds").is_ok() && only("mq").is_err_and(|error| error.to_string().contains("uds/rtt/64"))
+        );
         assert!(parse(vec!["--null".into()]).is_err() && parse(vec!["--nil".into(), "1".into()]).is_err());
     }
 }
