@@ -15,9 +15,11 @@ pub use measures::Sheet;
 pub use ranking::{Ranked, Ranking, Separation};
 
 use crate::cell::{Cell, CellStatus, throughput_is_primary};
+use crate::estimate::Estimate;
 use crate::figures::Figures;
 use crate::recorder::DecodeError;
 use crate::run::Run;
+use crate::units::time;
 
 /// A run, ordered and judged.
 #[derive(Debug, Clone)]
@@ -120,6 +122,28 @@ impl<'a> Report<'a> {
     pub fn figures(&self, id: &str) -> &[Figures] {
         let index = self.run.cells.iter().position(|cell| cell.id == id);
         index.map_or(&[], |index| &self.figures[index])
+    }
+
+    /// The percentiles that were asked for: their names in rising order (`p75`), and per cell that has them its id and
+    /// each as a time, `–` where a trial does not support it.
+    pub fn percentiles(&self) -> (Vec<String>, Vec<(&'a str, Vec<String>)>) {
+        let told = |cell: &'a Cell| {
+            let told = &cell.summary.as_ref()?.latency.percentiles_ns;
+            (!told.is_empty()).then_some((cell.id.as_str(), told))
+        };
+        let cells: Vec<_> = self.run.cells.iter().filter_map(told).collect();
+        let mut asked: Vec<&String> = cells.iter().flat_map(|(_, told)| told.keys()).collect();
+        let number = |percent: &str| percent.parse().unwrap_or(f64::NAN);
+        asked.sort_by(|a, b| number(a).total_cmp(&number(b)));
+        asked.dedup();
+        let text = |estimate: Option<&Option<Estimate>>| {
+            estimate.copied().flatten().map_or_else(|| "–".to_owned(), |estimate| time(estimate.value))
+        };
+        let rows = cells
+            .into_iter()
+            .map(|(id, told)| (id, asked.iter().map(|percent| text(told.get(*percent))).collect()))
+            .collect();
+        (asked.iter().map(|percent| format!("p{percent}")).collect(), rows)
     }
 
     /// Whether the cell is in one of [`tables`](Self::tables).

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema};
 
 use crate::compare::Comparison;
 use crate::doctor::Diagnosis;
+use crate::event::Event;
 use crate::run::Run;
 
 /// Schema of `run.json`, version 1 (JSON Schema 2020-12): what a reader must accept.
@@ -20,6 +21,11 @@ pub fn compare() -> Schema {
 /// Schema of a diagnosis, version 1.
 pub fn doctor() -> Schema {
     of::<Diagnosis>()
+}
+
+/// Schema of one line of `--events`, version 1.
+pub fn events() -> Schema {
+    of::<Event>()
 }
 
 fn of<T: JsonSchema>() -> Schema {

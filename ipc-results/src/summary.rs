@@ -69,6 +69,9 @@ pub struct LatencySummary {
     pub mean_ns: Option<Estimate>,
     /// Standard deviation within a trial.
     pub stddev_ns: Option<Estimate>,
+    /// The percentiles that were asked for, by number as in `"99.5"`; null where a trial does not support one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub percentiles_ns: BTreeMap<String, Option<Estimate>>,
 }
 
 impl LatencySummary {
@@ -78,7 +81,7 @@ impl LatencySummary {
         PERCENTILES.iter().position(|known| *known == percent).and_then(|index| all[index])
     }
 
-    fn over(recorders: &[Recorder]) -> Self {
+    fn over(recorders: &[Recorder], asked: &[f64]) -> Self {
         // Absent as soon as one trial lacks the figure: a median over the trials that have it would be another cell's.
         let over = |figure: &dyn Fn(&Recorder) -> Option<f64>| {
             let values: Option<Vec<f64>> = recorders.iter().map(figure).collect();
@@ -97,6 +100,7 @@ impl LatencySummary {
             max_ns: over(&|recorder| recorder.max_ns().map(|ns| ns as f64)),
             mean_ns: over(&Recorder::mean_ns),
             stddev_ns: over(&Recorder::stddev_ns),
+            percentiles_ns: asked.iter().map(|percent| (percent.to_string(), percentile(*percent))).collect(),
         }
     }
 }
@@ -124,11 +128,21 @@ pub struct LimitRatio {
     pub coverage: f64,
 }
 
-/// The summary of the completed trials of `cell`; `None` when there is none.
+/// The summary of the completed trials of `cell`; `None` when there is none. Percentiles that its present summary has
+/// because they were asked for stay.
 ///
 /// # Errors
 /// [`DecodeError`] when a trial's histogram is damaged, which only a file from elsewhere can hold.
 pub fn summarise(cell: &Cell) -> Result<Option<Summary>, DecodeError> {
+    let told = cell.summary.iter().flat_map(|summary| summary.latency.percentiles_ns.keys());
+    summarise_with(cell, &told.filter_map(|percent| percent.parse().ok()).collect::<Vec<_>>())
+}
+
+/// The summary with these percentiles beside the [`PERCENTILES`].
+///
+/// # Errors
+/// As [`summarise`].
+pub fn summarise_with(cell: &Cell, asked: &[f64]) -> Result<Option<Summary>, DecodeError> {
     let trials: Vec<&Trial> = cell.completed().collect();
     if trials.is_empty() {
         return Ok(None);
@@ -144,8 +158,8 @@ pub fn summarise(cell: &Cell) -> Result<Option<Summary>, DecodeError> {
     };
     let rate_share = over(&|trial| Some(trial.achieved_rate? / trial.requested_rate?));
     Ok(Some(Summary {
-        latency: latencies.as_deref().map(LatencySummary::over).unwrap_or_default(),
-        service: services.as_deref().map(LatencySummary::over),
+        latency: latencies.as_deref().map(|all| LatencySummary::over(all, asked)).unwrap_or_default(),
+        service: services.as_deref().map(|all| LatencySummary::over(all, asked)),
         first_message_ns: over(&|trial| trial.first_message_ns.map(|ns| ns as f64)).map(Estimate::rounded),
         msgs_per_s: over(&|trial| Some(trial.throughput.msgs_per_s)),
         bytes_per_s: over(&|trial| Some(trial.throughput.bytes_per_s)),
@@ -249,6 +263,18 @@ mod tests {
         let limit = summary.limit.unwrap();
         assert_eq!((limit.ratio, limit.lo, limit.hi), (2.0, 1.5, 2.5));
         assert_eq!(summary.saturated, None);
+    }
+
+    #[test]
+    fn percentiles_that_were_asked_for_stay_when_trials_are_added() {
+        let mut cell = cell([300, 500].map(|ns| trial(ns, 2_000)));
+        cell.summary = summarise_with(&cell, &[75.0, 99.99]).unwrap();
+        cell.trials.push(trial(400, 2_000));
+        let summary = summarise(&cell).unwrap().unwrap();
+        let told = &summary.latency.percentiles_ns;
+        assert_eq!(told["75"].unwrap().value, 400.0);
+        assert_eq!((told["99.99"], told.len()), (None, 2), "2,000 samples do not support it");
+        assert!(serde_json::to_value(&summary).unwrap()["percentiles_ns"]["99.99"].is_null());
     }
 
     #[test]

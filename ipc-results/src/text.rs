@@ -6,6 +6,7 @@ mod grid;
 mod lines;
 mod load;
 mod measures;
+mod percentiles;
 mod ranking;
 mod tables;
 mod targets;
@@ -42,6 +43,7 @@ pub fn render(report: &Report<'_>, style: &Style) -> String {
     for table in &report.tables {
         tables::table(&mut page, report, table);
     }
+    percentiles::percentiles(&mut page, report);
     load::load(&mut page, report);
     measures::measures(&mut page, report);
     if let Some(ranking) = &report.ranking {

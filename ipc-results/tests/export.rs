@@ -28,6 +28,27 @@ fn compared() -> Comparison {
 }
 
 #[test]
+fn more_than_two_hundred_trials_are_summarised_and_rendered() {
+    let run = invented();
+    let count: usize = run.cells.iter().map(|cell| cell.trials.len()).sum();
+    assert!(count > 200, "{count}");
+    for cell in &run.cells {
+        let again = ipc_results::summarise(cell).unwrap();
+        let p50 = |summary: Option<&ipc_results::Summary>| Some(summary?.latency.p50_ns?.value);
+        assert_eq!(p50(again.as_ref()), p50(cell.summary.as_ref()), "{}", cell.id);
+    }
+    let report = Report::new(&run).unwrap();
+    let page = ipc_results::html::run(
+        &report,
+        &ipc_results::html::Options { repro: &|cell| cell.id.clone(), recipe: &|_| None },
+    );
+    let text = ipc_results::text::render(&report, &ipc_results::text::Style::default());
+    for rendered in [page, text, export::markdown_of_run(&report), export::csv_of_trials(&report)] {
+        assert!(rendered.contains("shm-direct"), "{rendered}");
+    }
+}
+
+#[test]
 fn csv_has_one_row_per_trial_and_the_summary_one_per_cell() {
     let run = small();
     let report = Report::new(&run).unwrap();

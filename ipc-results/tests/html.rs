@@ -50,6 +50,25 @@ fn body(page: &str) -> &str {
 }
 
 #[test]
+fn the_forest_of_a_comparison_names_the_whole_figure() {
+    let page = compared();
+    let forest = page.split_once("id=\"changes\"").unwrap().1.split_once("</section>").unwrap().0;
+    // The end of a name tells two figures of a cell apart.
+    for name in ["shm-direct/stream/65536 msg/s", "shm/rtt/64 p50", "shm/rtt/64 p99"] {
+        assert!(forest.contains(&format!(">{name}</text>")), "{name}");
+    }
+}
+
+#[test]
+fn a_transport_that_nothing_is_held_against_is_not_called_the_fastest() {
+    let mut run = invented();
+    assert!(page(&run).contains("<h1>shm is fastest: "));
+    run.cells.retain(|cell| cell.transport == "uds" && cell.mode == "rtt");
+    let page = page(&run);
+    assert!(page.contains("<h1>uds: ") && !page.contains("fastest: "), "{}", &body(&page)[..600]);
+}
+
+#[test]
 fn nothing_in_a_page_leaves_it() {
     for page in [page(&invented()), compared()] {
         let foreign = page.replace("http://www.w3.org/2000/svg", "");

@@ -36,6 +36,11 @@ fn the_committed_schema_of_a_diagnosis_is_the_one_of_the_types() {
 }
 
 #[test]
+fn the_committed_schema_of_events_is_the_one_of_the_types() {
+    is_committed("events.v1.schema.json", &schema::events());
+}
+
+#[test]
 fn a_written_run_is_valid_under_the_committed_schema() {
     let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
     compiler.add_resource("run.json", schema::run().to_value()).unwrap();

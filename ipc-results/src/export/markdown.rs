@@ -42,6 +42,14 @@ pub fn markdown_of_run(report: &Report<'_>) -> String {
         );
         page.table(&header, rows);
     }
+    let (names, rows) = report.percentiles();
+    let rows = rows.iter().map(|(id, times)| format!("| `{id}` | {} |\n", times.join(" | ")));
+    let header = format!(
+        "\n### Percentiles asked for\n\n| cell | {} |\n|---|{}\n",
+        names.join(" | "),
+        "--:|".repeat(names.len())
+    );
+    page.table(&header, rows);
     for sheet in &report.sheets {
         let words = sheet.names.iter().map(|name| Sheet::words(name)).collect::<Vec<_>>().join(" | ");
         let header =

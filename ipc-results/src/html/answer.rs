@@ -59,6 +59,10 @@ fn headline(report: &Report<'_>) -> String {
         (_, true) => format!("{value} with messages of {size}"),
     };
     let names = tied(report, answer);
+    if answer.entries.len() == 1 {
+        // Nothing else has that figure: alone, it is not faster than anything.
+        return format!("{}: {}", escape(&join(&names)), escape(&what).replacen(' ', "\u{a0}", 1));
+    }
     let verb = if names.len() > 1 { "are" } else { "is" };
     // A number and its unit stay on one line.
     format!("{} {verb} fastest: {}", escape(&join(&names)), escape(&what).replacen(' ', "\u{a0}", 1))

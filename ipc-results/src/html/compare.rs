@@ -104,9 +104,10 @@ fn forest(page: &mut Page, rows: &[&Change]) {
         .min(1.0);
     page.push("<div class=\"grid\">");
     // Columns of a readable length.
-    for part in rows.chunks(24) {
+    for part in rows.chunks(16) {
         let axis = Axis::around_zero("change", reach * 1.05);
-        let mut drawing = Rows::new("change of every figure with its interval", axis, part.len());
+        let mut drawing =
+            Rows::with_long_labels("change of every figure with its interval", axis, part.len());
         for (index, row) in part.iter().enumerate() {
             let tone = tone(row.verdict);
             drawing.label(index, &format!("{} {}", row.cell, row.metric));

@@ -112,19 +112,34 @@ pub(super) struct Rows {
     title: &'static str,
     rows: usize,
     body: String,
+    /// Where the axis begins.
+    left: f64,
+    /// Height of a row.
+    step: f64,
+    /// From the top of a row to its middle line.
+    middle: f64,
 }
+
+/// The same where each label has a line of its own.
+const LINE: f64 = 42.0;
+const LINE_LEFT: f64 = 14.0;
 
 impl Rows {
     pub(super) fn new(title: &'static str, axis: Axis, rows: usize) -> Self {
-        Self { axis, title, rows, body: String::new() }
+        Self { axis, title, rows, body: String::new(), left: LEFT, step: ROW, middle: 0.5 * ROW }
+    }
+
+    /// Rows whose labels stand above them: for names that are long, and differ at their end.
+    pub(super) fn with_long_labels(title: &'static str, axis: Axis, rows: usize) -> Self {
+        Self { left: LINE_LEFT, step: LINE, middle: 29.0, ..Self::new(title, axis, rows) }
     }
 
     fn px(&self, value: f64) -> f64 {
-        LEFT + self.axis.at(value) * (WIDTH - LEFT - RIGHT)
+        self.left + self.axis.at(value) * (WIDTH - self.left - RIGHT)
     }
 
-    fn py(row: usize) -> f64 {
-        8.0 + (row as f64 + 0.5) * ROW
+    fn py(&self, row: usize) -> f64 {
+        8.0 + row as f64 * self.step + self.middle
     }
 
     // Writing to a string cannot fail, here and below.
@@ -133,7 +148,15 @@ impl Rows {
     }
 
     pub(super) fn label(&mut self, row: usize, text: &str) {
-        let y = Self::py(row) + 4.0;
+        if self.step == LINE {
+            let y = self.py(row) - 13.0;
+            self.push(format_args!(
+                "<text class=\"row\" x=\"{LINE_LEFT}\" y=\"{y:.1}\">{}</text>",
+                escape(&shortened(text, 58))
+            ));
+            return;
+        }
+        let y = self.py(row) + 4.0;
         // Long names keep their beginning; the table below has them whole.
         self.push(format_args!(
             "<text class=\"row\" x=\"{}\" y=\"{y:.1}\" text-anchor=\"end\">{}</text>",
@@ -143,7 +166,7 @@ impl Rows {
     }
 
     pub(super) fn interval(&mut self, row: usize, series: usize, lo: f64, hi: f64) {
-        let (x, y, class) = (self.px(lo), Self::py(row), class(series));
+        let (x, y, class) = (self.px(lo), self.py(row), class(series));
         let width = (self.px(hi) - x).max(1.0);
         self.push(format_args!(
             "<rect class=\"span {class}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"14\" rx=\"3\"/>",
@@ -153,7 +176,7 @@ impl Rows {
 
     /// A bar from zero to `whole`, its first part up to `part` in full colour.
     pub(super) fn bar(&mut self, row: usize, series: usize, part: f64, whole: f64, text: &str) {
-        let (x, y, class) = (self.px(0.0), Self::py(row) - 8.0, class(series));
+        let (x, y, class) = (self.px(0.0), self.py(row) - 8.0, class(series));
         let (part, whole) = ((self.px(part) - x).max(0.0), (self.px(whole) - x).max(1.0));
         self.push(format_args!(
             "<g class=\"column {class}\"><rect class=\"rest\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{whole:.1}\" height=\"16\"/>\
@@ -163,7 +186,7 @@ impl Rows {
     }
 
     pub(super) fn point(&mut self, row: usize, series: usize, value: f64, hollow: bool, text: &str) {
-        let mark = marker(series, self.px(value), Self::py(row), 4.0);
+        let mark = marker(series, self.px(value), self.py(row), 4.0);
         let (class, hollow) = (class(series), if hollow { " hollow" } else { "" });
         self.push(format_args!(
             "<path class=\"mark dot{hollow} {class}\" d=\"{mark}\"><title>{}</title></path>",
@@ -172,7 +195,7 @@ impl Rows {
     }
 
     pub(super) fn finish(self) -> String {
-        let bottom = 8.0 + self.rows as f64 * ROW;
+        let bottom = 8.0 + self.rows as f64 * self.step;
         let height = bottom + BOTTOM;
         let mut svg = format!(
             "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\"><g class=\"axes\">",
@@ -191,7 +214,7 @@ impl Rows {
         let _ = write!(
             svg,
             "<text class=\"label\" x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text></g>{}</svg>",
-            (LEFT + WIDTH - RIGHT) / 2.0,
+            (self.left + WIDTH - RIGHT) / 2.0,
             bottom + 34.0,
             escape(self.axis.label()),
             self.body

@@ -23,8 +23,11 @@ pub(super) fn validity(page: &mut Page, report: &Report<'_>) {
     }
     let warnings = run.warnings.iter().map(|warning| vec![escape(&warning.code), escape(&warning.message)]);
     let findings = run.doctor.iter().filter(|finding| finding.level > Level::Ok).map(|finding| {
-        let fix =
-            finding.fix.as_ref().map(|fix| format!(" <code>{}</code>", escape(fix))).unwrap_or_default();
+        let fix = finding
+            .fix
+            .as_ref()
+            .map(|fix| format!("<br>fix: <code>{}</code>", escape(fix)))
+            .unwrap_or_default();
         vec![escape(&finding.id), format!("{}{fix}", escape(&finding.message))]
     });
     let remarks: Vec<Vec<String>> = warnings.chain(findings).collect();
