@@ -57,9 +57,9 @@ fn measure(
     given: BTreeMap<&'static str, String>,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    refuse_debug(&args.run)?;
+    refuse_debug(args.run.allow_debug)?;
     let events = events(global, &args.run)?;
-    let policy = policy(args.verdicts.limit.as_deref(), &args.verdicts.fail_on)?;
+    let (policy, _) = policy(global, &args.verdicts)?;
     let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
     let pair = pair(args)?;
     if let Some(why) = nothing_to_compare_with(&pair, &signals)? {
@@ -152,32 +152,21 @@ fn confirm(
     output: &Output,
     tags: &[(String, String)],
 ) -> Result<Comparison, Failure> {
-    plan.cells.retain(|cell| {
+    plan.keep(|cell| {
         let mut point = cell.point.clone();
         point.dimensions.remove("arm");
         red.contains(&point.to_string().as_str())
     });
-    // Maxima are measured by cells that may be gone, and are numbered.
-    let mut wanted: Vec<usize> = Vec::new();
-    plan.ceilings.clear();
-    for (index, cell) in plan.cells.iter_mut().enumerate() {
-        let Some(old) = cell.ceiling else { continue };
-        let known = wanted.iter().position(|known| *known == old);
-        cell.ceiling = Some(known.unwrap_or_else(|| {
-            wanted.push(old);
-            plan.ceilings.push(index);
-            wanted.len() - 1
-        }));
-    }
     plan.trials *= 2;
     plan.order_steps();
     let mut report = Report::begin("ab-confirm");
     report.plan(&plan, session.environment);
     report.name(None, tags);
-    let measured = Runner::new(&plan, session.signals).run(|_, _, _| {});
+    let (measured, cleaned) =
+        session.around(&plan, || Runner::new(&plan, session.signals).run(|_, _, _| {}))?;
     report.measured(&plan, &measured);
     let path = output.directory.join("confirm.json");
-    let failure = report.end(measured, &path.display().to_string());
+    let failure = report.end(measured, &path.display().to_string()).or(cleaned);
     file::write_run(&path, report.document())
         .map_err(|error| Failure::failed("the results cannot be saved").why(error))?;
     if let Some(failure) = failure {

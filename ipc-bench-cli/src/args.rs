@@ -96,6 +96,10 @@ pub(crate) enum Listed {
     Presets,
     /// Runs saved under --dir, oldest first
     Runs,
+    /// Settings of run: default, variable, what each means
+    Settings,
+    /// Figures that can be compared and gated
+    Metrics,
 }
 
 /// Flags of `server`.
@@ -141,6 +145,8 @@ pub(crate) enum Document {
     Compare,
     /// What `doctor` writes
     Doctor,
+    /// One line of what `run --events` writes
+    Events,
 }
 
 /// Flags of every command.
@@ -367,6 +373,43 @@ pub(crate) struct RunArgs {
     /// Keep pinned CPUs from halting while a side sleeps: yes, no, or auto: on virtual machines [default: auto]
     #[arg(id = "keep-awake", long, value_name = "WHEN")]
     keep_awake: Option<String>,
+
+    /// Real-time priority of the measuring threads, 1 to 99: fifo:10. What the system granted is in the result
+    /// [default: none]
+    #[arg(long, value_name = "POLICY")]
+    sched: Option<String>,
+
+    /// Lock the memory of the measuring processes. What the system granted is in the result [default: no]
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    mlock: Option<String>,
+
+    /// Percentiles to report beside the usual ones 50,90,95,99,99.9,99.99: 75,99.5
+    #[arg(long, value_name = "LIST")]
+    percentiles: Option<String>,
+
+    /// Transports of which at least one cell must be possible here, else exit code 6: a list, or all of -t [default: none]
+    #[arg(long, value_name = "LIST")]
+    require: Vec<String>,
+
+    /// End the run with the first cell that fails [default: no]
+    #[arg(id = "fail-fast", long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    fail_fast: Option<String>,
+
+    /// Make up to N trials more of each cell for those that were disturbed; both are kept [default: 0]
+    #[arg(id = "retry-flagged", long, value_name = "N")]
+    retry_flagged: Option<String>,
+
+    /// Line of sh to run before anything is measured; if it fails, nothing is
+    #[arg(long, value_name = "CMD")]
+    setup: Option<String>,
+
+    /// Line of sh to run before each trial, with IPC_BENCH_CELL and IPC_BENCH_TRIAL; if it fails, so does its cell
+    #[arg(long, value_name = "CMD")]
+    prepare: Option<String>,
+
+    /// Line of sh to run when everything was measured, also after a failure or an interrupt
+    #[arg(long, value_name = "CMD")]
+    cleanup: Option<String>,
 
     /// Order of the trials: interleave, shuffle, grouped [default: interleave]
     #[arg(long, value_name = "ORDER")]

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
+use ipc_results::metric::Metric;
 use ipc_results::{Environment, file, schema};
 use ipc_transports::Address;
 
@@ -36,7 +37,7 @@ use crate::remote::Serving;
 use crate::replay;
 use crate::report::{self, Report};
 use crate::session::Session;
-use crate::settings::{Origin, Settings, unknown};
+use crate::settings::{self, Origin, Settings, unknown};
 use crate::signals::Signals;
 use crate::verify;
 use crate::workload::Mode;
@@ -57,8 +58,8 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Command::Report(args) => reading::report(&cli.global, &args),
         Command::Compare(args) => reading::compare(&cli.global, &args),
         Command::Merge(args) => reading::merge(&cli.global, &args),
-        Command::Gate(args) => reading::gate(&cli.global, &args),
-        Command::Baseline(args) => reading::baseline(&cli.global, &args),
+        Command::Gate(args) => reading::gate(mechanisms, &cli.global, &args),
+        Command::Baseline(args) => reading::baseline(mechanisms, &cli.global, &args),
         Command::Verify(args) => verify::verify(mechanisms, &cli.global, &args),
         Command::Limits(args) => limits::limits(&cli.global, &args),
         Command::Doctor(args) => doctor::doctor(&cli.global, &args),
@@ -69,6 +70,7 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
                 Document::Run => schema::run(),
                 Document::Compare => schema::compare(),
                 Document::Doctor => schema::doctor(),
+                Document::Events => schema::events(),
             };
             print(&schema::to_json(&schema))
         }
@@ -148,7 +150,7 @@ pub(crate) fn measure(
     remote: Option<Remote>,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    refuse_debug(args)?;
+    refuse_debug(args.allow_debug)?;
     let events = events(global, args)?;
     let environment = Environment::read();
     let plan = Plan { remote, ..make_plan(mechanisms, global, args, given, &environment)? };
@@ -207,8 +209,8 @@ pub(crate) fn events_to_stdout(args: &RunArgs) -> bool {
 }
 
 /// Refuses to measure without optimisation, unless that is asked for.
-pub(crate) fn refuse_debug(args: &RunArgs) -> Result<(), Failure> {
-    if cfg!(debug_assertions) && !args.allow_debug {
+pub(crate) fn refuse_debug(allowed: bool) -> Result<(), Failure> {
+    if cfg!(debug_assertions) && !allowed {
         return Err(Failure::new(Exit::Refused, "this is a debug build; its numbers mean nothing")
             .why("without optimisation the program measures itself")
             .fix("use `cargo xtask bench`, or --allow-debug (then warning W05)"));
@@ -379,6 +381,33 @@ fn list(mechanisms: &[Mechanism], global: &Global, what: Listed) -> Result<(), F
             let json = presets::ALL.iter().map(|preset| {
                 let values: BTreeMap<_, _> = preset.values.iter().copied().collect();
                 serde_json::json!({ "name": preset.name, "about": preset.about, "settings": values })
+            });
+            (text, json.collect())
+        }
+        Listed::Settings => {
+            let rows: Vec<_> = settings::told(&Cli::command()).collect();
+            let text = rows
+                .iter()
+                .map(|row| format!("{:<14} {:<22} {}\n", row.name, row.default.unwrap_or("–"), row.help))
+                .collect();
+            let json = rows.iter().map(|row| {
+                serde_json::json!({ "name": row.name, "default": row.default, "variable": row.variable,
+                    "value": row.value, "help": row.help })
+            });
+            (text, json.collect())
+        }
+        Listed::Metrics => {
+            let direction =
+                |metric: &Metric| if metric.higher_is_better() { "more is better" } else { "less is better" };
+            let text = Metric::ALL
+                .iter()
+                .map(|metric| {
+                    format!("{:<14} {:<14} {}\n", metric.to_string(), metric.group(), direction(metric))
+                })
+                .collect();
+            let json = Metric::ALL.iter().map(|metric| {
+                serde_json::json!({ "name": metric.to_string(), "group": metric.group(),
+                    "higher_is_better": metric.higher_is_better() })
             });
             (text, json.collect())
         }

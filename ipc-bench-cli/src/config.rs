@@ -10,7 +10,12 @@
 //! size = [116, 1024]
 //! [preset.adas.params]
 //! "uds.sndbuf" = "1M"
+//! [gate]
+//! baseline = "main"
+//! limits = { "@latency" = "5%|50ns" }
 //! ```
+
+mod gate;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -37,6 +42,8 @@ pub(crate) struct Config {
     /// Settings of the run that is replayed; not from the file.
     pub(crate) manifest: BTreeMap<&'static str, (String, Origin)>,
     pub(crate) presets: BTreeMap<String, FilePreset>,
+    /// What the table of that name says.
+    pub(crate) gate: Option<gate::GateTable>,
 }
 
 /// A preset of the user.
@@ -74,6 +81,7 @@ impl Config {
             match key.get_ref().as_ref() {
                 "schema" => schema = file.text_of(value)?,
                 "defaults" => config.defaults = file.section(value, &[])?.values,
+                "gate" => config.gate = Some(file.gate(value)?),
                 "preset" => {
                     for (name, value) in file.table(value)? {
                         let preset = file.section(value, &["extends", "params"])?;
@@ -84,7 +92,7 @@ impl Config {
                     return Err(file.unknown(
                         key.span(),
                         other,
-                        ["schema", "defaults", "preset"].into_iter(),
+                        ["schema", "defaults", "preset", "gate"].into_iter(),
                     ));
                 }
             }
@@ -173,6 +181,7 @@ impl File<'_> {
         Ok(Some(match value.get_ref() {
             DeValue::String(text) => text.to_string(),
             DeValue::Integer(number) => number.as_str().to_owned(),
+            DeValue::Float(number) => number.as_str().to_owned(),
             DeValue::Array(values) => {
                 let mut texts = Vec::new();
                 for value in values.iter() {
@@ -183,7 +192,7 @@ impl File<'_> {
                 }
                 texts.join(",")
             }
-            _ => return Err(self.wrong(value, "text, a whole number, or a list of those")),
+            _ => return Err(self.wrong(value, "text, a number, or a list of those")),
         }))
     }
 
@@ -254,7 +263,7 @@ size = [116, 1024]
         assert!(error("schema = 2").contains("schema 2 is not known"));
         assert!(error("[defaults]").contains("schema = 1"));
         assert!(error("schema = ").contains("x.toml:1 is not TOML"));
-        assert!(error("schema = 1\n[defaults]\ntrials = 1.5").contains("x.toml:3: not understood"));
+        assert!(error("schema = 1\n[defaults]\ntrials = true").contains("x.toml:3: not understood"));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) enum Trouble {
     Died { role: Role, how: String, last_line: Option<String> },
     /// Nobody said anything for so long.
     Silent(Duration),
+    /// A command of the user's did not end with 0.
+    Hook { name: &'static str, command: String, how: String },
     /// A worker gave up.
     Complaint(Role, Complaint),
     /// A process could not be started, or what it said was not understood.

@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Undecided,
     /// 5: this environment is refused.
     Refused,
+    /// 6: a transport that was required is not supported here.
+    Unsupported,
     /// 128 + n: interrupted by signal n; what was measured is saved.
     Interrupted(i32),
 }
@@ -33,6 +35,7 @@ impl Exit {
             Exit::Regressed => 3,
             Exit::Undecided => 4,
             Exit::Refused => 5,
+            Exit::Unsupported => 6,
             // Signal numbers are below 65, so the sum fits.
             Exit::Interrupted(signal) => 128 + signal as u8,
         })

@@ -6,8 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use ipc_results::Run;
-use ipc_results::run::RunStatus;
-use serde_json::{Value, json};
+use ipc_results::event::Event;
 
 use crate::error::Failure;
 use crate::plan::{Plan, Step};
@@ -34,19 +33,25 @@ impl Events {
         Ok(Events(Some(Box::new(file))))
     }
 
-    fn line(&mut self, event: &Value) {
+    fn line(&mut self, event: &Event) {
         let Some(to) = &mut self.0 else { return };
         // In one piece, so that a reader never sees half a line.
-        if to.write_all(format!("{event}\n").as_bytes()).and_then(|()| to.flush()).is_err() {
+        let line = serde_json::to_string(event).map_err(io::Error::other);
+        let written = line.and_then(|line| to.write_all(format!("{line}\n").as_bytes()));
+        if written.and_then(|()| to.flush()).is_err() {
             self.0 = None;
         }
     }
 
     /// What will be done.
     pub(crate) fn plan(&mut self, plan: &Plan, run_id: &str) {
-        let cells: Vec<String> = plan.cells.iter().map(|cell| cell.point.to_string()).collect();
-        self.line(&json!({ "event": "plan", "run_id": run_id, "cells": cells, "trials": plan.trial_count(),
-            "seed": plan.seed, "estimate_ns": plan.estimate().map(|time| time.as_nanos() as u64) }));
+        self.line(&Event::Plan {
+            run_id: run_id.to_owned(),
+            cells: plan.cells.iter().map(|cell| cell.point.to_string()).collect(),
+            trials: plan.trial_count() as u64,
+            seed: plan.seed,
+            estimate_ns: plan.estimate().map(|time| time.as_nanos() as u64),
+        });
     }
 
     /// A step is over; only trials are told of.
@@ -55,31 +60,24 @@ impl Events {
         let cell = &measured.cells[cell];
         // A cell that needed no more of them has none.
         let Some(trial) = cell.trials.iter().find(|trial| trial.index == index) else { return };
-        let p50 = trial
-            .latency
-            .as_ref()
-            .and_then(|latency| latency.recorder().ok())
-            .and_then(|recorder| recorder.percentile_ns(50.0));
-        self.line(&json!({ "event": "trial_done", "cell": cell.id, "index": index, "order": trial.order,
-            "messages": trial.messages, "elapsed_ns": trial.elapsed_ns, "p50_ns": p50,
-            "msgs_per_s": trial.throughput.msgs_per_s, "flags": trial.flags, "error": trial.error }));
+        let recorder = trial.latency.as_ref().and_then(|latency| latency.recorder().ok());
+        self.line(&Event::TrialDone {
+            cell: cell.id.clone(),
+            index,
+            order: trial.order,
+            messages: trial.messages,
+            elapsed_ns: trial.elapsed_ns,
+            p50_ns: recorder.and_then(|recorder| recorder.percentile_ns(50.0)),
+            msgs_per_s: trial.throughput.msgs_per_s,
+            flags: trial.flags.clone(),
+            error: trial.error.clone(),
+        });
     }
 
     /// The run is over: its warnings, and a summary of each cell.
     pub(crate) fn end(&mut self, run: &Run) {
-        for warning in &run.warnings {
-            self.line(&json!({ "event": "warning", "code": warning.code, "message": warning.message, "cells": warning.cells }));
+        for event in Event::end(run) {
+            self.line(&event);
         }
-        let status = match run.status {
-            RunStatus::Complete => "complete",
-            RunStatus::Partial => "partial",
-            RunStatus::Failed => "failed",
-        };
-        let cells: Vec<Value> = run
-            .cells
-            .iter()
-            .map(|cell| json!({ "cell": cell.id, "status": cell.status, "reason": cell.reason, "summary": cell.summary }))
-            .collect();
-        self.line(&json!({ "event": "summary", "run_id": run.run_id, "status": status, "cells": cells, "error": run.error }));
     }
 }

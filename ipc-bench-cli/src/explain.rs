@@ -99,6 +99,12 @@ percentiles are pessimistic.",
         also: &["merge", "merged"],
         text: "The file was joined from several runs. Environment and yardsticks are those of the first.",
     },
+    Topic {
+        name: "W11",
+        also: &["sched", "mlock", "fifo"],
+        text: "The system did not grant the real-time priority or the locked memory that was asked for. The cells were measured\n\
+without it; what was granted is among their settings in force (sched_fifo, locked_bytes).",
+    },
 ];
 
 /// Prints what there is to say on a topic; without one, the topics.

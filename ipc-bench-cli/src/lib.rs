@@ -32,6 +32,7 @@ mod events;
 mod explain;
 mod fit;
 mod hog;
+mod hooks;
 mod limits;
 mod lists;
 mod ls;

@@ -75,6 +75,26 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Percentiles above 0 and below 100, each once, in the order written.
+///
+/// # Errors
+/// A sentence saying what was expected.
+pub(crate) fn percentiles(text: &str) -> Result<Vec<f64>, String> {
+    let mut percentiles = Vec::new();
+    for part in text.split(',') {
+        match part.trim().trim_start_matches('p').parse::<f64>() {
+            Ok(percent) if percent > 0.0 && percent < 100.0 => percentiles.push(percent),
+            _ => {
+                return Err(format!(
+                    "{part:?} is no percentile; use numbers above 0 and below 100, as in 75,99.5"
+                ));
+            }
+        }
+    }
+    percentiles.dedup();
+    Ok(percentiles)
+}
+
 /// Bytes as they are best read: `64 B`, `4 KiB`, `1 MiB`.
 pub(crate) fn show_bytes(bytes: usize) -> String {
     for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
@@ -104,6 +124,12 @@ mod tests {
         {
             assert!(sizes(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn percentiles_lie_between_0_and_100() {
+        assert_eq!(percentiles("50, p99.5,99.999").unwrap(), [50.0, 99.5, 99.999]);
+        assert!(["0", "100", "-1", "x", "", "50,", "NaN"].iter().all(|bad| percentiles(bad).is_err()));
     }
 
     #[test]

@@ -62,6 +62,31 @@ pub(crate) fn run_when_idle() -> io::Result<()> {
     }
 }
 
+/// `int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param);` with `SCHED_FIFO`: the calling
+/// thread runs before everything of normal priority.
+///
+/// # Errors
+/// What the kernel said; without `CAP_SYS_NICE` it allows up to `RLIMIT_RTPRIO`.
+pub(crate) fn run_in_real_time(priority: u8) -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: priority.into() };
+    // SAFETY: `param` is a whole `sched_param`; 0 means the calling thread.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &param) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `int sched_getscheduler(pid_t pid);` and `int sched_getparam(pid_t pid, struct sched_param *param);`: the real-time
+/// priority of the calling thread, 0 when it has none.
+pub(crate) fn real_time_priority() -> u64 {
+    let mut param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 means the calling thread, and nothing is written.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    // SAFETY: 0 means the calling thread; `param` is writable and a whole `sched_param`.
+    let got = unsafe { libc::sched_getparam(0, &mut param) };
+    if policy == libc::SCHED_FIFO && got == 0 { param.sched_priority as u64 } else { 0 }
+}
+
 /// Lets a receiver lend messages where they lie in its peer's memory.
 pub(crate) fn trust_our_own_worker() -> Trust {
     // SAFETY: used in workers only, whose peer is a process of this very program: it writes a message before it commits

@@ -6,8 +6,9 @@ use std::time::Duration;
 use ipc_results::Environment;
 
 use crate::arm::Side;
-use crate::error::Failure;
+use crate::error::{Exit, Failure};
 use crate::fit::Impossible;
+use crate::hooks::Hooks;
 use crate::lists;
 use crate::matrix::{self, PlannedCell};
 use crate::mechanism::Mechanism;
@@ -36,6 +37,18 @@ pub(crate) struct Plan {
     pub(crate) warmup: Warmup,
     /// The first message of a connection counts like any other.
     pub(crate) include_first: bool,
+    /// Percentiles that were asked for beside those that every summary has.
+    pub(crate) percentiles: Vec<f64>,
+    /// Commands around the run.
+    pub(crate) hooks: Hooks,
+    /// Real-time priority of the measuring threads, 0 for none.
+    pub(crate) priority: u8,
+    /// The memory of the measuring processes is locked.
+    pub(crate) locked: bool,
+    /// The first cell that fails ends the run.
+    pub(crate) fail_fast: bool,
+    /// Most trials of a cell that are made again because something disturbed them.
+    pub(crate) retry_flagged: u32,
     /// What was cut to fit the time budget.
     pub(crate) cut: Option<String>,
     pub(crate) pins: Pins,
@@ -118,12 +131,19 @@ impl Plan {
         };
         let warmup = settings.parse("warmup", warmup)?.unwrap_or(STEADY);
         let include_first = settings.parse("include-first", yes_or_no)?.unwrap_or(false);
+        let percentiles = settings.parse("percentiles", lists::percentiles)?.unwrap_or_default();
+        let hooks = Hooks::of(&settings)?;
+        let priority = settings.parse("sched", real_time)?.unwrap_or(0);
+        let locked = settings.parse("mlock", yes_or_no)?.unwrap_or(false);
+        let fail_fast = settings.parse("fail-fast", yes_or_no)?.unwrap_or(false);
+        let retry_flagged = settings.parse("retry-flagged", retries)?.unwrap_or(0);
         let topology = Topology::read(&context.environment.cpu)
             .map_err(|error| Failure::failed("the CPUs of this process cannot be read").why(error))?;
         let pins = topology.resolve(pin)?;
         let alone = pins.share_a_cpu(&topology.allowed);
         let awake = awake(&settings, &pins, context.environment)?;
         let mut cells = matrix::cells(&settings, context.mechanisms, &topology, alone)?;
+        required(&settings, &cells)?;
         scene::plan::place_journals(&mut cells, context.directory);
         if cells.iter().all(|cell| cell.impossible.is_some()) {
             return Err(nothing_to_measure(&cells));
@@ -155,6 +175,12 @@ impl Plan {
             length,
             warmup,
             include_first,
+            percentiles,
+            hooks,
+            priority,
+            locked,
+            fail_fast,
+            retry_flagged,
             cut: None,
             pins,
             alone,
@@ -208,6 +234,23 @@ impl Plan {
         Ok(())
     }
 
+    /// Leaves out the cells that are not wanted; [`order_steps`](Self::order_steps) has to follow.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&PlannedCell) -> bool) {
+        self.cells.retain(wanted);
+        // Maxima are measured by cells that may be gone, and are numbered.
+        let mut kept: Vec<usize> = Vec::new();
+        self.ceilings.clear();
+        for (index, cell) in self.cells.iter_mut().enumerate() {
+            let Some(old) = cell.ceiling else { continue };
+            let known = kept.iter().position(|known| *known == old);
+            cell.ceiling = Some(known.unwrap_or_else(|| {
+                kept.push(old);
+                self.ceilings.push(index);
+                kept.len() - 1
+            }));
+        }
+    }
+
     /// Puts the trials in their order, after the cells, the yardsticks or their number changed.
     pub(crate) fn order_steps(&mut self) {
         let (yardsticks, ceilings) = (self.yardsticks.len(), self.ceilings.len());
@@ -248,6 +291,42 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
         "no" => Ok(false),
         _ => Err(format!("{text:?} is not yes or no")),
     }
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number of trials; 0 makes none again"))
+}
+
+/// Refuses where a transport that is required has no cell that can be measured.
+fn required(settings: &Settings, cells: &[PlannedCell]) -> Result<(), Failure> {
+    let Some((text, _)) = settings.text("require") else { return Ok(()) };
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    let planned = |name: &str| cells.iter().any(|cell| cell.point.transport == name);
+    if let Some(name) = names.iter().find(|name| **name != "all" && !planned(name)) {
+        return Err(Failure::usage(format!("--require {name}: it is not measured"))
+            .why("only a transport of -t can be required")
+            .fix(format!("add {name} to -t, or leave it out of --require")));
+    }
+    for cell in cells {
+        let name = &cell.point.transport;
+        let mut own = cells.iter().filter(|other| other.point.transport == *name);
+        let is_required = names.iter().any(|required| required == name || *required == "all");
+        if let Some(impossible) = cell.impossible.as_ref().filter(|_| is_required)
+            && own.all(|other| other.impossible.is_some())
+        {
+            let what = format!("{name} is required, and {}", impossible.what);
+            return Err(Failure::new(Exit::Unsupported, what).why(&impossible.why).fix(&impossible.fix));
+        }
+    }
+    Ok(())
+}
+
+/// `fifo:N`.
+fn real_time(text: &str) -> Result<u8, String> {
+    let priority = text.strip_prefix("fifo:").and_then(|number| number.parse().ok());
+    let wrong =
+        || format!("{text:?} is no policy; use fifo:N with N from 1 to 99, the higher one runs first");
+    priority.filter(|priority| (1..=99).contains(priority)).ok_or_else(wrong)
 }
 
 /// `N`, or `MIN..MAX`.

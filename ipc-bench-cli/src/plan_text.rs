@@ -35,12 +35,12 @@ impl Plan {
         let rows: Vec<_> = self.settings.all().collect();
         let width = rows.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or(0).min(40);
         for (name, value, origin) in rows {
-            text += &format!("  {name:<12} {value:<width$}  ← {origin}\n");
+            text += &format!("  {name:<13} {value:<width$}  ← {origin}\n");
         }
-        text += &format!("  {:<12} {:<width$}  ← {}\n", "cpus", self.cpus(), "resolved from pin");
+        text += &format!("  {:<13} {:<width$}  ← {}\n", "cpus", self.cpus(), "resolved from pin");
         if !self.awake.is_empty() {
             let awake = format!("cpu {}", crate::pin::list(&self.awake));
-            text += &format!("  {:<12} {awake:<width$}  ← resolved from keep-awake\n", "kept awake");
+            text += &format!("  {:<13} {awake:<width$}  ← resolved from keep-awake\n", "kept awake");
         }
         for (reason, ids) in self.skipped() {
             text += &format!("skipped  {}    {reason}\n", ids.join(", "));

@@ -1,5 +1,6 @@
 //! Commands that read saved runs: `report`, `compare`, `gate`, `baseline`. Nothing is measured here.
 
+mod again;
 mod baseline;
 mod compare;
 mod gate;

@@ -71,10 +71,19 @@ pub(crate) fn command(plan: &Plan, cell: &str) -> Result<String, Failure> {
             }
         } else if value.contains(',') {
             // A dimension of which the cell has the default.
-            command += &format!(" --{name} {}", default.unwrap_or(value));
+            command += &format!(" --{name} {}", quoted(default.unwrap_or(value)));
         } else if !matches!(origin, Origin::Default | Origin::Preset(_)) {
-            command += &format!(" --{name} {value}");
+            command += &format!(" --{name} {}", quoted(value));
         }
     }
     Ok(command + &format!(" --seed {}", plan.seed))
+}
+
+/// A word as a shell reads it: in quotes where it would be more than one.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=,%+@-".contains(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\'', r"'\''"))
 }

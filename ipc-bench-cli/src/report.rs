@@ -4,13 +4,14 @@ use std::env;
 use std::time::{Instant, SystemTime};
 
 use ipc_results::environment::Environment;
-use ipc_results::run::{CellStatus, Manifest, Run, RunStatus, Tool, Warning};
+use ipc_results::run::{Cell, CellStatus, Manifest, Run, RunStatus, Tool, Warning};
 use ipc_results::text::{Style, render};
 
 use crate::doctor;
 use crate::error::{Exit, Failure};
 use crate::plan::Plan;
 use crate::runner::Measured;
+use crate::worker::{LOCKED, PRIORITY};
 
 /// A run from its first moment on.
 #[derive(Debug)]
@@ -78,7 +79,26 @@ impl Report {
         for why in measured.broken_yardsticks.values() {
             self.warn("W08", &format!("a yardstick is missing, and with it some ratios: {why}"), Vec::new());
         }
+        self.refused(plan);
         self.run.elapsed_ns = self.begun.elapsed().as_nanos() as u64;
+    }
+
+    /// Tells which conditions the system did not grant.
+    fn refused(&mut self, plan: &Plan) {
+        let asked = [
+            (plan.priority > 0, PRIORITY, "--sched", "ulimit -r 99, or setcap cap_sys_nice+ep"),
+            (plan.locked, LOCKED, "--mlock", "ulimit -l unlimited, or setcap cap_ipc_lock+ep"),
+        ];
+        for (asked, name, flag, fix) in asked {
+            let without = |cell: &&Cell| cell.effective.get(name).is_some_and(|granted| *granted == 0);
+            let cells: Vec<String> =
+                self.run.cells.iter().filter(without).map(|cell| cell.id.clone()).collect();
+            if asked && !cells.is_empty() {
+                let text =
+                    format!("{flag} was refused by the system; these cells were measured without it ({fix})");
+                self.warn("W11", &text, cells);
+            }
+        }
     }
 
     /// Closes the document; the failure to tell the user, if there is one.
@@ -120,6 +140,14 @@ impl Report {
         }
         self.run.status = RunStatus::Complete;
         None
+    }
+
+    /// Closes the document of a run that was stopped before its first trial.
+    pub(crate) fn stop(&mut self, failure: &Failure) {
+        self.fail(failure);
+        if matches!(failure.exit, Exit::Interrupted(_)) {
+            self.run.status = RunStatus::Partial;
+        }
     }
 
     /// Closes the document of a run that never began.

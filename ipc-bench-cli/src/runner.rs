@@ -1,6 +1,8 @@
 //! Makes the trials of a plan, each with processes of its own.
 
+mod again;
 mod events;
+mod explain;
 mod outcomes;
 mod pattern;
 
@@ -11,13 +13,14 @@ use std::time::Duration;
 use ipc_results::estimate::Estimate;
 use ipc_results::run::{Cell, CellStatus, Limit, Method, Trial, throughput_is_primary};
 use ipc_results::statistics::median;
-use ipc_results::summarise;
+use ipc_results::summarise_with;
 use serde_json::Value;
 
 use crate::background::Background;
 use crate::crew::{Crew, Trouble};
-use crate::error::{Exit, Failure};
+use crate::error::Failure;
 use crate::hog::Hog;
+use crate::hooks;
 use crate::matrix::PlannedCell;
 use crate::plan::{
     CEILING_LENGTH, CEILING_TRIALS, CEILING_WARMUP, Plan, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP,
@@ -30,6 +33,7 @@ use crate::signals::Signals;
 use crate::steal;
 use crate::workload::{Access, Arrivals, Io, Mode, OpenLoop, Work};
 use crate::yardstick::Yardstick;
+pub(crate) use explain::explain;
 use outcomes::{Outcomes, recorder};
 
 /// How long a worker may take to start, to listen or to connect.
@@ -108,10 +112,16 @@ impl<'a> Runner<'a> {
                 self.measured.interrupted = Some(signal);
                 break;
             }
+            if self.plan.fail_fast && self.measured.failure.is_some() {
+                break;
+            }
+        }
+        if let Err(Trouble::Interrupted(signal)) = self.retry() {
+            self.measured.interrupted = Some(signal);
         }
         for cell in &mut self.measured.cells {
             // Our own histograms decode.
-            cell.summary = summarise(cell).ok().flatten();
+            cell.summary = summarise_with(cell, &self.plan.percentiles).ok().flatten();
         }
         self.measured
     }
@@ -124,7 +134,7 @@ impl<'a> Runner<'a> {
             return cell.status == CellStatus::Failed;
         };
         // Our own histograms decode.
-        let summary = summarise(cell).ok().flatten();
+        let summary = summarise_with(cell, &[]).ok().flatten();
         let primary = summary.and_then(|summary| {
             if throughput_is_primary(&cell.mode) { summary.msgs_per_s } else { summary.latency.p50_ns }
         });
@@ -177,7 +187,9 @@ impl<'a> Runner<'a> {
             end: if role == Role::Server { server.clone() } else { client.clone() },
             size,
         };
-        let outcomes = self.converse(&mut crew, link, Work { size, ..STANDARD_WORK }, None, &hogs)?;
+        // Under the same conditions as the cells that are held against it.
+        let work = Work { size, priority: self.plan.priority, locked: self.plan.locked, ..STANDARD_WORK };
+        let outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
         crew.dismiss();
         let p50 = outcomes.client.latency.as_ref().and_then(recorder).and_then(|r| r.percentile_ns(50.0));
         Ok(p50.map(|ns| ns as f64))
@@ -220,6 +232,7 @@ impl<'a> Runner<'a> {
     /// One trial of a cell.
     fn trial(&mut self, cell: usize, index: u32, order: u32) -> Result<(), Trouble> {
         let planned = &self.plan.cells[cell];
+        let prepared = self.prepare(planned, index);
         let steal = steal::Clock::start(&self.cpus_in_use());
         let limit = planned.limit.and_then(|limit| {
             let value = *self.measured.yardsticks[limit].last()?;
@@ -227,7 +240,7 @@ impl<'a> Runner<'a> {
         });
         let id = planned.point.to_string();
         let work = self.work(planned, index);
-        match self.measure_work(planned, work) {
+        match prepared.and_then(|()| self.measure_work(planned, work)) {
             Err(Trouble::Interrupted(signal)) => Err(Trouble::Interrupted(signal)),
             Err(trouble) => {
                 let failure = explain(&id, trouble);
@@ -262,6 +275,13 @@ impl<'a> Runner<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// What the user wants done before each trial.
+    fn prepare(&self, planned: &PlannedCell, index: u32) -> Result<(), Trouble> {
+        let Some(command) = &self.plan.hooks.prepare else { return Ok(()) };
+        let cell = [("IPC_BENCH_CELL", planned.point.to_string()), ("IPC_BENCH_TRIAL", index.to_string())];
+        hooks::run("prepare", command, &cell, Some(self.signals))
     }
 
     fn measure_work(&self, planned: &PlannedCell, work: Work) -> Result<Outcomes, Trouble> {
@@ -320,6 +340,8 @@ impl<'a> Runner<'a> {
             include_first: self.plan.include_first,
             records: if self.files.is_wanted() { CAPACITY } else { 0 },
             hold_ns: planned.arm.as_ref().map_or(0, |arm| arm.hold_ns),
+            priority: self.plan.priority,
+            locked: self.plan.locked,
         }
     }
 
@@ -473,6 +495,8 @@ pub(crate) const STANDARD_WORK: Work = Work {
     include_first: false,
     records: 0,
     hold_ns: 0,
+    priority: 0,
+    locked: false,
 };
 
 /// A cell before its first trial.
@@ -535,34 +559,6 @@ fn other_protocol(protocol: u32, version: &str) -> Trouble {
 
 fn out_of_turn(role: Role, reply: &Reply) -> Trouble {
     std::io::Error::other(format!("the {} said {reply:?} out of turn", role.name())).into()
-}
-
-/// What happened to a cell, for a person.
-fn explain(id: &str, trouble: Trouble) -> Failure {
-    match trouble {
-        Trouble::Interrupted(signal) => Failure::new(Exit::Interrupted(signal), "interrupted"),
-        Trouble::Died { role, how, last_line } => {
-            let failure = Failure::failed(format!("the {} of {id} died ({how})", role.name()));
-            match last_line {
-                Some(line) => failure.why(format!("its last words: {line}")),
-                None => failure.why("it said nothing"),
-            }
-        }
-        Trouble::Silent(patience) => Failure::failed(format!("the workers of {id} hang"))
-            .why(format!("neither got on for {} s", patience.as_secs())),
-        Trouble::Complaint(role, complaint) => {
-            let failure = Failure::failed(format!("{id}: {}", complaint.what));
-            let failure = match complaint.why {
-                Some(why) => failure.why(why),
-                None => failure.why(format!("reported by the {}", role.name())),
-            };
-            match complaint.fix {
-                Some(fix) => failure.fix(fix),
-                None => failure,
-            }
-        }
-        Trouble::Io(error) => Failure::failed(format!("{id} could not be measured")).why(error),
-    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use crate::args::Global;
 use crate::doctor;
 use crate::error::Failure;
 use crate::events::Events;
+use crate::hooks;
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::records::Files;
 use crate::report::Report;
-use crate::runner::Runner;
+use crate::runner::{Runner, explain};
 use crate::signals::Signals;
 use crate::yardstick::Yardstick;
 
@@ -47,16 +48,27 @@ impl Session<'_> {
         }
         let progress = Progress::new(plan, !global.quiet && !global.no_progress);
         let mut before = None;
-        let measured = Runner::new(plan, self.signals).recording(files).run(|number, step, measured| {
-            if let Some(done) = before.replace(step) {
-                events.done(done, measured);
-            }
-            progress.step(number, step);
+        let around = self.around(plan, || {
+            let runner = Runner::new(plan, self.signals).recording(files);
+            runner.run(|number, step, measured| {
+                if let Some(done) = before.replace(step) {
+                    events.done(done, measured);
+                }
+                progress.step(number, step);
+            })
         });
+        drop(progress);
+        let (measured, cleaned) = match around {
+            Ok(done) => done,
+            Err(failure) => {
+                report.stop(&failure);
+                events.end(report.document());
+                return Some(failure);
+            }
+        };
         if let Some(done) = before {
             events.done(done, &measured);
         }
-        drop(progress);
         report.measured(plan, &measured);
         if !global.quiet {
             let standard: Vec<String> = Yardstick::standard().into_iter().map(Yardstick::name).collect();
@@ -66,8 +78,28 @@ impl Session<'_> {
             eprintln!("doctor     {}\n", doctor::headline(&report.document().doctor));
         }
         let failure = report.end(measured, &output.directory.join("run.json").display().to_string());
+        let failure = failure.or_else(|| cleaned.inspect(|failure| report.fail(failure)));
         events.end(report.document());
         failure
+    }
+
+    /// Measures between the commands that the user wants run before and after; what was measured and what the last of them
+    /// failed with. It runs whatever happened before, and a signal does not cut it short.
+    ///
+    /// # Errors
+    /// The first one failed, and nothing was measured.
+    pub(crate) fn around<T>(
+        &self,
+        plan: &Plan,
+        measure: impl FnOnce() -> T,
+    ) -> Result<(T, Option<Failure>), Failure> {
+        let told = |trouble| explain("the run", trouble);
+        let begin = plan.hooks.setup.as_deref();
+        let ready = begin.map_or(Ok(()), |line| hooks::run("setup", line, &[], Some(self.signals)));
+        let measured = ready.map(|()| measure());
+        let end = plan.hooks.cleanup.as_deref();
+        let cleaned = end.and_then(|line| hooks::run("cleanup", line, &[], None).err()).map(told);
+        measured.map(|measured| (measured, cleaned)).map_err(told)
     }
 }
 

@@ -80,6 +80,15 @@ const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("oversize", None),
     ("background", Some("none")),
     ("keep-awake", Some("auto")),
+    ("sched", None),
+    ("mlock", Some("no")),
+    ("percentiles", None),
+    ("require", None),
+    ("fail-fast", Some("no")),
+    ("retry-flagged", Some("0")),
+    ("setup", None),
+    ("prepare", None),
+    ("cleanup", None),
     ("order", Some("interleave")),
 ];
 
@@ -91,6 +100,42 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
 /// What a setting is when nobody says anything.
 pub(crate) fn defaults(name: &str) -> Option<&'static str> {
     DEFAULTS.iter().find(|(known, _)| *known == name)?.1
+}
+
+/// A setting as the reference tells of it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) name: &'static str,
+    pub(crate) default: Option<&'static str>,
+    pub(crate) variable: String,
+    /// What a value looks like.
+    pub(crate) value: String,
+    pub(crate) help: String,
+}
+
+/// Every setting with the words of its flag.
+pub(crate) fn told(program: &clap::Command) -> impl Iterator<Item = Told> {
+    let flags: Vec<clap::Arg> =
+        program.find_subcommand("run").map(|run| run.get_arguments().cloned().collect()).unwrap_or_default();
+    names().map(move |name| {
+        let flag = flags.iter().find(|flag| flag.get_id() == name);
+        let value = flag.and_then(|flag| flag.get_value_names()?.first().map(ToString::to_string));
+        let help = flag.and_then(|flag| flag.get_help().map(ToString::to_string)).unwrap_or_default();
+        // The default has a place of its own.
+        let help = help.split(" [default:").next().unwrap_or_default().to_owned();
+        Told {
+            name,
+            default: defaults(name),
+            variable: variable(name),
+            value: value.unwrap_or_default(),
+            help,
+        }
+    })
+}
+
+/// The variable of a setting: `IPC_BENCH_TRIALS`.
+fn variable(name: &str) -> String {
+    format!("IPC_BENCH_{}", name.replace('-', "_").to_ascii_uppercase())
 }
 
 /// What the values of a repeated flag are joined by: lists by commas, but a parameter has commas of its own.
@@ -216,7 +261,7 @@ impl Settings {
 /// Settings in variables: `IPC_BENCH_TRIALS` and so on.
 fn environment() -> BTreeMap<&'static str, (String, Origin)> {
     let read = |name: &'static str| {
-        let variable = format!("IPC_BENCH_{}", name.replace('-', "_").to_ascii_uppercase());
+        let variable = variable(name);
         let value = env::var(&variable).ok().filter(|value| !value.is_empty())?;
         Some((name, (value, Origin::Environment(variable))))
     };

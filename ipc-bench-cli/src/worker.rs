@@ -12,6 +12,7 @@ use ipc_limits::{Bare, Driver, End, cost};
 use ipc_results::Recorder;
 use ipc_results::run::CpuUse;
 use ipc_transports::{Address, Transport};
+use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::Signal;
 
 use crate::clock::now_ns;
@@ -65,6 +66,10 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
             Failure::failed(format!("the {} cannot be pinned to cpu {cpu}", job.role.name())).why(error)
         })?;
     }
+    // A process beside the measurement is not the one that is meant.
+    if !matches!(job.role, Role::Hog(_)) {
+        session.granted = conditions(&job.work);
+    }
     if let Some(path) = &job.scratch {
         session.make_scratch(path).map_err(|error| {
             Failure::failed(format!("the directory {} cannot be made", path.display()))
@@ -108,6 +113,32 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
     }
 }
 
+/// Takes the priority and locks the memory that are asked for, as far as the system lets us; what it granted, read back.
+fn conditions(work: &Work) -> Vec<(String, u64)> {
+    let mut granted = Vec::new();
+    if work.priority > 0 {
+        // A refusal shows in what is read back.
+        let _ = os::run_in_real_time(work.priority);
+        granted.push((PRIORITY.to_owned(), os::real_time_priority()));
+    }
+    if work.locked {
+        let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE);
+        granted.push((LOCKED.to_owned(), locked_bytes()));
+    }
+    granted
+}
+
+/// Names of what [`conditions`] reads back.
+pub(crate) const PRIORITY: &str = "sched_fifo";
+pub(crate) const LOCKED: &str = "locked_bytes";
+
+/// `VmLck` of this process.
+fn locked_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
 fn find<'a>(
     mechanisms: &'a [Mechanism],
     name: &str,
@@ -147,6 +178,8 @@ pub(crate) struct Session {
     requests: mpsc::Receiver<Request>,
     /// What to remove if the runner dies.
     scratch: Arc<Mutex<Option<PathBuf>>>,
+    /// What the system granted this process.
+    granted: Vec<(String, u64)>,
 }
 
 impl Session {
@@ -158,7 +191,7 @@ impl Session {
         let (sender, requests) = mpsc::channel();
         let lifeline = Lifeline { sender, scratch: Arc::clone(&scratch) };
         thread::Builder::new().name("lifeline".into()).spawn(move || lifeline.watch())?;
-        Ok(Session { out: File::from(out), requests, scratch })
+        Ok(Session { out: File::from(out), requests, scratch, granted: Vec::new() })
     }
 
     fn reply(&mut self, reply: &Reply) {
@@ -222,7 +255,8 @@ impl Session {
     }
 
     /// Connected.
-    pub(crate) fn ready(&mut self, effective: Vec<(String, u64)>) {
+    pub(crate) fn ready(&mut self, mut effective: Vec<(String, u64)>) {
+        effective.append(&mut self.granted);
         let cpus = pin::allowed_cpus().unwrap_or_default();
         self.reply(&Reply::Ready(Ready { cpus, effective }));
     }

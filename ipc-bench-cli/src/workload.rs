@@ -304,6 +304,10 @@ pub(crate) struct Work {
     pub(crate) records: u32,
     /// How long the server of a round trip or a stream holds every message back on purpose, in nanoseconds.
     pub(crate) hold_ns: u64,
+    /// Real-time priority of the measuring thread, 0 for none.
+    pub(crate) priority: u8,
+    /// The memory of the process is locked.
+    pub(crate) locked: bool,
 }
 
 /// What one side can tell the runner while it measures.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, assert_refused, document, kill, measuring, stderr, stdout};
+use common::{Place, assert_refused, document, kill, measuring, stderr, stdout, valid_run};
 use ipc_transports::{Mq, MqOptions, Transport};
 use rustix::process::Signal;
 
@@ -242,7 +242,7 @@ fn a_failure_leaves_one_document_on_stdout_when_it_was_asked_for() {
     ] {
         let output = place.measure(line);
         assert_eq!(output.status.code(), Some(code), "{line}");
-        let document = document(&output);
+        let document = valid_run(&output);
         assert_eq!(document["status"], "failed");
         assert!(document["error"]["message"].as_str().unwrap().contains(words), "{document}");
     }
@@ -256,7 +256,7 @@ fn a_killed_server_fails_its_cell_and_the_others_go_on() {
     kill(place.worker("server", "uds/rtt/64"), Signal::KILL);
     let output = place.finish(child);
     assert_refused_with_reason(&output);
-    let document = document(&output);
+    let document = valid_run(&output);
     assert_eq!(document["status"], "failed");
     assert_eq!(document["error"]["cell"], "uds/rtt/64");
     assert_eq!(document["cells"][0]["status"], "failed");
@@ -319,7 +319,7 @@ fn an_interrupt_keeps_what_was_measured() {
         kill(child.id(), signal);
         let output = place.finish(child);
         assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
-        let document = document(&output);
+        let document = valid_run(&output);
         assert_eq!(document["status"], "partial");
         let cell = &document["cells"][0];
         assert_eq!(cell["trials"][0]["messages"], 100);

@@ -61,6 +61,15 @@ const PLANNED: &[(&str, &str)] = &[
     ("sizes", "--mode mixed --sizes 64:1"),
     ("profile", "--mode ramp --profile low:1s"),
     ("oversize", "--mode burst --oversize 10%"),
+    ("sched", "--sched fifo:3"),
+    ("mlock", "--mlock"),
+    ("percentiles", "--percentiles 75"),
+    ("require", "--require uds"),
+    ("fail-fast", "--fail-fast"),
+    ("retry-flagged", "--retry-flagged 2"),
+    ("setup", "--setup true"),
+    ("prepare", "--prepare true"),
+    ("cleanup", "--cleanup true"),
     ("duration", "--duration 10ms"),
     ("messages", "--messages 10"),
     ("trials", "--trials 3"),
@@ -248,7 +257,13 @@ fn the_version_is_told() {
 #[test]
 fn documents_for_other_programs_are_printed() {
     let place = Place::new();
-    assert_eq!(document(&place.run("schema"))["title"], "Run");
+    for (what, title) in
+        [("", "Run"), ("compare", "Comparison"), ("doctor", "Diagnosis"), ("events", "Event")]
+    {
+        assert_eq!(document(&place.run(&format!("schema {what}")))["title"], title);
+    }
+    assert!(stdout(&place.run("list metrics")).starts_with("p50 "));
+    assert!(stdout(&place.run("list settings")).contains("\ntrials "));
     assert!(stdout(&place.run("completions bash")).contains("ipc-bench"));
     assert!(stdout(&place.run("man")).contains(".TH ipc-bench 1"));
     assert_eq!(place.run("man pages").status.code(), Some(0));

@@ -122,6 +122,38 @@ fn a_killed_server_is_told_by_its_client() {
     let text = stderr(&output);
     assert!(text.contains("uds/rtt/64: "), "{text}");
     assert_eq!(stdout(&output).matches("error:").count(), 1, "{}", stdout(&output));
+    // The name it left is taken over by the next one, and goes with it.
+    let (next, again) = server(&place, &address);
+    assert_eq!(again, address);
+    kill(next.id(), Signal::INT);
+    assert_eq!(place.finish(next).status.code(), Some(130));
+}
+
+#[test]
+fn a_killed_client_takes_its_worker_with_it_and_the_server_serves_the_next() {
+    let place = Place::new();
+    for target in ["uds:one", "shm:one", "tcp:127.0.0.1:0"] {
+        let (child, address) = server(&place, target);
+        let id = format!("{}/rtt/64", target.split(':').next().unwrap());
+        let line = format!("client {address} --allow-debug --warmup 1ms -s 64 --mode rtt --trials 1 -d 1h");
+        let mut victim = place.command(&line).spawn().unwrap();
+        place.worker("client", &id);
+        // Once it has a thread for the client, the client is connected.
+        common::wait_for("the server to have a client", || {
+            (std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count() > 1).then_some(())
+        });
+        kill(victim.id(), Signal::KILL);
+        victim.wait().unwrap();
+        common::wait_for("the worker to be gone", || {
+            let workers = place.processes();
+            (!workers.iter().any(|(_, line)| line.iter().any(|word| word == "__worker"))).then_some(())
+        });
+        let output = place.command(&client(&address, "--mode rtt")).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{target}: {}", stderr(&output));
+        assert_eq!(document(&output)["cells"][0]["trials"][1]["messages"], 50);
+        kill(child.id(), Signal::INT);
+        assert_eq!(place.finish(child).status.code(), Some(130));
+    }
 }
 
 #[test]

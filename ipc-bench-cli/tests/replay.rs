@@ -17,6 +17,17 @@ fn events_are_json_lines_between_trials() {
     let trials: Vec<&Value> = lines.iter().filter(|line| line["event"] == "trial_done").collect();
     assert_eq!(trials.len(), 2);
     assert!(trials.iter().all(|trial| trial["cell"] == "uds/rtt/64" && trial["messages"] == 50));
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    let schema = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/events.v1.schema.json");
+    let schema = serde_json::from_slice(&std::fs::read(schema).unwrap()).unwrap();
+    compiler.add_resource("events.json", schema).unwrap();
+    let schema = compiler.compile("events.json", &mut schemas).unwrap();
+    for line in &lines {
+        schemas.validate(line, schema).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+    let mut other = lines[0].clone();
+    other["trials"] = "many".into();
+    assert!(schemas.validate(&other, schema).is_err());
     assert!(names.contains(&"warning"), "a debug build has one: {names:?}");
     let to_file =
         place.measure("-t uds -s 64 --mode rtt --trials 1 -n 50 --quiet --events=here.jsonl --json=-");

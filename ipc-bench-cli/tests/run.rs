@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::{Place, allowed, document, stderr, stdout};
+use common::{Place, allowed, document, stderr, stdout, valid_run};
 
 #[test]
 fn round_trips_and_streams_are_measured_between_processes_and_saved() {
     let place = Place::new();
     let output = place.measure("-t uds -s 64,4K --trials 2 -d 20ms --json=- --seed 7");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let document = document(&output);
+    let document = valid_run(&output);
     assert_eq!(document["schema"], "ipc-bench/run");
     assert_eq!(document["status"], "complete");
     assert_eq!(document["manifest"]["seed"], 7);

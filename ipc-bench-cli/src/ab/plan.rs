@@ -18,7 +18,7 @@ use crate::settings::{Origin, Settings, separator};
 use crate::workload::{Length, Mode};
 
 /// Settings of a whole run: both sides have the same, or they would not be trials of one session.
-const OF_THE_RUN: [&str; 14] = [
+const OF_THE_RUN: [&str; 22] = [
     "preset",
     "transport",
     "size",
@@ -33,6 +33,14 @@ const OF_THE_RUN: [&str; 14] = [
     "buffer",
     "include-first",
     "percentiles",
+    "sched",
+    "mlock",
+    "require",
+    "fail-fast",
+    "retry-flagged",
+    "setup",
+    "prepare",
+    "cleanup",
 ];
 
 /// What is compared.

@@ -51,11 +51,15 @@ pub(crate) struct AbArgs {
 /// What counts, and who is told.
 #[derive(Debug, Args)]
 pub(crate) struct VerdictArgs {
-    /// Limits: p50=5%|50ns,p99=10%,@throughput=5% [default: 2%, for times also 20ns]
+    /// Limits: p50=5%|50ns,p99=10%,@throughput=5% [default: those of [gate], else 2%, for times also 20ns]
     #[arg(long, value_name = "LIST")]
     pub(crate) limit: Option<String>,
 
-    /// What fails: regressed, inconclusive, missing [default: regressed]
+    /// File with a [gate] table [default: ipc-bench.toml, looked for upward]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// What fails: regressed, inconclusive, missing [default: those of [gate], else regressed]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) fail_on: Vec<String>,
 

@@ -94,12 +94,20 @@ pub(crate) struct GateArgs {
     #[arg(default_value = "last")]
     pub(crate) run: String,
 
-    /// What it is compared with
+    /// What it is compared with [default: the baseline of [gate] in ipc-bench.toml]
     #[arg(long, value_name = "RUN")]
-    pub(crate) baseline: String,
+    pub(crate) baseline: Option<String>,
 
     #[command(flatten)]
     pub(crate) verdicts: VerdictArgs,
+
+    /// Measure red cells again, with the settings of the run and twice the trials, and fail only on what is red again
+    #[arg(long)]
+    pub(crate) confirm: bool,
+
+    /// With --confirm: measure although this is a debug build, whose numbers mean nothing
+    #[arg(long, requires = "confirm")]
+    pub(crate) allow_debug: bool,
 }
 
 /// Flags of `verify`.
@@ -131,6 +139,12 @@ pub(crate) enum BaselineArgs {
         /// The run
         #[arg(default_value = "last")]
         run: String,
+        /// Measure it once more, and keep it only if no figure differs
+        #[arg(long)]
+        validate: bool,
+        /// With --validate: measure although this is a debug build, whose numbers mean nothing
+        #[arg(long, requires = "validate")]
+        allow_debug: bool,
     },
     /// Names of all baselines
     List,

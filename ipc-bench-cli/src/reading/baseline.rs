@@ -1,20 +1,29 @@
 //! `baseline`: runs under names.
 
-use ipc_results::file;
+use ipc_results::compare::Session;
+use ipc_results::policy::Policy;
+use ipc_results::verdict::Verdict;
+use ipc_results::{Run, file};
 
 use crate::args::{BaselineArgs, Global};
 use crate::command::print;
 use crate::error::Failure;
+use crate::mechanism::Mechanism;
 use crate::output;
 
-use super::{baseline_file, load};
+use super::again::{Again, again};
+use super::{baseline_file, compared, load};
 
 /// Keeps runs under names.
-pub(crate) fn baseline(global: &Global, args: &BaselineArgs) -> Result<(), Failure> {
+pub(crate) fn baseline(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &BaselineArgs,
+) -> Result<(), Failure> {
     let root = output::root(global.dir.as_deref());
     let directory = root.join("baselines");
     match args {
-        BaselineArgs::Save { name, run } => {
+        BaselineArgs::Save { name, run: named, validate, allow_debug } => {
             let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             if name.is_empty()
                 || name.starts_with(['.', '-'])
@@ -25,7 +34,11 @@ pub(crate) fn baseline(global: &Global, args: &BaselineArgs) -> Result<(), Failu
                     .why("it becomes a file's name and must not look like last")
                     .fix("use letters, digits, `.`, `_` and `-`"));
             }
-            let run = load(&root, run)?;
+            let run = load(&root, named)?;
+            if *validate {
+                let what = Again { run: named, cells: None, times: 1, allow_debug: *allow_debug };
+                repeats(named, &run, &again(mechanisms, global, &root, &what)?)?;
+            }
             std::fs::create_dir_all(&directory).map_err(|error| {
                 Failure::usage(format!("{} cannot be made", directory.display())).why(error)
             })?;
@@ -49,4 +62,22 @@ pub(crate) fn baseline(global: &Global, args: &BaselineArgs) -> Result<(), Failu
         BaselineArgs::Rm { name } => std::fs::remove_file(baseline_file(&root, name))
             .map_err(|error| Failure::usage(format!("there is no baseline {name}")).why(error)),
     }
+}
+
+/// Refuses a run that the machine does not repeat: what is held against it later would be held against an accident.
+fn repeats(named: &str, run: &Run, second: &Run) -> Result<(), Failure> {
+    let again = "measured again".to_owned();
+    let sides = ((&named.to_owned(), run), (&again, second));
+    let comparison = compared(sides.0, sides.1, &Policy::default(), Session::Apart, false)?;
+    let differ = |verdict| comparison.with(verdict).map(|row| format!("{} {}", row.cell, row.metric));
+    let rows: Vec<String> = differ(Verdict::Regressed).chain(differ(Verdict::Improved)).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::failed(format!(
+        "{named} is not kept: {} figures differ when it is measured again",
+        rows.len()
+    ))
+    .why(rows.join(", "))
+    .fix("ipc-bench doctor tells what disturbs; longer or more trials repeat better"))
 }

@@ -5,30 +5,63 @@ use ipc_results::policy::{Gate, Outcome, Policy, Rule};
 use ipc_results::units::change_interval;
 use ipc_results::{export, text};
 
-use crate::args::{GateArgs, Global};
+use crate::args::{GateArgs, Global, VerdictArgs};
 use crate::command::{print, write};
+use crate::config::Config;
 use crate::error::{Exit, Failure};
+use crate::mechanism::Mechanism;
 use crate::output;
 
+use super::again::{Again, again};
 use super::{compared, load, repro};
 
 /// Compares a run with a baseline and fails on what the policy fails on.
-pub(crate) fn gate(global: &Global, args: &GateArgs) -> Result<(), Failure> {
+pub(crate) fn gate(mechanisms: &[Mechanism], global: &Global, args: &GateArgs) -> Result<(), Failure> {
     let root = output::root(global.dir.as_deref());
     let verdicts = &args.verdicts;
-    let policy = policy(verdicts.limit.as_deref(), &verdicts.fail_on)?;
-    let (old, new) = (load(&root, &args.baseline)?, load(&root, &args.run)?);
-    let comparison = compared((&args.baseline, &old), (&args.run, &new), &policy, Session::Apart, false)?;
+    let (policy, named) = policy(global, verdicts)?;
+    let baseline = args.baseline.clone().or(named).ok_or_else(|| {
+        Failure::usage("gate does not know what to compare with")
+            .why("neither --baseline nor a baseline under [gate] in ipc-bench.toml names a run")
+            .fix("gate --baseline NAME; ipc-bench baseline list shows them")
+    })?;
+    let (old, new) = (load(&root, &baseline)?, load(&root, &args.run)?);
+    let comparison = compared((&baseline, &old), (&args.run, &new), &policy, Session::Apart, false)?;
     let gate = policy.gate(&comparison);
     if let Some(path) = &verdicts.md {
         write(path, &export::markdown_of_comparison(&comparison))?;
     }
+    let confirmed;
+    let gate = if args.confirm && gate.outcome == Outcome::Regressed {
+        let red: Vec<&str> = gate.regressed.iter().map(|row| row.cell.as_str()).collect();
+        let what = Again { run: &args.run, cells: Some(&red), times: 2, allow_debug: args.allow_debug };
+        let new = again(mechanisms, global, &root, &what)?;
+        let mut old = old.clone();
+        // What was not measured again is not missing.
+        old.cells.retain(|cell| red.contains(&cell.id.as_str()));
+        confirmed = compared((&baseline, &old), (&args.run, &new), &policy, Session::Apart, false)?;
+        let second = policy.gate(&confirmed);
+        if !global.quiet {
+            eprintln!("confirm    {} of {} red figures are red again", second.regressed.len(), red.len());
+        }
+        second
+    } else {
+        gate
+    };
     print(&(annotations(&gate, verdicts.github) + &text::gate(&gate, repro, &global.style())))?;
     judged(&gate)
 }
 
-/// What counts and what fails, as the flags say.
-pub(crate) fn policy(limit: Option<&str>, fail_on: &[String]) -> Result<Policy, Failure> {
+/// What counts and what fails, as the flags say and after them the file; and the baseline that the file names.
+pub(crate) fn policy(global: &Global, verdicts: &VerdictArgs) -> Result<(Policy, Option<String>), Failure> {
+    let config = Config::load(verdicts.policy.as_deref().or(global.config.as_deref()))?;
+    if let (Some(path), None) = (&verdicts.policy, &config.gate) {
+        return Err(Failure::usage(format!("--policy {}: there is no [gate] in it", path.display()))
+            .why("the limits, what is ignored and what fails stand in that table")
+            .fix("add one, as in docs/ci.md, or leave --policy out"));
+    }
+    let gate = config.gate.unwrap_or_default();
+    let (limit, fail_on) = (verdicts.limit.as_deref(), &verdicts.fail_on);
     let wrong = |flag: &'static str| {
         move |error: String| {
             Failure::usage(format!("{flag}: not understood"))
@@ -36,7 +69,7 @@ pub(crate) fn policy(limit: Option<&str>, fail_on: &[String]) -> Result<Policy, 
                 .fix("as in --limit 'p50=5%|50ns' --fail-on regressed,missing")
         }
     };
-    let mut policy = Policy::default();
+    let mut policy = gate.policy;
     if let Some(limits) = limit {
         policy.rules = Rule::parse_list(limits).map_err(wrong("--limit"))?;
     }
@@ -44,7 +77,7 @@ pub(crate) fn policy(limit: Option<&str>, fail_on: &[String]) -> Result<Policy, 
         let parsed = fail_on.iter().map(|name| name.parse()).collect::<Result<_, _>>();
         policy.fail_on = parsed.map_err(wrong("--fail-on"))?;
     }
-    Ok(policy)
+    Ok((policy, gate.baseline))
 }
 
 /// The exit code of a gate.

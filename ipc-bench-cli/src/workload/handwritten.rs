@@ -46,6 +46,8 @@ fn work(mode: Mode) -> Work {
         include_first,
         records: 0,
         hold_ns: 0,
+        priority: 0,
+        locked: false,
     }
 }
 

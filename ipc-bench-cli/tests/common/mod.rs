@@ -103,6 +103,18 @@ impl Place {
     }
 }
 
+/// A test that fails leaves nothing running that would slow down the next ones.
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (pid, _) in self.processes() {
+                let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
 pub(crate) fn measuring(line: &str) -> String {
     format!("run --allow-debug --warmup 1ms {line}")
 }
@@ -135,6 +147,17 @@ pub(crate) fn stderr(output: &Output) -> &str {
 /// The one document on stdout.
 pub(crate) fn document(output: &Output) -> Value {
     serde_json::from_str(stdout(output)).unwrap_or_else(|error| panic!("{error}: {}", stdout(output)))
+}
+
+/// The one document on stdout, which is a run that the committed schema allows.
+pub(crate) fn valid_run(output: &Output) -> Value {
+    let document = document(output);
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/run.v1.schema.json");
+    compiler.add_resource("run.json", serde_json::from_slice(&fs::read(schema).unwrap()).unwrap()).unwrap();
+    let schema = compiler.compile("run.json", &mut schemas).unwrap();
+    schemas.validate(&document, schema).unwrap_or_else(|error| panic!("{error}: {document}"));
+    document
 }
 
 /// Asserts that the program refused with this exit code and said error, why and fix in words that contain these.

@@ -30,6 +30,8 @@ impl Observer for Nobody {
 fn work(mode: Mode, length: Length) -> Work {
     Work {
         hold_ns: 0,
+        priority: 0,
+        locked: false,
         mode,
         io: Io::Sync,
         size: 64,
