@@ -103,8 +103,9 @@ fn forest(page: &mut Page, rows: &[&Change]) {
         .fold(0.05, f64::max)
         .min(1.0);
     page.push("<div class=\"grid\">");
-    // Columns of a readable length.
-    for part in rows.chunks(16) {
+    // Columns of a readable length, and of the same.
+    let columns = rows.len().div_ceil(16).max(1);
+    for part in rows.chunks(rows.len().div_ceil(columns).max(1)) {
         let axis = Axis::around_zero("change", reach * 1.05);
         let mut drawing =
             Rows::with_long_labels("change of every figure with its interval", axis, part.len());
