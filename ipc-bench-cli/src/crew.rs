@@ -31,8 +31,8 @@ const KEPT_STDERR: usize = 4096;
 pub(crate) enum Trouble {
     /// This program was asked to stop.
     Interrupted(i32),
-    /// A worker ended without a result.
-    Died { role: Role, how: String, last_line: Option<String> },
+    /// A worker ended without a result, as was seen then.
+    Died { role: Role, how: String, last_line: Option<String>, seen: Instant },
     /// Nobody said anything for so long.
     Silent(Duration),
     /// A command of the user's did not end with 0.
@@ -308,7 +308,7 @@ impl Worker {
         };
         let text = String::from_utf8_lossy(&self.complaints);
         let last_line = text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
-        Trouble::Died { role: self.role, how, last_line }
+        Trouble::Died { role: self.role, how, last_line, seen: Instant::now() }
     }
 }
 
@@ -338,7 +338,7 @@ mod tests {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         crew.adopt(Role::Client, command.spawn().unwrap()).unwrap();
         match crew.next(Duration::from_secs(60)) {
-            Err(Trouble::Died { role: Role::Client, how, last_line }) => {
+            Err(Trouble::Died { role: Role::Client, how, last_line, .. }) => {
                 assert!(how.starts_with("signal 9"), "{how}");
                 assert_eq!(last_line.as_deref(), Some("last words"));
             }

@@ -1,6 +1,8 @@
 //! The matrix: every combination of the dimensions that were asked for, each with the reason why it cannot be measured
 //! here, if there is one.
 
+mod patterns;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,7 +13,6 @@ use crate::error::Failure;
 use crate::fit::{self, Impossible};
 use crate::lists;
 use crate::mechanism::Mechanism;
-use crate::pattern::Pattern;
 use crate::pin::Topology;
 use crate::rate::{self, Rate};
 use crate::scene::{self, Scene};
@@ -39,6 +40,8 @@ pub(crate) struct PlannedCell {
     pub(crate) peers: Option<usize>,
     /// How many of the peers of a fan-in send, where not all do.
     pub(crate) hot: Option<usize>,
+    /// A broadcast through one ring that all read, instead of a connection and a copy for each.
+    pub(crate) shared_ring: bool,
     /// What happens, where that is no steady flow.
     pub(crate) scene: Option<Scene>,
     /// What else the machine does meanwhile.
@@ -92,8 +95,8 @@ pub(crate) fn cells(
     let pace = settings.parse("pace", lists::duration)?;
     let batches = settings.parse("batch", batches)?.unwrap_or_else(|| vec![1]);
     let accesses = settings.parse("access", accesses)?.unwrap_or_else(|| vec![Access::Copy]);
-    let peers = settings.parse("peers", peers)?.unwrap_or_else(|| vec![1]);
-    let hot = hot(settings, &modes)?;
+    let peers = settings.parse("peers", patterns::peers)?.unwrap_or_else(|| vec![1]);
+    let hot = patterns::hot(settings, &modes)?;
     let backgrounds = settings.parse("background", background::list)?.unwrap_or_else(|| vec![None]);
     for cpu in backgrounds.iter().filter_map(|background| (*background)?.cpu) {
         topology.require(cpu)?;
@@ -261,25 +264,6 @@ impl PlannedCell {
         bare(self) == bare(other)
     }
 
-    /// The same cell with each number of peers, where it is a pattern.
-    fn among(self, peers: &[usize], hot: Option<usize>, mechanism: &Mechanism) -> Vec<PlannedCell> {
-        let Some(pattern) = self.point.mode.pattern() else { return vec![self] };
-        let with = |count: &usize| {
-            let mut cell = PlannedCell { peers: Some(*count), ..self.clone() };
-            if *count != 1 {
-                cell.point.dimensions.insert("peers".into(), count.to_string());
-            }
-            cell.hot = hot.filter(|hot| hot < count && self.point.mode == Mode::Pattern(Pattern::FanIn));
-            if let Some(hot) = cell.hot {
-                cell.point.dimensions.insert("hot".into(), hot.to_string());
-            }
-            cell.impossible =
-                cell.impossible.or_else(|| no_pattern(mechanism, pattern, *count, self.io, &self.options));
-            cell
-        };
-        peers.iter().map(with).collect()
-    }
-
     /// The same cell beside some load.
     fn beside(mut self, background: Option<Background>) -> PlannedCell {
         if let Some(background) = background {
@@ -346,26 +330,6 @@ fn modes(text: &str) -> Result<Vec<Mode>, String> {
         })
     };
     unique(text, mode)
-}
-
-fn peers(text: &str) -> Result<Vec<usize>, String> {
-    const MOST: u64 = 256;
-    unique(text, |number| match lists::count(number.trim())? {
-        count if count <= MOST => Ok(count as usize),
-        count => Err(format!("{count} peers are more than {MOST}, each a process of its own")),
-    })
-}
-
-/// How many peers of a fan-in send.
-fn hot(settings: &Settings, modes: &[Mode]) -> Result<Option<usize>, Failure> {
-    let parse = |text: &str| text.parse::<usize>().map_err(|_| format!("{text:?} is not a number of peers"));
-    let hot = settings.parse("hot", parse)?;
-    if hot.is_some() && !modes.contains(&Mode::Pattern(Pattern::FanIn)) {
-        return Err(Failure::usage("--hot changes nothing here")
-            .why("it says how many peers of a fan-in send")
-            .fix("drop it, or add --mode fan-in"));
-    }
-    Ok(hot)
 }
 
 fn ios(text: &str) -> Result<Vec<Io>, String> {
@@ -527,6 +491,7 @@ fn plan_cell(
         access: Access::Copy,
         peers: None,
         hot: None,
+        shared_ring: false,
         scene: None,
         background: None,
         ceiling: None,
@@ -541,45 +506,6 @@ fn cannot_await(mechanism: &Mechanism, io: Io) -> Option<Impossible> {
         what: format!("{} cannot be awaited", mechanism.name),
         why: "it was added without a descriptor that says when it is ready".into(),
         fix: "make its halves Pollable and add it using with_pollable, or use --io sync".into(),
-    })
-}
-
-fn no_pattern(
-    mechanism: &Mechanism,
-    pattern: Pattern,
-    peers: usize,
-    io: Io,
-    options: &BTreeMap<String, String>,
-) -> Option<Impossible> {
-    let name = mechanism.name;
-    let connections: usize = pattern.nodes(peers).iter().map(|node| node.inbound).sum();
-    if io == Io::Async {
-        return Some(Impossible {
-            what: format!("{} is not measured with awaited calls", pattern.name()),
-            why: "its processes wait in their calls, and on all their connections at once".into(),
-            fix: "use --io sync".into(),
-        });
-    }
-    if peers < pattern.fewest() {
-        return Some(Impossible {
-            what: format!("{} of {peers} is no pattern", pattern.name()),
-            why: format!("it needs {} peers", pattern.fewest()),
-            fix: format!("use --peers {}", pattern.fewest()),
-        });
-    }
-    if !mechanism.ways.contains(&Io::Async) && pattern.nodes(peers).iter().any(|node| node.inbound > 1) {
-        return Some(Impossible {
-            what: format!("{name} cannot be waited on together with others"),
-            why: "it was added without a descriptor that says when it is ready".into(),
-            fix: "make its halves Pollable and add it using with_pollable".into(),
-        });
-    }
-    let can = (mechanism.can)(options).ok()?;
-    let most = can.max_clients.filter(|most| connections > *most)?;
-    Some(Impossible {
-        what: format!("{name} cannot carry {} of {peers} here", pattern.name()),
-        why: format!("it needs {connections} connections and there is room for {most}"),
-        fix: format!("use fewer peers, or leave it out: -t all,-{name}"),
     })
 }
 

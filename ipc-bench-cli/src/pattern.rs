@@ -7,10 +7,12 @@
 //! broadcast  0 ─► 1, 2, … N    each message to all of them
 //! mesh       each of N to every other, in turn
 //! ```
-//! Every process is a worker of its own and every arrow a connection of its own.
+//! Every process is a worker of its own and every arrow a connection of its own, but for the broadcast through one ring
+//! of shared memory that all of its readers map.
 
 pub(crate) mod gather;
 pub(crate) mod node;
+pub(crate) mod shared;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +84,13 @@ impl Pattern {
     }
 }
 
+/// The processes of a broadcast to `readers` through one ring. They come to its writer, as they would to a listener.
+pub(crate) fn shared_ring(readers: usize) -> Vec<Node> {
+    let writer = Node { inbound: readers, outbound: Vec::new(), duty: Duty::Publish };
+    let reader = Node { inbound: 0, outbound: vec![0], duty: Duty::Subscribe };
+    [writer].into_iter().chain(vec![reader; readers]).collect()
+}
+
 /// One process of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Node {
@@ -112,6 +121,10 @@ pub(crate) enum Duty {
     Relay,
     /// Receives only.
     Sink,
+    /// Makes messages, each once, into a ring that all others read.
+    Publish,
+    /// Reads them there.
+    Subscribe,
 }
 
 #[cfg(test)]
@@ -130,6 +143,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_readers_of_one_ring_come_to_its_writer() {
+        let nodes = shared_ring(3);
+        assert_eq!((nodes.len(), nodes[0].inbound), (4, 3));
+        assert!(nodes[1..].iter().all(|reader| reader.outbound == [0] && !reader.is_sink()));
     }
 
     #[test]

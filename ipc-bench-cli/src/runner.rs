@@ -243,6 +243,13 @@ impl<'a> Runner<'a> {
         match prepared.and_then(|()| self.measure_work(planned, work)) {
             Err(Trouble::Interrupted(signal)) => Err(Trouble::Interrupted(signal)),
             Err(trouble) => {
+                // By now the others are ended and reaped, and the names of the trial are gone.
+                let cleanup = match &trouble {
+                    Trouble::Died { seen, .. } => {
+                        Some(("cleanup_ns".to_owned(), seen.elapsed().as_nanos() as f64))
+                    }
+                    _ => None,
+                };
                 let failure = explain(&id, trouble);
                 let cell = &mut self.measured.cells[cell];
                 cell.status = CellStatus::Failed;
@@ -251,6 +258,7 @@ impl<'a> Runner<'a> {
                     index,
                     order,
                     error: Some(failure.what.clone()),
+                    measures: cleanup.into_iter().collect(),
                     ..Trial::default()
                 });
                 self.measured.failure.get_or_insert((failure, id));

@@ -19,6 +19,8 @@ use crate::clock::now_ns;
 use crate::error::Failure;
 use crate::mechanism::{Ended, Mechanism};
 use crate::os;
+use crate::pattern::shared;
+use crate::pattern::{Duty, Node};
 use crate::pin;
 use crate::protocol::{
     self, Alone, Complaint, Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role,
@@ -96,6 +98,10 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
             session.go();
             Ok(Outcome { cost: Some(measure_alone(*alone)), ..Outcome::default() })
         }
+        Link::Node { address, node: Node { inbound, duty: Duty::Publish, .. }, .. } => {
+            shared::publish(session, job, &address.parse().map_err(Failure::failed)?, *inbound)
+        }
+        Link::Node { node: Node { duty: Duty::Subscribe, .. }, .. } => shared::subscribe(session, job),
         Link::Node { name, address, node, looks, .. } => {
             let (mechanism, address) = find(mechanisms, name, address)?;
             (mechanism.node)(session, job, &address, node, *looks)

@@ -36,17 +36,52 @@ fn every_message_of_every_sender_arrives_over_every_transport() {
 }
 
 #[test]
+fn a_broadcast_over_shared_memory_goes_through_one_ring_as_well() {
+    let place = Place::new();
+    let line = "-t shm,uds -s 128 --mode broadcast --peers 2,4,8 --trials 1 -n 80 --json=-";
+    let output = place.measure(line);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    let cells = document["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 9, "three of uds, three of a ring each, three of one ring");
+    for peers in [2, 4, 8] {
+        let id = format!("shm/broadcast/128/peers={peers}/ring=shared");
+        let cell = cells.iter().find(|cell| cell["id"] == id.as_str()).unwrap();
+        assert_eq!(cell["trials"][0]["messages"], peers * 80, "{id}");
+        assert_eq!(cell["clients"], peers, "{id}");
+        assert_eq!(cell["summary"]["measures"]["fairness_ratio"]["value"], 1.0, "{id}");
+        for figure in ["p50_ns", "msgs_per_s", "cpu_ns_per_msg"] {
+            assert!(cell["summary"][figure]["value"].as_f64().unwrap() > 0.0, "{id}: {figure}");
+        }
+    }
+    place.assert_nothing_is_left();
+}
+
+#[test]
 fn a_killed_peer_fails_its_cell_by_name_and_takes_the_others_with_it() {
     for (mode, victim) in [("fan-out", 1), ("fan-in", 2), ("pipeline", 2), ("broadcast", 0), ("mesh", 1)] {
         let place = Place::new();
-        let (peer, id) = (format!("peer {victim}"), format!("shm/{mode}/64/peers=3"));
-        let line = measuring(&format!("-t shm -s 64 --mode {mode} --peers 3 --trials 1 -d 1h"));
-        let child = place.command(&line).spawn().unwrap();
-        kill(place.worker(&peer, &id), Signal::KILL);
+        let peer = format!("peer {victim}");
+        let mut ids = vec![format!("shm/{mode}/64/peers=3")];
+        if mode == "broadcast" {
+            ids.push(format!("{}/ring=shared", ids[0]));
+        }
+        let line = format!("-t shm -s 64 --mode {mode} --peers 3 --trials 1 -d 1h --order grouped --json=-");
+        let child = place.command(&measuring(&line)).spawn().unwrap();
+        for id in &ids {
+            kill(place.worker(&peer, id), Signal::KILL);
+        }
         let output = place.finish(child);
         assert_eq!(output.status.code(), Some(1));
-        let text = stderr(&output);
-        assert!(text.contains(&format!("the {peer} of {id} died (signal 9")), "{text}");
+        let document = document(&output);
+        for (cell, id) in document["cells"].as_array().unwrap().iter().zip(&ids) {
+            assert_eq!((&cell["id"], &cell["status"]), (&id.as_str().into(), &"failed".into()));
+            let reason = cell["reason"].as_str().unwrap();
+            assert!(reason.contains(&format!("the {peer} of {id} died (signal 9")), "{reason}");
+            // From the moment its death was seen until nothing of the trial was left, as the runner says.
+            let cleanup = cell["trials"][0]["measures"]["cleanup_ns"].as_f64().unwrap();
+            assert!(cleanup < 1e9, "{id}: {cleanup} ns");
+        }
         place.assert_nothing_is_left();
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Exit, Failure};
 pub(crate) fn explain(id: &str, trouble: Trouble) -> Failure {
     match trouble {
         Trouble::Interrupted(signal) => Failure::new(Exit::Interrupted(signal), "interrupted"),
-        Trouble::Died { role, how, last_line } => {
+        Trouble::Died { role, how, last_line, .. } => {
             let failure = Failure::failed(format!("the {} of {id} died ({how})", role.name()));
             match last_line {
                 Some(line) => failure.why(format!("its last words: {line}")),

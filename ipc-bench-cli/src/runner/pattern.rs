@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use ipc_results::Recorder;
+use ipc_transports::broadcast;
 
 use super::{
     MEASURING_PATIENCE, Outcomes, Runner, SETUP_PATIENCE, greet, out_of_turn, recorder, with_options,
@@ -11,7 +12,7 @@ use super::{
 use crate::crew::{Crew, Trouble};
 use crate::matrix::PlannedCell;
 use crate::pattern::node::RESTED;
-use crate::pattern::{Node, Pattern};
+use crate::pattern::{self, Node, Pattern};
 use crate::protocol::{Job, Journal, Link, Outcome, Reply, Request, Role};
 use crate::scratch::Scratch;
 use crate::worker::histogram;
@@ -29,7 +30,11 @@ impl Runner<'_> {
         pattern: Pattern,
         work: Work,
     ) -> Result<Outcomes, Trouble> {
-        let nodes = pattern.nodes_with(planned.peers.unwrap_or(1), planned.hot);
+        let peers = planned.peers.unwrap_or(1);
+        let nodes = match planned.shared_ring {
+            true => pattern::shared_ring(peers),
+            false => pattern.nodes_with(peers, planned.hot),
+        };
         // Before the crew, as everywhere.
         let scratch = Scratch::choose()?;
         let mut crew = Crew::of(planned.arm.as_ref(), self.signals);
@@ -97,19 +102,19 @@ fn assign(
     scratch: &Scratch,
     journal: Option<&Journal>,
 ) -> Result<BTreeMap<usize, String>, Trouble> {
-    let name = &planned.point.transport;
+    let name = if planned.shared_ring { broadcast::SCHEME } else { &planned.point.transport };
     let looks = if planned.wait == "park" { 0 } else { LOOKS };
     let mut addresses = BTreeMap::new();
     let listening: Vec<usize> = (0..nodes.len()).filter(|number| nodes[*number].inbound > 0).collect();
     let others = (0..nodes.len()).filter(|number| nodes[*number].inbound == 0);
     for number in listening.iter().copied().chain(others) {
         let role = Role::Node(number as u16);
-        let bare = match name.as_str() {
+        let bare = match name {
             "tcp" => "tcp:127.0.0.1:0".to_owned(),
             _ => format!("{name}:{}", scratch.path().join(number.to_string()).display()),
         };
         let link = Link::Node {
-            name: name.clone(),
+            name: name.to_owned(),
             address: with_options(&bare, planned),
             node: nodes[number].clone(),
             looks,
