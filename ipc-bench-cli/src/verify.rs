@@ -17,12 +17,15 @@ use crate::report::Report;
 /// Holds every target of the file against runs; a missed one is exit code 3.
 pub(crate) fn verify(mechanisms: &[Mechanism], global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
     let file = read(&args.file)?;
-    let runs = if args.run.is_empty() {
-        file.measure.iter().map(|line| make(mechanisms, global, args, line)).collect::<Result<Vec<_>, _>>()?
-    } else {
-        let root = output::root(global.dir.as_deref());
-        args.run.iter().map(|name| load(&root, name)).collect::<Result<Vec<_>, _>>()?
-    };
+    let root = output::root(global.dir.as_deref());
+    // Before anything is measured: a name that is wrong would be found minutes later.
+    let given = args.run.iter().chain(&args.with).map(|name| load(&root, name));
+    let mut runs = given.collect::<Result<Vec<_>, _>>()?;
+    if args.run.is_empty() {
+        for line in &file.measure {
+            runs.push(make(mechanisms, global, args, line)?);
+        }
+    }
     if runs.is_empty() {
         return Err(Failure::usage("there is nothing to hold the targets against")
             .why(format!("{} has no `measure` and no run is given", args.file.display()))
@@ -30,7 +33,7 @@ pub(crate) fn verify(mechanisms: &[Mechanism], global: &Global, args: &VerifyArg
     }
     let judged = targets::judge(&file.targets, &runs);
     if let Some(path) = &args.md {
-        write(path, &export::markdown_of_targets(&judged))?;
+        write(path, &export::markdown_of_targets(&judged, &runs))?;
     }
     match &global.json {
         None => print(&text::targets(&judged, &global.style()))?,

@@ -44,7 +44,10 @@ fn targets_are_measured_and_a_missed_one_is_exit_code_3() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("1 met · 0 missed · 1 not measured"), "{}", stdout(&output));
     assert!(stdout(&output).contains("a pipe too: not measured: no run has a cell pipe/rtt/64"));
-    assert!(fs::read_to_string(place.path().join("some.md")).unwrap().contains("| met |"));
+    let page = fs::read_to_string(place.path().join("some.md")).unwrap();
+    let first = page.lines().next().unwrap();
+    assert!(first.starts_with("Measured 20") && first.contains(", Linux "), "{first}");
+    assert!(page.contains("| met |") && page.contains("1 met, 0 missed, 1 not measured."), "{page}");
 
     // The run above is saved like any other, so this one measures nothing.
     fs::write(place.path().join("more.toml"), TARGETS.to_owned() + IMPOSSIBLE).unwrap();
@@ -58,6 +61,12 @@ fn targets_are_measured_and_a_missed_one_is_exit_code_3() {
         .collect();
     assert_eq!(verdicts, ["met", "not_measured", "missed"]);
     assert!(stderr(&output).contains("in no time (uds/rtt/64)"));
+
+    // The pipe's cell comes from a run that was made before.
+    place.measure("-t pipe -s 64 --mode rtt --trials 2 -n 200 --json=pipe.json --no-html");
+    let output = place.run("verify some.toml --allow-debug --with pipe.json --quiet");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("2 met · 0 missed · 0 not measured"), "{}", stdout(&output));
 }
 
 #[test]

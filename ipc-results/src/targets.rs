@@ -40,15 +40,26 @@ pub struct Target {
     /// Where the number stands in a cell's `summary` of `run.json`: `p50_ns`, `msgs_per_s`, `limit.ratio`,
     /// `measures.rss_bytes`. The unit is the end of the name.
     pub metric: String,
+    /// The cell whose same metric it is divided by, where the claim is about how many times more; of the same run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
     /// How the measured value relates to the claimed one.
     pub op: Op,
-    /// The claimed value, in the metric's unit.
-    pub value: f64,
+    /// The claimed value, in the metric's unit; absent where nothing can measure it and none was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
     /// Who said so, and where.
     pub source: String,
     /// Why nothing can measure it; such a target is shown and never judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_measurable: Option<String>,
+}
+
+impl Target {
+    /// What the unit of its value is told from, see [`figure`](crate::units::figure).
+    pub fn unit(&self) -> &str {
+        if self.against.is_some() { "ratio" } else { &self.metric }
+    }
 }
 
 /// A comparison.
@@ -141,13 +152,19 @@ fn find(target: &Target, runs: &[Run]) -> Finding {
     if let Some(why) = &target.not_measurable {
         return Finding::NotMeasured { why: why.clone() };
     }
+    let Some(claimed) = target.value else {
+        return Finding::NotMeasured { why: "the claim has no value".into() };
+    };
     let cells = || runs.iter().flat_map(|run| &run.cells).filter(|cell| glob(&target.cell, &cell.id));
-    let figures = cells().filter_map(|cell| Some((cell, look_up(cell.summary.as_ref()?, &target.metric)?)));
+    let measured = runs.iter().flat_map(|run| run.cells.iter().map(move |cell| (run, cell)));
+    let figures = measured
+        .filter(|(_, cell)| glob(&target.cell, &cell.id))
+        .filter_map(|(run, cell)| Some((cell, figure(run, cell, target)?)));
     let further = |a: f64, b: f64| if target.op.wants_less() { a.total_cmp(&b) } else { b.total_cmp(&a) };
     match figures.max_by(|(_, a), (_, b)| further(a.value, b.value)) {
         Some((cell, measured)) => {
             let worst = cell.id.clone();
-            if target.op.holds(measured.value, target.value) {
+            if target.op.holds(measured.value, claimed) {
                 Finding::Met { worst, measured }
             } else {
                 Finding::Missed { worst, measured }
@@ -157,13 +174,33 @@ fn find(target: &Target, runs: &[Run]) -> Finding {
     }
 }
 
+/// The figure of a cell that a target is about.
+fn figure(run: &Run, cell: &Cell, target: &Target) -> Option<Estimate> {
+    let of = |cell: &Cell| look_up(cell.summary.as_ref()?, &target.metric);
+    let own = of(cell)?;
+    let Some(against) = &target.against else { return Some(own) };
+    let other = of(run.cells.iter().find(|cell| cell.id == *against)?)?;
+    // Both intervals at their far ends: no narrower than that of the ratio.
+    let ratio = Estimate {
+        value: own.value / other.value,
+        lo: own.lo / other.hi,
+        hi: own.hi / other.lo,
+        trials: own.trials.min(other.trials),
+        coverage: own.coverage.min(other.coverage),
+    };
+    ratio.value.is_finite().then_some(ratio)
+}
+
 /// Why there is no figure, as the first matching cell tells.
 fn absence(target: &Target, cell: Option<&Cell>) -> String {
     match cell {
         None => format!("no run has a cell {}", target.cell),
         Some(cell) => match (&cell.reason, cell.status) {
             (Some(reason), _) => reason.clone(),
-            (None, CellStatus::Ok) => format!("{} has no {}", cell.id, target.metric),
+            (None, CellStatus::Ok) => match &target.against {
+                Some(against) => format!("{} or {against} has no {}", cell.id, target.metric),
+                None => format!("{} has no {}", cell.id, target.metric),
+            },
             (None, _) => format!("{} was not measured", cell.id),
         },
     }
@@ -195,8 +232,9 @@ mod tests {
             claim: "a claim".into(),
             cell: cell.into(),
             metric: metric.into(),
+            against: None,
             op,
-            value,
+            value: Some(value),
             source: "somebody".into(),
             not_measurable: None,
         }
@@ -240,6 +278,26 @@ mod tests {
             said,
             [("met", "shm/stream/4096"), ("missed", "shm/stream/4096"), ("missed", "shm/stream/4096")]
         );
+    }
+
+    #[test]
+    fn a_target_against_another_cell_is_about_their_ratio() {
+        let runs = [run(vec![
+            cell("shm/broadcast/64/ring=shared", 900.0, 1.0),
+            cell("shm/broadcast/64", 500.0, 1.0),
+        ])];
+        let against = |against: &str| Target {
+            against: Some(against.into()),
+            ..target("shm/broadcast/64/ring=shared", "msgs_per_s", Op::AtLeast, 1.3)
+        };
+        match find(&against("shm/broadcast/64"), &runs) {
+            Finding::Met { measured, .. } => assert_eq!(measured.value, 1.8),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(against("shm/broadcast/64").unit(), "ratio");
+        assert!(matches!(find(&against("uds/broadcast/64"), &runs), Finding::NotMeasured { .. }));
+        let silent = Target { value: None, ..against("shm/broadcast/64") };
+        assert!(matches!(find(&silent, &runs), Finding::NotMeasured { .. }));
     }
 
     #[test]

@@ -120,6 +120,10 @@ pub(crate) struct VerifyArgs {
     #[arg(value_name = "RUN")]
     pub(crate) run: Vec<String>,
 
+    /// A run beside those that are measured, as of `cargo xtask bench-actors --json FILE`
+    #[arg(long, value_name = "RUN", conflicts_with = "run")]
+    pub(crate) with: Vec<String>,
+
     /// Write the table as Markdown
     #[arg(long, value_name = "FILE")]
     pub(crate) md: Option<PathBuf>,

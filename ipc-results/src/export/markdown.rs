@@ -3,9 +3,11 @@
 use crate::cell::Cell;
 use crate::compare::{Change, Comparison};
 use crate::report::{Report, Separation, Sheet, Table};
+use crate::run::{Run, Tool};
 use crate::targets::{Finding, Judged, Target};
+use crate::text::machine;
 use crate::units::{
-    change, change_interval, figure as figure_of, percent, probability, rate, ratio, size, time,
+    Charset, change, change_interval, figure as figure_of, percent, probability, rate, ratio, size, time,
 };
 use crate::verdict::Verdict;
 
@@ -70,25 +72,48 @@ pub fn markdown_of_run(report: &Report<'_>) -> String {
     page.text
 }
 
-/// Claimed, measured, verdict: one row per target.
-pub fn markdown_of_targets(judged: &[Judged]) -> String {
+/// When and where `runs` were made, then claimed, measured, verdict: one row per target.
+pub fn markdown_of_targets(judged: &[Judged], runs: &[Run]) -> String {
     let mut page = Page::new();
+    let mut sources: Vec<String> = runs.iter().map(source_of).collect();
+    sources.dedup();
+    sources.iter().for_each(|source| page.block(source));
+    let count = |is: fn(&Finding) -> bool| judged.iter().filter(|row| is(&row.finding)).count();
+    page.block(&format!(
+        "\n{} met, {} missed, {} not measured.\n\n",
+        count(|finding| matches!(finding, Finding::Met { .. })),
+        count(|finding| matches!(finding, Finding::Missed { .. })),
+        count(|finding| matches!(finding, Finding::NotMeasured { .. })),
+    ));
     let rows = judged.iter().map(|row| {
-        let Target { claim, op, metric, value, source, .. } = &row.target;
+        let Target { claim, op, value, source, .. } = &row.target;
+        let unit = row.target.unit();
         let (measured, verdict) = match &row.finding {
             Finding::Met { worst, measured } => {
-                (format!("{} `{worst}`", figure_of(metric, measured.value)), "met".to_owned())
+                (format!("{} `{worst}`", figure_of(unit, measured.value)), "met".to_owned())
             }
             Finding::Missed { worst, measured } => {
-                (format!("{} `{worst}`", figure_of(metric, measured.value)), "**missed**".to_owned())
+                (format!("{} `{worst}`", figure_of(unit, measured.value)), "**missed**".to_owned())
             }
             Finding::NotMeasured { why } => ("–".to_owned(), format!("not measured: {}", inline(why))),
         };
-        let claimed = format!("{op} {}", figure_of(metric, *value));
+        let claimed = value.map_or("–".to_owned(), |value| format!("{op} {}", figure_of(unit, value)));
         format!("| {} | {} | {claimed} | {measured} | {verdict} |\n", inline(claim), inline(source))
     });
     page.table("| claim | source | claimed | measured | verdict |\n|---|---|--:|--:|---|\n", rows);
     page.text
+}
+
+/// The day, the program and the machine of a run, in one line.
+fn source_of(run: &Run) -> String {
+    let day = run.started.split('T').next().unwrap_or_default();
+    let Tool { version, git, dirty, profile, .. } = &run.tool;
+    let commit = git.as_deref().map_or_else(String::new, |git| {
+        format!(" ({git}{})", if *dirty == Some(true) { ", changed" } else { "" })
+    });
+    let profile = profile.as_deref().unwrap_or("unknown");
+    let machine = inline(&machine(&run.environment, Charset::Unicode));
+    format!("Measured {day} by ipc-bench {version}{commit}, profile {profile}, on {machine}.\n")
 }
 
 /// The changes that matter, worst first, and a count of the rest.

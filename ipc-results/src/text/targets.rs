@@ -30,13 +30,14 @@ pub fn targets(judged: &[Judged], style: &Style) -> String {
 }
 
 fn claimed(row: &Judged) -> String {
-    format!("{} {}", row.target.op, figure(&row.target.metric, row.target.value))
+    let Some(value) = row.target.value else { return "–".to_owned() };
+    format!("{} {}", row.target.op, figure(row.target.unit(), value))
 }
 
 fn measured(row: &Judged) -> String {
     match &row.finding {
         Finding::Met { measured, .. } | Finding::Missed { measured, .. } => {
-            figure(&row.target.metric, measured.value)
+            figure(row.target.unit(), measured.value)
         }
         Finding::NotMeasured { .. } => "–".to_owned(),
     }
