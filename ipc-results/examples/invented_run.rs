@@ -1,7 +1,8 @@
 //! Prints a run file whose numbers are INVENTED, for the tests of the renderers and for working on them. Nothing in it was
 //! measured; the label and the machine say so.
 //!
-//! `cargo run -p ipc-results --example invented_run > ipc-results/tests/fixtures/invented-run.v1.json`
+//! `cargo run -p ipc-results --example invented_run > ipc-results/tests/fixtures/invented-run.v1.json`, and with the word
+//! `scenes` behind it the cells of patterns, idle endpoints and codecs instead: `invented-scenes.v1.json`.
 #![allow(clippy::unwrap_used, reason = "an example that fails should stop")]
 
 use ipc_results::cell::{Latency, Limit, Method, Throughput, Warmup};
@@ -103,6 +104,59 @@ fn finish(mut cell: Cell) -> Cell {
     cell
 }
 
+/// Patterns, idle endpoints and codecs.
+fn scenes(inventor: &mut Inventor) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for mode in ["fan-out", "fan-in", "pipeline", "broadcast", "mesh"] {
+        for (name, rate) in [("shm", 2.4e6), ("uds", 480e3), ("pipe", 470e3)] {
+            for peers in [2, 8] {
+                for ring in ["", "/ring=shared"].into_iter().take(if mode == "broadcast" && name == "shm" {
+                    2
+                } else {
+                    1
+                }) {
+                    let mut cell = Cell::new(format!("{name}/{mode}/64/peers={peers}{ring}"), name, mode, 64);
+                    cell.clients = peers;
+                    let period = 1e9 / rate * f64::from(peers) / if ring.is_empty() { 1.0 } else { 1.6 };
+                    cell.trials =
+                        (0..TRIALS).map(|index| inventor.trial(index, 0.0, 0.0, 9_000, 64, period)).collect();
+                    cells.push(finish(cell));
+                }
+            }
+        }
+    }
+    for (name, bytes) in [("shm", 12_288.0), ("uds", 0.0), ("tcp", 4_096.0)] {
+        let mut cell = Cell::new(format!("{name}/idle/64"), name, "idle", 64);
+        for index in 0..TRIALS {
+            let trial = inventor.trial(index, 0.0, 0.0, 50, 64, 9_000.0);
+            let measures = [("endpoint_private_bytes", bytes), ("idle_wakeups_per_s", 0.0)];
+            cell.trials.push(Trial {
+                measures: measures.map(|(name, value)| (name.to_owned(), value)).into(),
+                ..trial
+            });
+        }
+        cells.push(finish(cell));
+    }
+    for (name, encode, decode) in
+        [("postcard", 900.0, 1_400.0), ("json", 3_800.0, 5_100.0), ("rkyv", 700.0, 60.0)]
+    {
+        let mut cell = Cell::new(format!("uds/codec/1024/codec={name}"), "uds", "codec", 1024);
+        cell.codec = name.into();
+        for index in 0..TRIALS {
+            let trial = inventor.trial(index, 0.0, 0.0, 50, 1024, 9_000.0);
+            let spread = 1.0 + 0.02 * inventor.random.normal();
+            let measures =
+                [("encode_ns", encode * spread), ("decode_ns", decode * spread), ("encoded_bytes", 1024.0)];
+            cell.trials.push(Trial {
+                measures: measures.map(|(name, value)| (name.to_owned(), value)).into(),
+                ..trial
+            });
+        }
+        cells.push(finish(cell));
+    }
+    cells
+}
+
 fn main() {
     let mut inventor = Inventor { random: Random(4711), order: 0 };
     let mut run = Run::new(
@@ -145,6 +199,11 @@ fn main() {
         run.yardsticks.insert(name.into(), estimate.rounded());
     }
 
+    if std::env::args().nth(1).as_deref() == Some("scenes") {
+        run.cells = scenes(&mut inventor);
+        println!("{}", serde_json::to_string(&run).unwrap());
+        return;
+    }
     let method = |t0: &str| Method { clock: "monotonic".into(), t0: t0.into(), t1: "after_recv".into() };
     for (name, wait, medians, sigma, rates) in TRANSPORTS {
         for (column, size) in SIZES.into_iter().enumerate() {

@@ -7,7 +7,7 @@ mod load;
 mod measures;
 mod ranking;
 
-pub use answers::{Answer, Aside, Entry};
+pub use answers::{Answer, Aside, Entry, Figure};
 pub use cost::Cost;
 pub use gains::Gain;
 pub use load::{LoadCurve, LoadPoint};

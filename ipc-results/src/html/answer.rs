@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::estimate::Estimate;
 use crate::export::escape;
-use crate::report::{Answer, Entry, Report, Separation};
+use crate::report::{Answer, Entry, Figure, Report, Separation};
 use crate::run::RunStatus;
 use crate::units::{percent, ratio, size, yardstick};
 
@@ -46,14 +46,14 @@ fn headline(report: &Report<'_>) -> String {
         RunStatus::Partial if report.answers.is_empty() => return "This run was interrupted".to_owned(),
         _ => {}
     }
-    let Some((answer, first)) =
-        report.answers.first().and_then(|answer| Some((answer, answer.entries.first()?)))
+    let mut speeds = report.answers.iter().filter(|answer| matches!(answer.figure, Figure::Of(_)));
+    let Some((answer, first)) = speeds.next().and_then(|answer| Some((answer, answer.entries.first()?)))
     else {
         return "What this run measured".to_owned();
     };
-    let value = answer.metric.format(first.estimate.value);
+    let value = answer.figure.format(first.estimate.value);
     let size = size(first.cell.size_bytes);
-    let what = match (first.cell.mode.as_str(), answer.metric.higher_is_better()) {
+    let what = match (first.cell.mode.as_str(), answer.figure.higher_is_better()) {
         ("rtt", _) => format!("{value} for {size} there and back"),
         (_, false) => format!("{value} for {size}"),
         (_, true) => format!("{value} with messages of {size}"),
@@ -70,11 +70,13 @@ fn headline(report: &Report<'_>) -> String {
 
 /// The first entry and those that cannot be told from it.
 fn tied<'r>(report: &'r Report<'_>, answer: &Answer<'_>) -> Vec<&'r str> {
-    let with_first = |entry: &&Entry<'_>| match entry.behind {
-        None => true,
-        Some((_, separation)) => separation == Separation::NotSeparable,
-    };
-    answer.entries.iter().filter(with_first).map(|entry| report.series[entry.series].as_str()).collect()
+    let tied = answer.entries.iter().enumerate().filter(|(place, entry)| is_tied(*place, entry));
+    tied.map(|(_, entry)| report.series[entry.series].as_str()).collect()
+}
+
+/// Whether an entry is the first, or cannot be told from it.
+fn is_tied(place: usize, entry: &Entry<'_>) -> bool {
+    place == 0 || matches!(entry.behind, Some((_, Separation::NotSeparable)))
 }
 
 fn join(names: &[&str]) -> String {
@@ -101,7 +103,7 @@ fn sentences(report: &Report<'_>) -> String {
     for answer in report.answers.iter().skip(1).take(2) {
         let Some(best) = answer.entries.first() else { continue };
         let names = join(&tied(report, answer));
-        let value = answer.metric.format(best.estimate.value);
+        let value = answer.figure.format(best.estimate.value);
         let several = tied(report, answer).len() > 1;
         sentences.push(match answer.question {
             "Lowest latency without burning a core" => format!(
@@ -109,11 +111,12 @@ fn sentences(report: &Report<'_>) -> String {
                 if several { "lead" } else { "leads" },
                 if several { " and cannot be told apart" } else { "" }
             ),
-            _ => format!(
+            "Highest throughput" => format!(
                 "{names} {} the most data: {value} in messages of {}.",
                 if several { "move" } else { "moves" },
                 size(best.cell.size_bytes)
             ),
+            _ => continue,
         });
     }
     escape(&sentences.join(" "))
@@ -131,8 +134,9 @@ fn card(report: &Report<'_>, answer: &Answer<'_>, options: &Options<'_>) -> Stri
     let mut winners: Vec<String> = answer
         .entries
         .iter()
-        .filter(|entry| !matches!(entry.behind, Some((_, Separation::Separated | Separation::TooFewTrials))))
-        .map(|entry| named(report, entry.series))
+        .enumerate()
+        .filter(|(place, entry)| is_tied(*place, entry))
+        .map(|(_, entry)| named(report, entry.series))
         .collect();
     if let more @ 3.. = winners.len() {
         winners.truncate(1);
@@ -143,7 +147,7 @@ fn card(report: &Report<'_>, answer: &Answer<'_>, options: &Options<'_>) -> Stri
         card,
         "<p class=\"winner\">{} <b>{}</b></p>",
         winners.join(" "),
-        escape(&answer.metric.format(first.estimate.value))
+        escape(&answer.figure.format(first.estimate.value))
     );
     let (lo, hi) = answer.entries.iter().fold((f64::INFINITY, 0.0f64), |(lo, hi), entry| {
         (lo.min(entry.estimate.lo), hi.max(entry.estimate.hi))
@@ -161,7 +165,7 @@ fn card(report: &Report<'_>, answer: &Answer<'_>, options: &Options<'_>) -> Stri
             escape(&entry.cell.id),
             named(report, entry.series),
             dot(entry, lo, hi),
-            escape(&answer.metric.format(value)),
+            escape(&answer.figure.format(value)),
             behind(entry),
         );
     }
@@ -185,7 +189,10 @@ fn card(report: &Report<'_>, answer: &Answer<'_>, options: &Options<'_>) -> Stri
 
 /// The median and its interval on a logarithmic scale from `lo` to `hi`.
 fn dot(entry: &Entry<'_>, lo: f64, hi: f64) -> String {
-    let at = |value: f64| if hi > lo { 4.0 + 92.0 * (value / lo).ln() / (hi / lo).ln() } else { 50.0 };
+    // What is nothing at all lies where one of the unit does.
+    let (lo, hi) = (lo.max(1.0), hi.max(1.0));
+    let at =
+        |value: f64| if hi > lo { 4.0 + 92.0 * (value.max(1.0) / lo).ln() / (hi / lo).ln() } else { 50.0 };
     let Estimate { value, lo: from, hi: to, .. } = entry.estimate;
     format!(
         "<span class=\"scale s{}\" aria-hidden=\"true\"><i style=\"left:{:.1}%;width:{:.1}%\"></i>\

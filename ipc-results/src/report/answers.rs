@@ -1,16 +1,25 @@
 //! "Which one for me": the best transport for each use, from this run's cells.
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Trial};
 use crate::estimate::Estimate;
 use crate::metric::Metric;
-use crate::statistics::rank_sum;
-use crate::units::size;
+use crate::statistics::{median, rank_sum};
+use crate::units::{figure as figure_of, size};
 
 use super::ranking::burns_cpu;
 use super::{Report, Separation};
 
 /// Messages of at least this many bytes count as bulk.
 const BULK_BYTES: u64 = 4096;
+
+/// Workloads of many processes, and the use each stands for.
+const PATTERNS: [(&str, &str); 5] = [
+    ("fan-in", "Most clients"),
+    ("fan-out", "Work handed out to many"),
+    ("pipeline", "A chain of processes"),
+    ("broadcast", "Every message to everybody"),
+    ("mesh", "Everybody to everybody"),
+];
 
 /// The best transports for one use.
 #[derive(Debug, Clone)]
@@ -20,11 +29,57 @@ pub struct Answer<'a> {
     /// What was compared: `median round trip, 64 B`.
     pub measure: String,
     /// The figure.
-    pub metric: Metric,
+    pub figure: Figure,
     /// Best first; empty when no cell qualifies.
     pub entries: Vec<Entry<'a>>,
     /// What to know about those that are not among them.
     pub aside: Option<Aside>,
+}
+
+/// What an answer goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Figure {
+    /// A figure that every workload has.
+    Of(Metric),
+    /// The sum of these [measures](crate::cell::Trial::measures), all of one unit; less is better.
+    Sum(&'static [&'static str]),
+}
+
+impl Figure {
+    /// Whether more of it is better.
+    pub fn higher_is_better(self) -> bool {
+        matches!(self, Self::Of(metric) if metric.higher_is_better())
+    }
+
+    /// A value with its unit.
+    pub fn format(self, value: f64) -> String {
+        match self {
+            Self::Of(metric) => metric.format(value),
+            Self::Sum(names) => figure_of(names.first().copied().unwrap_or_default(), value),
+        }
+    }
+
+    /// Its median over the trials of a cell.
+    fn estimate(self, cell: &Cell) -> Option<Estimate> {
+        match self {
+            Self::Of(metric) => metric.in_summary(cell.summary.as_ref()?),
+            Self::Sum(_) => median(&self.measured(cell)?),
+        }
+    }
+
+    /// Its values over the trials of a cell, for ratios.
+    fn over(self, report: &Report<'_>, cell: &Cell) -> Vec<f64> {
+        match self {
+            Self::Of(metric) => metric.over(report.figures(&cell.id)),
+            Self::Sum(_) => self.measured(cell).unwrap_or_default(),
+        }
+    }
+
+    fn measured(self, cell: &Cell) -> Option<Vec<f64>> {
+        let Self::Sum(names) = self else { return None };
+        let sum = |trial: &Trial| names.iter().map(|name| trial.measures.get(*name).copied()).sum();
+        cell.completed().map(sum).collect()
+    }
 }
 
 /// A remark below an answer.
@@ -45,7 +100,7 @@ pub struct Entry<'a> {
     pub cell: &'a Cell,
     /// The median of the figure.
     pub estimate: Estimate,
-    /// How many times better the first entry is, at least about 1; absent for the first.
+    /// How many times better the first entry is, at least about 1; absent for the first, and beside a figure of zero.
     pub behind: Option<(Estimate, Separation)>,
 }
 
@@ -58,10 +113,21 @@ pub(super) fn answers<'a>(report: &Report<'a>) -> Vec<Answer<'a>> {
         let sleeping = smallest.iter().copied().filter(|(_, cell)| !burns_cpu(report.figures(&cell.id)));
         let workload = if table.mode == "rtt" { "round trip" } else { table.mode };
         let size = size(table.sizes[0]);
-        let median = format!("median {workload}, {size}");
-        answers.push(answer(report, "Lowest latency", median.clone(), Metric::P50, smallest.iter().copied()));
-        let mut answer_asleep =
-            answer(report, "Lowest latency without burning a core", median, Metric::P50, sleeping);
+        let middle = format!("median {workload}, {size}");
+        answers.push(answer(
+            report,
+            "Lowest latency",
+            middle.clone(),
+            Figure::Of(Metric::P50),
+            smallest.iter().copied(),
+        ));
+        let mut answer_asleep = answer(
+            report,
+            "Lowest latency without burning a core",
+            middle,
+            Figure::Of(Metric::P50),
+            sleeping,
+        );
         answer_asleep.aside = awake(report, &smallest);
         answers.push(answer_asleep);
         let cpu = format!("processor time of both sides per {workload}, {size}");
@@ -69,11 +135,11 @@ pub(super) fn answers<'a>(report: &Report<'a>) -> Vec<Answer<'a>> {
             report,
             "Lowest CPU per message",
             cpu,
-            Metric::CpuPerMsg,
+            Figure::Of(Metric::CpuPerMsg),
             smallest.iter().copied(),
         ));
     }
-    let streams = || report.tables.iter().filter(|table| table.by_throughput);
+    let streams = || report.tables.iter().filter(|table| table.mode == "stream");
     if streams().next().is_some() {
         let bulk = streams().flat_map(|table| &table.rows).filter_map(|row| {
             let cells = row.cells.iter().flatten().filter(|cell| cell.size_bytes >= BULK_BYTES);
@@ -83,17 +149,47 @@ pub(super) fn answers<'a>(report: &Report<'a>) -> Vec<Answer<'a>> {
         let measure = format!("bytes delivered per second, best size of {} or more", size(BULK_BYTES));
         answers.insert(
             answers.len().min(2),
-            answer(report, "Highest throughput", measure, Metric::BytesPerS, bulk),
+            answer(report, "Highest throughput", measure, Figure::Of(Metric::BytesPerS), bulk),
         );
     }
-    let crowds: Vec<&Cell> = report.run.cells.iter().filter(|cell| cell.clients > 1).collect();
-    if let Some(most) = crowds.iter().map(|cell| cell.clients).max() {
-        let largest = crowds.into_iter().filter(|cell| cell.clients == most);
-        let measure = format!("messages delivered per second to {most} peers");
-        let cells = largest.map(|cell| (report.series_of(cell), cell));
-        answers.push(answer(report, "Most clients", measure, Metric::MsgsPerS, cells));
-    }
+    answers.extend(PATTERNS.iter().filter_map(|(mode, question)| pattern(report, mode, question)));
+    answers.extend(idle(report));
+    answers.extend(codec(report));
     answers
+}
+
+/// The transports in one pattern, among the most processes and with the smallest messages that this run has of it.
+fn pattern<'a>(report: &Report<'a>, mode: &str, question: &'static str) -> Option<Answer<'a>> {
+    let cells = || measured(report, mode);
+    let most = cells().map(|cell| cell.clients).max()?;
+    let largest = || cells().filter(move |cell| cell.clients == most);
+    let bytes = largest().map(|cell| cell.size_bytes).min()?;
+    let measure = format!("messages delivered per second, {mode} of {most} processes, {}", size(bytes));
+    let cells = largest().filter(|cell| cell.size_bytes == bytes).map(|cell| (report.series_of(cell), cell));
+    Some(answer(report, question, measure, Figure::Of(Metric::MsgsPerS), cells))
+}
+
+/// What an open endpoint costs a process that does nothing with it.
+fn idle<'a>(report: &Report<'a>) -> Option<Answer<'a>> {
+    measured(report, "idle").next()?;
+    let cells = measured(report, "idle").map(|cell| (report.series_of(cell), cell));
+    let measure = "private memory of an open endpoint".to_owned();
+    let memory = Figure::Sum(&["endpoint_private_bytes"]);
+    Some(answer(report, "Cheapest while idle", measure, memory, cells))
+}
+
+/// The codecs, by the largest document that this run has.
+fn codec<'a>(report: &Report<'a>) -> Option<Answer<'a>> {
+    let bytes = measured(report, "codec").map(|cell| cell.size_bytes).max()?;
+    let cells = measured(report, "codec").filter(|cell| cell.size_bytes == bytes);
+    let measure = format!("encoding and decoding together, a document of {}", size(bytes));
+    let work = Figure::Sum(&["encode_ns", "decode_ns"]);
+    let cells = cells.map(|cell| (report.series_of(cell), cell));
+    Some(answer(report, "Cheapest codec", measure, work, cells))
+}
+
+fn measured<'a>(report: &Report<'a>, mode: &str) -> impl Iterator<Item = &'a Cell> {
+    report.run.cells.iter().filter(move |cell| cell.mode == mode && cell.summary.is_some())
 }
 
 /// Says which transports are not counted as sleeping, and how to see them do it.
@@ -117,25 +213,25 @@ fn answer<'a>(
     report: &Report<'a>,
     question: &'static str,
     measure: String,
-    metric: Metric,
+    figure: Figure,
     cells: impl Iterator<Item = (usize, &'a Cell)>,
 ) -> Answer<'a> {
     let mut entries: Vec<Entry<'a>> = cells
         .filter_map(|(series, cell)| {
-            let estimate = metric.in_summary(cell.summary.as_ref()?)?;
+            let estimate = figure.estimate(cell)?;
             Some(Entry { series, cell, estimate, behind: None })
         })
         .collect();
     entries.sort_by(|a, b| {
         let order = a.estimate.value.total_cmp(&b.estimate.value);
-        if metric.higher_is_better() { order.reverse() } else { order }
+        if figure.higher_is_better() { order.reverse() } else { order }
     });
-    let values = |entry: &Entry<'_>| metric.over(report.figures(&entry.cell.id));
+    let values = |entry: &Entry<'_>| figure.over(report, entry.cell);
     if let Some((first, others)) = entries.split_first_mut() {
         let best = values(first);
         for other in others {
             let own = values(other);
-            let ratio = if metric.higher_is_better() {
+            let ratio = if figure.higher_is_better() {
                 rank_sum::ratio(&own, &best)
             } else {
                 rank_sum::ratio(&best, &own)
@@ -143,5 +239,5 @@ fn answer<'a>(
             other.behind = ratio.map(|ratio| (ratio, Separation::of(&ratio)));
         }
     }
-    Answer { question, measure, metric, entries, aside: None }
+    Answer { question, measure, figure, entries, aside: None }
 }
