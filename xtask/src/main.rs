@@ -15,6 +15,7 @@ mod fuzz;
 mod loom;
 mod peers;
 mod selftest;
+mod status;
 mod tidy;
 mod workspace;
 
@@ -99,6 +100,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &["--null", "--power", "--resamples", "--seed", "--only", "--program"],
         what: "ab without a difference must stay green, ab with 10 % more must turn red",
         run: selftest::main,
+    },
+    Command {
+        name: "status",
+        usage: "status [--program FILE]",
+        flags: &["--program"],
+        what: "measure every file of targets and write docs/status.md: verdicts, what is ready and what is not",
+        run: status::main,
     },
     Command {
         name: "tidy",
