@@ -103,9 +103,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "status",
-        usage: "status [--program FILE]",
-        flags: &["--program"],
-        what: "measure every file of targets and write docs/status.md: verdicts, what is ready and what is not",
+        usage: "status [--only seeds|limits|scenes] [--program FILE]",
+        flags: &["--only", "--program"],
+        what: "measure the files of targets and write docs/status.md: verdicts, what is ready and what is not",
         run: status::main,
     },
     Command {

@@ -29,25 +29,43 @@ const MISSED: i32 = 3;
 
 pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     let root = workspace::root()?;
-    let program = match &args[..] {
-        [] => bench::build(&root)?,
-        [flag, file] if flag == "--program" => PathBuf::from(file),
-        other => bail!("unknown arguments {}; the flag is --program FILE", other.join(" ")),
-    };
+    let (mut program, mut only) = (None, None);
+    let mut args = args.into_iter();
+    while let Some(flag) = args.next() {
+        let value = args.next().with_context(|| format!("{flag} needs a value"))?;
+        match flag.as_str() {
+            "--program" => program = Some(PathBuf::from(value)),
+            "--only" if TARGETS.iter().any(|(name, ..)| *name == value) => only = Some(value),
+            "--only" => bail!("--only {value}: there are seeds, limits, scenes"),
+            _ => bail!("unknown argument {flag}; the flags are --program FILE and --only NAME"),
+        }
+    }
+    let program = program.map_or_else(|| bench::build(&root), Ok)?;
     let features = std::fs::read_to_string(root.join("docs/features.md")).context("docs/features.md")?;
+    let file = root.join("docs/status.md");
+    let before = std::fs::read_to_string(&file).unwrap_or_default();
     let mut page = String::from(
         "# Status\n\nWritten by `cargo xtask status`; every figure is of the runs it made. A machine that does other things \
          meanwhile shows in them.\n",
     );
     for (name, heading, about) in TARGETS {
         page += &format!("\n## {heading}\n\n{about} `ipc-bench verify targets/{name}.toml`\n\n");
-        page += &verify(&root, &program, name)?;
+        page += &match &only {
+            Some(only) if only != name => kept(&before, heading),
+            _ => verify(&root, &program, name)?,
+        };
     }
     page += &ready(&features);
-    let file = root.join("docs/status.md");
     std::fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))?;
     eprintln!("written: docs/status.md");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the page said below this heading, after the line about the file.
+fn kept(before: &str, heading: &str) -> String {
+    let section = before.split("\n## ").find_map(|part| part.strip_prefix(heading));
+    let body = section.and_then(|section| section.splitn(5, '\n').nth(4));
+    body.map_or_else(|| "Not measured yet.\n".to_owned(), |body| format!("{}\n", body.trim_end()))
 }
 
 /// The verdicts of one file of targets, as Markdown.
@@ -96,6 +114,15 @@ fn ready(features: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_section_that_is_not_measured_again_stays_as_it_was() {
+        let page =
+            "# Status\n\n## One\n\nabout `a`\n\nMeasured then.\n\n| met |\n\n## Two\n\nabout\n\nMeasured.\n";
+        assert_eq!(kept(page, "One"), "Measured then.\n\n| met |\n");
+        assert_eq!(kept(page, "Two"), "Measured.\n");
+        assert_eq!(kept("", "One"), "Not measured yet.\n");
+    }
 
     #[test]
     fn what_is_not_built_is_listed_with_its_reason() {
