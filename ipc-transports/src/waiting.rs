@@ -1,5 +1,6 @@
 //! How a memory-backed endpoint waits: look, spin, yield, park. The mechanism says what looking and parking are.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ipc_core::{Wait, WaitPolicy};
@@ -132,13 +133,7 @@ impl Waiting {
                 }
             }
         }
-        for _ in 0..YIELDS {
-            rustix::thread::sched_yield();
-            if look(site, 1) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(yield_briefly(site, &CROWD))
     }
 
     fn looks(self) -> u32 {
@@ -155,6 +150,61 @@ fn look<S: Site>(site: &S, times: u32) -> bool {
         std::hint::spin_loop();
     }
     false
+}
+
+/// Offers the CPU to others a few times. False: time to park.
+fn yield_briefly<S: Site>(site: &S, crowd: &Crowd) -> bool {
+    if crowd.is_here() {
+        return false;
+    }
+    for _ in 0..YIELDS {
+        let before = Instant::now();
+        rustix::thread::sched_yield();
+        let crowded = crowd.note(before.elapsed());
+        if look(site, 1) {
+            return true;
+        }
+        if crowded {
+            return false;
+        }
+    }
+    false
+}
+
+/// Whether busy programs share our CPU. Who yields then waits until each of them has had its turn, a few milliseconds in
+/// all, while who sleeps and is woken goes before them.
+struct Crowd {
+    /// Waits that are still to park without yielding. Relaxed, always: a hint, and losing a count does no harm.
+    parks: AtomicU32,
+}
+
+/// What this process knows of its CPUs.
+static CROWD: Crowd = Crowd { parks: AtomicU32::new(0) };
+
+impl Crowd {
+    /// A yield that takes this long was no hand-over to a peer at work on one message.
+    const LONG: Duration = Duration::from_millis(1);
+
+    /// Waits that park at once after such a yield.
+    const PARKS: u32 = 256;
+
+    /// Counts one of the waits that are to park at once.
+    fn is_here(&self) -> bool {
+        let left = self.parks.load(Relaxed);
+        if left > 0 {
+            self.parks.store(left - 1, Relaxed);
+        }
+        left > 0
+    }
+
+    /// Told how long a yield took; whether that was long.
+    fn note(&self, took: Duration) -> bool {
+        let long = took >= Crowd::LONG;
+        if long {
+            self.parks.store(Crowd::PARKS, Relaxed);
+        }
+        long
+    }
 }
 
 fn park<S: Site>(site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
@@ -186,4 +236,46 @@ fn park<S: Site>(site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
 fn time_up<S: Site>(site: &mut S) -> Result<(), Stopped<S::Error>> {
     site.check_peer().map_err(Stopped::Failed)?;
     if site.is_ready() { Ok(()) } else { Err(Stopped::TimeUp) }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Ready at the given look.
+    struct After(Cell<u32>);
+
+    impl Site for After {
+        type Error = ();
+
+        fn is_ready(&self) -> bool {
+            self.0.set(self.0.get().saturating_sub(1));
+            self.0.get() == 0
+        }
+
+        fn check(&mut self) -> Result<(), ()> {
+            Ok(())
+        }
+
+        fn check_peer(&mut self) -> Result<(), ()> {
+            Ok(())
+        }
+
+        fn park(&mut self, _: Duration) {}
+    }
+
+    #[test]
+    fn after_a_long_yield_the_next_waits_park_at_once() {
+        let crowd = Crowd { parks: AtomicU32::new(0) };
+        assert!(!crowd.is_here() && !crowd.note(Duration::from_micros(999)) && !crowd.is_here());
+        assert!(crowd.note(Crowd::LONG));
+        for wait in 0..Crowd::PARKS {
+            let site = After(Cell::new(1));
+            assert!(!yield_briefly(&site, &crowd), "wait {wait}");
+            assert_eq!(site.0.get(), 1, "wait {wait} has looked, so it has yielded");
+        }
+        assert!(!crowd.is_here(), "then it is tried again");
+        assert!(yield_briefly(&After(Cell::new(1)), &crowd));
+    }
 }
