@@ -59,7 +59,10 @@ pub(crate) fn short<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, 
     if !value.is_finite() {
         return Err(serde::ser::Error::custom("a result holds a number that is not finite"));
     }
-    if value.fract() == 0.0 && value.abs() < EXACT {
+    if value.abs() >= EXACT {
+        return serializer.serialize_f64(*value);
+    }
+    if value.fract() == 0.0 {
         return serializer.serialize_i64(*value as i64);
     }
     let digits = 6 - 1 - value.abs().log10().floor().clamp(-12.0, 5.0) as i32;
@@ -106,6 +109,14 @@ mod tests {
 
     fn written(value: f64) -> String {
         serde_json::to_string(&Estimate { value, lo: value, hi: value, trials: 1, coverage: 0.0 }).unwrap()
+    }
+
+    #[test]
+    fn a_number_too_large_to_be_exact_is_written_as_it_is() {
+        for value in [9_007_199_254_740_992.0, 18_446_744_073_709_551_616.0, -1e300, f64::MAX] {
+            let read: Estimate = serde_json::from_str(&written(value)).unwrap();
+            assert_eq!(read.value, value);
+        }
     }
 
     #[test]
