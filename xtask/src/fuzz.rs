@@ -3,6 +3,7 @@
 //! instead. The same harnesses run on stable as tests of ipc-transports and in doses by `cargo xtask chaos fuzz`.
 
 use crate::bench::cargo;
+use crate::sanitize::{nightly, without_nightly};
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use std::process::{Command, ExitCode};
@@ -73,21 +74,10 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!failed.is_empty())))
 }
 
-/// Cargo of the nightly toolchain. Cargo passes its own toolchain on to what it starts; that must not win.
-fn nightly() -> Command {
-    let mut command = Command::new("cargo");
-    command.arg("+nightly").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
-    command
-}
-
-fn missing() -> Option<&'static str> {
-    let works = |mut command: Command| command.output().is_ok_and(|output| output.status.success());
-    let mut version = nightly();
-    version.arg("--version");
-    if !works(version) {
-        return Some("no nightly toolchain (rustup toolchain install nightly)");
-    }
-    let mut fuzz = Command::new(cargo());
-    fuzz.args(["fuzz", "--version"]);
-    (!works(fuzz)).then_some("no cargo-fuzz (cargo install cargo-fuzz)")
+fn missing() -> Option<String> {
+    let has_fuzz = || {
+        let output = Command::new(cargo()).args(["fuzz", "--version"]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    without_nightly().or_else(|| (!has_fuzz()).then(|| "no cargo-fuzz (cargo install cargo-fuzz)".to_owned()))
 }

@@ -14,6 +14,7 @@ mod dist;
 mod fuzz;
 mod loom;
 mod peers;
+mod sanitize;
 mod selftest;
 mod status;
 mod tidy;
@@ -88,11 +89,25 @@ pub(crate) const COMMANDS: &[Command] = &[
         run: loom::main,
     },
     Command {
+        name: "miri",
+        usage: "miri",
+        flags: &[],
+        what: "what is pure, and the ring, under Miri; needs nightly with its component miri, or says so",
+        run: sanitize::miri,
+    },
+    Command {
         name: "peers",
         usage: "peers [--trials N] [--size LIST]",
         flags: &["--trials", "--size"],
         what: "measure what people use today beside ours, interleaved in one run, and print the ratios",
         run: peers::main,
+    },
+    Command {
+        name: "sanitize",
+        usage: "sanitize [address|thread]",
+        flags: &[],
+        what: "the transports under the address and the thread sanitizer; needs nightly with rust-src, or says so",
+        run: sanitize::sanitize,
     },
     Command {
         name: "selftest-stats",

@@ -158,7 +158,8 @@ impl Common {
         // In this order: the look takes in the goodbye of the peer's other half, which else keeps the socket readable.
         let ended = self.finished.is_some() || self.ending(other).is_some();
         let control = &self.link.control;
-        let news = epoll::EventFlags::from_bits_retain(control.news(other).bits().into());
+        // The bits are the same; which type they have depends on how rustix calls the system.
+        let news = epoll::EventFlags::from_bits_retain(control.news(other).bits() as u32 & 0xFFFF);
         let any = epoll::EventData::new_u64(0);
         match &self.epoll {
             Some(epoll) => epoll::modify(epoll, control.socket(), any, news)?,
