@@ -45,6 +45,8 @@ pub const POINTS: &[&str] = &[
     "slot.unlock",
     "slot.unlocked",
     "slot.wake",
+    "slot.repair",
+    "slot.repaired",
     "stream.write",
     "stream.written",
     "stream.read",

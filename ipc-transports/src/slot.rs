@@ -420,6 +420,7 @@ impl<C: Cells> Side<C> {
     /// Makes a slot whose holder died whole again, by its own fields: a message counts once it is published. The kernel
     /// has told of the death, so nobody else is at work here.
     fn repair(&mut self) -> Result<(), Corrupt> {
+        fault_point!("slot.repair");
         // Relaxed, here and below: the lock orders it.
         let len = self.cells.load(Word::Len, Ordering::Relaxed) as usize;
         // Acquire: pairs with the Release in put, which the dead writer may have reached.
@@ -440,6 +441,7 @@ impl<C: Cells> Side<C> {
             let left = self.cells.load(Word::Taken, Ordering::Relaxed) & LEFT;
             self.cells.store(Word::Taken, self.count | left, Ordering::Relaxed);
         }
+        fault_point!("slot.repaired");
         Ok(())
     }
 

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+/// What a thread is counted as.
+pub const THREAD: &str = "thread";
+
 /// Descriptors, shared mappings, threads and children of this process, each counted by what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traces {
@@ -29,7 +32,7 @@ impl Traces {
             }
         }
         for _ in fs::read_dir("/proc/self/task").expect("procfs") {
-            count("thread".into());
+            count(THREAD.into());
         }
         for child in crate::watchdog::children_of(std::process::id()) {
             count(format!("child {child}"));

@@ -16,6 +16,9 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
         chaos.arg("page");
     } else {
         chaos.arg("run");
+        if args.iter().any(|arg| arg == "orphans") {
+            chaos.env("IPC_CHAOS_BENCH", bench(&root)?);
+        }
         for arg in args {
             let is_record = arg == "--record";
             chaos.arg(arg);
@@ -37,6 +40,17 @@ pub(crate) fn build(root: &Path, target: &Path) -> Command {
     // A target directory of its own: the flag reaches every crate of the build.
     command.env("RUSTFLAGS", "--cfg fault_points").env("CARGO_TARGET_DIR", target);
     command
+}
+
+/// The program whose runs are killed, built as for its tests.
+fn bench(root: &Path) -> Result<PathBuf> {
+    let built = Command::new(cargo())
+        .args(["build", "--quiet", "--locked", "--package", "ipc-bench-cli", "--bin", "ipc-bench"])
+        .current_dir(root)
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(built.success(), "the program ipc-bench does not build");
+    Ok(workspace::metadata(root)?.target_directory.into_std_path_buf().join("debug/ipc-bench"))
 }
 
 /// Where it is built.

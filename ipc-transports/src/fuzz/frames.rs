@@ -193,3 +193,39 @@ pub fn address(data: &[u8]) {
     let _ = crate::ShmDirectOptions::default().resolved(&address);
     let _ = crate::MqOptions::default().resolved(&address);
 }
+
+/// F8.
+pub fn envelope(data: &[u8]) {
+    use ipc_core::codec::{decode, encode};
+    use ipc_core::message::Envelope;
+    let feed = Feed::new(data);
+    let mut bytes = Vec::new();
+    if feed.byte().is_multiple_of(2) {
+        // A proper one, some of whose bytes are changed: most noise ends at the first field.
+        let mut right: Envelope<Vec<u8>> =
+            Envelope::new(vec![feed.byte(); feed.below(40)]).correlated(feed.number());
+        if let Ok(address) = "shm:back?capacity=1M".parse::<Address>() {
+            right = right.from(address.clone()).reply_to(address);
+        }
+        right = right.expiring(std::time::Duration::from_nanos(feed.number()));
+        encode(&right, &mut bytes).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(decode::<Envelope<Vec<u8>>>(&bytes).as_ref(), Ok(&right));
+        for _ in 0..feed.byte() % 4 {
+            let at = feed.below(bytes.len());
+            bytes[at] ^= feed.byte();
+        }
+    } else {
+        bytes.extend(feed.rest());
+    }
+    let Ok(envelope) = decode::<Envelope<Vec<u8>>>(&bytes) else { return };
+    assert!(
+        envelope.message.len() <= bytes.len(),
+        "memory for {} bytes out of {}",
+        envelope.message.len(),
+        bytes.len()
+    );
+    let _ = envelope.deadline(std::time::Instant::now());
+    let mut again = Vec::new();
+    encode(&envelope, &mut again).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(decode::<Envelope<Vec<u8>>>(&again).as_ref(), Ok(&envelope));
+}

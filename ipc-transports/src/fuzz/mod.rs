@@ -9,7 +9,7 @@ mod slot;
 
 use std::cell::Cell;
 
-pub use frames::{address, frames};
+pub use frames::{address, envelope, frames};
 pub use ring::ring;
 pub use setup::{handshake, header, hello};
 pub use slot::slot;
@@ -26,6 +26,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("handshake", handshake),
     ("address", address),
     ("slot", slot),
+    ("envelope", envelope),
 ];
 
 /// Numbers out of the input, and zeros when it is used up.
@@ -133,5 +134,10 @@ mod tests {
     #[test]
     fn f7_a_slot_on_hostile_memory() {
         property("slot", 50_000);
+    }
+
+    #[test]
+    fn f8_envelopes_of_actors() {
+        property("envelope", 50_000);
     }
 }

@@ -1,6 +1,7 @@
 //! SIGKILL at a named point: before or after a store to shared memory, a lock, a system call of set-up or transfer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use ipc_transports::{AnyConnection, AnyListener, Listener, Wait, listen};
@@ -17,8 +18,37 @@ const VARIABLE: &str = "IPC_FAULT_POINT";
 /// A victim that has not come to its point after this long is killed where it is.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// A point that was not met this often is not on this role's way.
+/// A hit that did not come this often will not come.
 const TRIES: u32 = 3;
+
+/// How often a point is passed in one life of the victim.
+#[derive(Debug)]
+struct Reach {
+    /// The latest hit worth trying; none: the point is not on this role's way.
+    most: usize,
+    /// How often each hit up to here was waited for in vain.
+    misses: u32,
+}
+
+impl Default for Reach {
+    fn default() -> Reach {
+        Reach { most: 300, misses: 0 }
+    }
+}
+
+impl Reach {
+    /// The `nth` hit did not come. Late hits are given up at once, the first only after some tries.
+    fn missed(&mut self, nth: usize, met_before: bool) {
+        if nth > 1 {
+            self.most = self.most.min(nth - 1);
+            return;
+        }
+        self.misses += 1;
+        if self.misses >= TRIES && !met_before {
+            self.most = 0;
+        }
+    }
+}
 
 /// The points that a mechanism can come to, by the beginnings of their names.
 fn families(mechanism: &str) -> &'static [&'static str] {
@@ -60,27 +90,27 @@ pub fn run(cell: &mut Cell, rounds: u64) {
     let journal = Journal::at(&journal_of(cell));
     let killer = Killer::start();
     let mut met = BTreeSet::new();
-    let mut missed = BTreeMap::<&str, u32>::new();
+    let mut reach = BTreeMap::<&str, Reach>::new();
     let mut next = 0;
+    let mut doubles = 0;
     let mut listener = (cell.role != Role::Listener)
         .then(|| listen(&cell.address()).unwrap_or_else(|error| panic!("{error}")));
     for round in 0..rounds {
         let point = loop {
             let point = points[next % points.len()];
             next += 1;
-            let vain = missed.get(point).is_some_and(|times| *times >= TRIES) && !met.contains(point);
-            if !vain || next > 100_000 + rounds as usize {
+            let on_its_way = reach.get(point).is_none_or(|reach| reach.most > 0);
+            if on_its_way || next > 100_000 + rounds as usize {
                 break point;
             }
         };
-        // The first hits, and now and then a late one.
-        let nth = match cell.random.below(4) {
-            // Some are passed once only.
-            _ if missed.contains_key(point) && !met.contains(point) => 1,
-            0 => 1,
-            1 => 1 + cell.random.below(4),
-            2 => 1 + cell.random.below(30),
-            _ => 1 + cell.random.below(300),
+        // The first hits, and now and then a late one, as far as the point was ever reached.
+        let most = reach.get(point).map_or(300, |reach| reach.most).max(1);
+        let nth = 1 + match cell.random.below(4) {
+            0 => 0,
+            1 => cell.random.below(4.min(most)),
+            2 => cell.random.below(30.min(most)),
+            _ => cell.random.below(300.min(most)),
         };
         let plan = format!("{point}:{nth}");
         let outcome = match &mut listener {
@@ -94,12 +124,23 @@ pub fn run(cell: &mut Cell, rounds: u64) {
             }
             Ok(false) => {
                 cell.missed += 1;
-                *missed.entry(point).or_default() += 1;
+                reach.entry(point).or_default().missed(nth, met.contains(point));
             }
             Err(violation) => {
                 cell.count(violated(violation.of, format!("at {plan}: {}", violation.what)));
             }
         }
+        if cell.mechanism == "shm-direct" && cell.role == Role::Listener && round.is_multiple_of(5) {
+            match killed_repairing(cell, &journal) {
+                Ok(true) => doubles += 1,
+                Ok(false) => cell.missed += 1,
+                Err(violation) => cell.count(Err(violation)),
+            }
+        }
+    }
+    if doubles > 0 {
+        cell.passed += doubles;
+        cell.notes.push(format!("{doubles} rounds with a second kill in the repair after the first"));
     }
     drop(listener);
     if cell.role == Role::Listener {
@@ -160,7 +201,7 @@ fn one_peer(
     victim.end();
     drop(connection);
     survived?;
-    if journal.wrong().load(std::sync::atomic::Ordering::SeqCst) != 0 {
+    if journal.wrong().load(SeqCst) != 0 {
         return violated("I2", "the victim saw a wrong message or an error before it was killed");
     }
     cell.check_traces().map(|()| met)
@@ -183,6 +224,40 @@ fn accept_or_end(
             Err(_) => {}
         }
     }
+}
+
+/// A client is killed holding the slot's lock, and then its peer as it repairs the slot: nobody of the two is left, nor
+/// anything of theirs, and the next listener serves the next client. False: the second one did not come to repair.
+fn killed_repairing(cell: &mut Cell, journal: &Journal) -> Result<bool, Violation> {
+    journal.clear();
+    let at = cell.address();
+    let repairing = [(VARIABLE, format!("{}:1", ["slot.repair", "slot.repaired"][cell.random.below(2)]))];
+    let mut listener = Victim::start_as(Role::Listener, cell, &at, 0, &repairing);
+    let began = Instant::now();
+    while journal.begun().load(SeqCst) == 0 {
+        if listener.has_ended() || began.elapsed() > 10 * DEADLINE {
+            listener.end();
+            return violated("I5", "the next listener cannot take the address over");
+        }
+        std::thread::yield_now();
+    }
+    let held = ["slot.locked", "slot.word", "slot.word.stored", "slot.payload", "slot.payload.stored"];
+    let plan = [(VARIABLE, format!("{}:1", held[cell.random.below(held.len())]))];
+    let client = Victim::start_as(Role::Connector, cell, &at, 0, &plan);
+    let began = Instant::now();
+    while !listener.has_ended() && began.elapsed() < DEADLINE + PATIENCE {
+        std::thread::yield_now();
+    }
+    let met = listener.has_ended();
+    client.end();
+    listener.end();
+    let mut heir = match listen(&at) {
+        Ok(listener) => listener,
+        Err(error) => return violated("I5", format!("nobody can take over after a killed repair: {error}")),
+    };
+    serve_a_good_client(&mut heir)?;
+    drop(heir);
+    cell.check_traces().map(|()| met)
 }
 
 /// A listener that dies at its point, another one that dies as it takes over if asked for, and one that lives.
@@ -213,7 +288,6 @@ fn struck_listener(
     killer: &Killer,
     plan: &str,
 ) -> Result<bool, Violation> {
-    use std::sync::atomic::Ordering::SeqCst;
     journal.clear();
     let at = cell.address();
     let mut victim = Victim::start_as(Role::Listener, cell, &at, 0, &[(VARIABLE, plan.to_owned())]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, MECHANISMS, Mechanism, Role, Violation};
-use super::{crash, forks, fuzz, hostile, kill, limits, results, stop, storm, wrong_uid};
+use super::{crash, forks, fuzz, hostile, kill, limits, orphans, results, soak, stop, storm, wrong_uid};
 
 /// One kind of fault.
 #[derive(Debug)]
@@ -44,6 +44,16 @@ pub const FAULTS: &[Fault] = &[
         full: 10_000,
         alone: false,
         run: kill::run,
+    },
+    Fault {
+        name: "kill9-hogs",
+        what: "the same beside four busy programs",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 10,
+        full: 1000,
+        alone: true,
+        run: storm::kill_among_hogs,
     },
     Fault {
         name: "kill9-setup",
@@ -84,6 +94,16 @@ pub const FAULTS: &[Fault] = &[
         full: 500_000,
         alone: true,
         run: storm::crowded,
+    },
+    Fault {
+        name: "outranked",
+        what: "both sides on one CPU, the struck one of the class SCHED_FIFO; counted in messages",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 2_000,
+        full: 100_000,
+        alone: true,
+        run: storm::outranked,
     },
     Fault {
         name: "fork",
@@ -147,6 +167,26 @@ pub const FAULTS: &[Fault] = &[
         full: 1000,
         alone: false,
         run: results::run,
+    },
+    Fault {
+        name: "orphans",
+        what: "the runner of benchmarks killed with its workers at work; the time is until the last worker is gone",
+        mechanisms: &["runner"],
+        roles: &[Role::Sender],
+        ci: 20,
+        full: 1000,
+        alone: false,
+        run: orphans::run,
+    },
+    Fault {
+        name: "soak",
+        what: "peers that come, talk and are killed, for a long time; memory may not grow; counted in seconds",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 5,
+        full: 1800,
+        alone: false,
+        run: soak::run,
     },
     Fault {
         name: "fuzz",

@@ -126,30 +126,60 @@ pub fn moment(random: &mut Random) -> Duration {
 
 /// `rounds` rounds of the cell.
 pub fn run(cell: &mut Cell, rounds: u64) {
+    if matches!(cell.role, Role::Sender | Role::Receiver) {
+        return survive_a_peer(cell, rounds);
+    }
     let journal = Journal::at(&journal_of(cell));
     let killer = Killer::start();
     match cell.role {
-        Role::Sender | Role::Receiver => survive_a_peer(cell, &journal, &killer, rounds),
         Role::Connector => survive_clients(cell, &journal, &killer, rounds),
-        Role::Listener => survive_listeners(cell, &journal, &killer, rounds),
+        _ => survive_listeners(cell, &journal, &killer, rounds),
     }
 }
 
-fn survive_a_peer(cell: &mut Cell, journal: &Journal, killer: &Killer, rounds: u64) {
-    let mut listener = listen(&cell.address()).unwrap_or_else(|error| panic!("{error}"));
-    let mut told_at = None;
+fn survive_a_peer(cell: &mut Cell, rounds: u64) {
+    let mut survivor = Survivor::new(cell);
     for _ in 0..rounds {
-        let seed = cell.random.next();
-        let after = moment(&mut cell.random);
-        let outcome = one_peer(cell, journal, &mut listener, seed, &mut told_at, |victim| {
-            victim.doom(killer, after);
-        });
+        let outcome = survivor.one_round(cell);
         cell.count(outcome);
     }
-    drop(listener);
-    let names = cell.check_names();
-    if names.is_err() {
-        cell.count(names);
+    survivor.end(cell);
+}
+
+/// A listener whose peers are killed one after the other.
+#[derive(Debug)]
+pub struct Survivor {
+    journal: Journal,
+    killer: Killer,
+    listener: AnyListener,
+    told_at: Option<Instant>,
+}
+
+impl Survivor {
+    /// Listens at the cell's address.
+    pub fn new(cell: &Cell) -> Survivor {
+        let listener = listen(&cell.address()).unwrap_or_else(|error| panic!("{error}"));
+        Survivor { journal: Journal::at(&journal_of(cell)), killer: Killer::start(), listener, told_at: None }
+    }
+
+    /// One peer, killed at a random moment.
+    ///
+    /// # Errors
+    /// A promise that was not kept.
+    pub fn one_round(&mut self, cell: &mut Cell) -> Result<(), Violation> {
+        let seed = cell.random.next();
+        let after = moment(&mut cell.random);
+        let Survivor { journal, killer, listener, told_at } = self;
+        one_peer(cell, journal, listener, seed, told_at, |victim| victim.doom(killer, after))
+    }
+
+    /// Stops listening; nothing may be left.
+    pub fn end(self, cell: &mut Cell) {
+        drop(self.listener);
+        let names = cell.check_names();
+        if names.is_err() {
+            cell.count(names);
+        }
     }
 }
 

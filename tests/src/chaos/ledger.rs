@@ -11,17 +11,27 @@ use serde_json::Value;
 use super::cell::{Cell, MECHANISMS};
 use super::dose::FAULTS;
 
-/// The quantiles of a ledger's line, in microseconds.
-fn quantiles(nanos: &mut [u64]) -> String {
+/// Upper bounds of a distribution's classes, in milliseconds; one more class has what is above.
+const BOUNDS_MS: [u64; 10] = [1, 2, 5, 10, 20, 50, 60, 100, 250, 1000];
+
+/// The quantiles of a ledger's line, in microseconds, and how many lie in each class of [`BOUNDS_MS`].
+fn distribution(nanos: &mut [u64]) -> String {
     nanos.sort_unstable();
     let at = |q: f64| nanos[((nanos.len() - 1) as f64 * q).round() as usize] / 1000;
+    let within = BOUNDS_MS.map(|bound| nanos.partition_point(|nanos| *nanos <= bound * 1_000_000));
+    let ends = within.into_iter().chain([nanos.len()]);
+    let classes: Vec<String> = ends
+        .scan(0, |before, end| Some(end - std::mem::replace(before, end)))
+        .map(|n| n.to_string())
+        .collect();
     format!(
-        "{{\"count\":{},\"p50_us\":{},\"p90_us\":{},\"p99_us\":{},\"max_us\":{}}}",
+        "{{\"count\":{},\"p50_us\":{},\"p90_us\":{},\"p99_us\":{},\"max_us\":{},\"classes\":[{}]}}",
         nanos.len(),
         at(0.5),
         at(0.9),
         at(0.99),
-        at(1.0)
+        at(1.0),
+        classes.join(",")
     )
 }
 
@@ -37,10 +47,10 @@ pub fn line(fault: &str, cell: &mut Cell) -> String {
         cell.seed,
     );
     if !cell.notices.is_empty() {
-        let _ = write!(line, ",\"notice\":{}", quantiles(&mut cell.notices));
+        let _ = write!(line, ",\"notice\":{}", distribution(&mut cell.notices));
     }
     if !cell.reconnects.is_empty() {
-        let _ = write!(line, ",\"reconnect\":{}", quantiles(&mut cell.reconnects));
+        let _ = write!(line, ",\"reconnect\":{}", distribution(&mut cell.reconnects));
     }
     if !cell.notes.is_empty() {
         let _ = write!(line, ",\"note\":{:?}", cell.notes.join("; "));
@@ -88,10 +98,65 @@ struct Sum {
     rounds: u64,
     violations: u64,
     missed: u64,
-    lines: u64,
     /// The worst of the distributions, by its 99th percentile.
     notice: Option<(u64, u64, u64)>,
     note: Option<String>,
+    /// Rounds and violations of runs that say why they do not count.
+    superseded: Superseded,
+    /// How many notices lie in each class of [`BOUNDS_MS`], of the lines that say so.
+    classes: [u64; BOUNDS_MS.len() + 1],
+    /// The longest of them in microseconds.
+    longest: u64,
+}
+
+/// Runs that do not count, by the reason.
+type Superseded = BTreeMap<String, (u64, u64)>;
+
+impl Sum {
+    /// Adds a line of the ledger.
+    fn add(&mut self, row: &Value) {
+        let number = |value: &Value| value.as_u64().unwrap_or(0);
+        let (rounds, violations) = (number(&row["rounds"]), number(&row["violations"]));
+        if let Some(why) = row["superseded"].as_str() {
+            let sum = self.superseded.entry(why.to_owned()).or_default();
+            *sum = (sum.0 + rounds, sum.1 + violations);
+            return;
+        }
+        self.rounds += rounds;
+        self.violations += violations;
+        self.missed += number(&row["missed"]);
+        let notice = &row["notice"];
+        if notice.is_object() {
+            let seen = (number(&notice["p50_us"]), number(&notice["p99_us"]), number(&notice["max_us"]));
+            let worse = self.notice.is_none_or(|known| seen.1 > known.1);
+            self.notice = if worse { Some(seen) } else { self.notice };
+            if let Some(classes) = notice["classes"].as_array() {
+                self.classes.iter_mut().zip(classes).for_each(|(sum, count)| *sum += number(count));
+                self.longest = self.longest.max(seen.2);
+            }
+        }
+        if let Some(note) = row["note"].as_str() {
+            self.note = Some(note.to_owned());
+        }
+    }
+
+    /// What a table says of it after who was struck.
+    fn cells(&self) -> String {
+        let notice = self.notice.map_or("–".to_owned(), |(p50, p99, max)| {
+            format!("{} / {} / {}", millis(p50), millis(p99), millis(max))
+        });
+        let mut notes = Vec::new();
+        if self.missed > 0 {
+            notes.push(format!("{} more without their fault", self.missed));
+        }
+        notes.extend(self.note.clone());
+        for (why, (rounds, violations)) in &self.superseded {
+            notes.push(format!("{rounds} more rounds with {violations} violations are superseded: {why}"));
+        }
+        let tested = self.rounds + self.missed > 0;
+        let rounds = if tested { self.rounds.to_string() } else { "not tested".to_owned() };
+        format!("{rounds} | {} | {notice} | {}", self.violations, notes.join(". "))
+    }
 }
 
 /// The page made from a ledger.
@@ -105,20 +170,7 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
         let row: Value = serde_json::from_str(line)?;
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
         let number = |value: &Value| value.as_u64().unwrap_or(0);
-        let sum = sums.entry((text("fault"), text("mechanism"), text("role"))).or_default();
-        sum.rounds += number(&row["rounds"]);
-        sum.violations += number(&row["violations"]);
-        sum.missed += number(&row["missed"]);
-        sum.lines += 1;
-        let notice = &row["notice"];
-        if notice.is_object() {
-            let seen = (number(&notice["p50_us"]), number(&notice["p99_us"]), number(&notice["max_us"]));
-            let worse = sum.notice.is_none_or(|known| seen.1 > known.1);
-            sum.notice = if worse { Some(seen) } else { sum.notice };
-        }
-        if row["note"].is_string() {
-            sum.note = Some(text("note"));
-        }
+        sums.entry((text("fault"), text("mechanism"), text("role"))).or_default().add(&row);
         let origin =
             (number(&row["time"]), text("commit"), text("kernel"), number(&row["cpus"]), text("build"));
         *runs.entry(origin).or_default() += 1;
@@ -132,24 +184,12 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
         for mechanism in mechanisms {
             for role in fault.roles {
                 let key = (fault.name.to_owned(), (*mechanism).to_owned(), role.name().to_owned());
-                let cells = match sums.get(&key) {
-                    None => "not tested | – | – |".to_owned(),
-                    Some(sum) => {
-                        let notice = sum.notice.map_or("–".to_owned(), |(p50, p99, max)| {
-                            format!("{} / {} / {}", millis(p50), millis(p99), millis(max))
-                        });
-                        let missed = match sum.missed {
-                            0 => String::new(),
-                            missed => format!("{missed} more without their fault. "),
-                        };
-                        let note = sum.note.clone().unwrap_or_default();
-                        format!("{} | {} | {notice} | {missed}{note}", sum.rounds, sum.violations)
-                    }
-                };
+                let cells = sums.get(&key).map_or("not tested | – | – |".to_owned(), Sum::cells);
                 let _ = writeln!(page, "| {mechanism} | {} | {cells} |", role.name());
             }
         }
     }
+    notices(&mut page, &sums);
     page.push_str(
         "\n## Runs\n\n| When | Commit | Kernel | CPUs | Build | Cells |\n|---|---|---|---|---|---|\n",
     );
@@ -157,6 +197,43 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
         let _ = writeln!(page, "| {time} | `{commit}` | {kernel} | {cpus} | {build} | {cells} |");
     }
     Ok(page)
+}
+
+/// How long after the blow the survivor was told, as a distribution per cell.
+fn notices(page: &mut String, sums: &BTreeMap<(String, String, String), Sum>) {
+    page.push_str("\n## Death notices\n\n");
+    page.push_str("From the blow to the survivor's typed error, in % of all deaths up to each time. Runs that left no\n");
+    page.push_str(
+        "distribution in the ledger are not in this table.\n\n| Fault | Mechanism | Struck | Deaths |",
+    );
+    for bound in BOUNDS_MS {
+        let _ = write!(page, " ≤ {bound} ms |");
+    }
+    let _ = writeln!(page, " longest |\n|---|---|---|---|{}---|", "---|".repeat(BOUNDS_MS.len()));
+    let order = |name: &str| FAULTS.iter().position(|fault| fault.name == name);
+    let mut rows: Vec<_> = sums.iter().filter(|(_, sum)| sum.classes.iter().sum::<u64>() > 0).collect();
+    rows.sort_by_key(|((fault, mechanism, role), _)| {
+        (order(fault), MECHANISMS.iter().position(|known| known == mechanism), role)
+    });
+    for ((fault, mechanism, role), sum) in rows {
+        let all: u64 = sum.classes.iter().sum();
+        let _ = write!(page, "| {fault} | {mechanism} | {role} | {all} |");
+        let mut within = 0;
+        for count in &sum.classes[..BOUNDS_MS.len()] {
+            within += count;
+            let _ = write!(page, " {} |", percent(within, all));
+        }
+        let _ = writeln!(page, " {} |", millis(sum.longest));
+    }
+}
+
+/// `part` of `all` in percent; 100 only for all of them.
+fn percent(part: u64, all: u64) -> String {
+    if part == all {
+        return "100".to_owned();
+    }
+    let hundredths = u128::from(part) * 10_000 / u128::from(all);
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 fn millis(micros: u64) -> String {
@@ -174,3 +251,36 @@ runs add up. A round without a violation kept every promise of the oracle (`test
 prefix, typed error, nothing left behind, next connection works, no signal, no busy waiting). No failure in N rounds bounds\n\
 the rate of failures at 3 / N with 95 % confidence. `not tested` means what it says. The time to the error is the worst\n\
 recorded run's; the machine was shared with other builds. One violation is one round.\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distribution_counts_every_notice_once_in_its_class() {
+        let mut nanos = [900_000, 1_000_000, 1_000_001, 55_000_000, 2_000_000_000];
+        let line: Value = serde_json::from_str(&distribution(&mut nanos)).expect("JSON");
+        assert_eq!(line["classes"], serde_json::json!([2, 1, 0, 0, 0, 0, 1, 0, 0, 0, 1]));
+        assert_eq!((&line["count"], &line["max_us"]), (&5.into(), &2_000_000.into()));
+    }
+
+    #[test]
+    fn a_page_adds_runs_up_and_tells_the_superseded_ones_apart() {
+        let line = |rounds: u64, violations: u64, more: &str| {
+            format!(
+                "{{\"time\":1,\"fault\":\"kill9\",\"mechanism\":\"shm\",\"role\":\"sender\",\"rounds\":{rounds},\
+                 \"violations\":{violations},\"missed\":0,\"seed\":1{more}}}\n"
+            )
+        };
+        let notice = ",\"notice\":{\"count\":4,\"p50_us\":1,\"p99_us\":2,\"max_us\":3000,\"classes\":[3,0,1,0,0,0,0,0,0,0,0]}";
+        let ledger =
+            line(10, 0, "") + &line(100, 7, ",\"superseded\":\"the driver's\"") + &line(4, 0, notice);
+        let page = page(&ledger).expect("JSON lines");
+        assert!(
+            page.contains("| shm | sender | 14 | 0 | 0.0 ms / 0.0 ms / 3.0 ms | 100 more rounds with 7 violations are superseded: the driver's |"),
+            "{page}"
+        );
+        assert!(page.contains("| kill9 | shm | sender | 4 | 75.00 | 75.00 | 100 |"), "{page}");
+        assert!(page.contains("| shm | receiver | not tested | – | – | |"), "{page}");
+    }
+}

@@ -19,8 +19,9 @@ pub const STORM_VARIABLE: &str = "IPC_CHAOS_STORM";
 /// Set in a victim's environment: it is to run on CPU 0 only.
 pub const PIN_VARIABLE: &str = "IPC_CHAOS_PIN";
 
-/// Between two signals: 5 kHz.
-const EVERY_US: libc::suseconds_t = 200;
+/// Between two signals, if the process runs all the time. One that has to wait for its processor gets one for all that it
+/// missed, and is still to be interrupted 5000 times a second.
+const EVERY_US: libc::suseconds_t = 50;
 
 /// Busy programs beside the two that talk.
 const HOGS: usize = 4;
@@ -31,7 +32,7 @@ extern "C" fn count(_: libc::c_int) {
     SIGNALS.fetch_add(1, SeqCst);
 }
 
-/// From now on a signal interrupts this process every 200 µs, and no system call is restarted.
+/// From now on signals interrupt this process 5000 times a second and more, and no system call is restarted.
 pub fn begin_storm() {
     // SAFETY: `sigaction` is plain integers and pointers, for which zero is a value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -79,7 +80,7 @@ pub fn crowded(cell: &mut Cell, messages: u64) {
     pin();
     let pinned = [(PIN_VARIABLE, "1".to_owned())];
     let alone = stream(cell, &journal, messages / 10, &pinned);
-    let hogs: Vec<Hog> = (0..HOGS).map(|_| Hog::start(cell)).collect();
+    let hogs = Hogs::start(cell);
     let among = stream(cell, &journal, messages, &pinned);
     drop(hogs);
     if let (Ok(alone), Ok(among)) = (&alone, &among) {
@@ -91,17 +92,65 @@ pub fn crowded(cell: &mut Cell, messages: u64) {
             among.stall.as_secs_f64() * 1000.0
         ));
     }
-    let calm = among.and_then(|among| match among.stall {
-        stall if stall > DEADLINE => violated("I1", format!("no message for {stall:?}")),
-        _ => Ok(()),
-    });
+    let calm = among.and_then(|among| among.calm());
     cell.count(alone.and(calm));
+}
+
+/// Set in a victim's environment: it runs before everybody who is not of the real-time class.
+pub const FIFO_VARIABLE: &str = "IPC_CHAOS_FIFO";
+
+/// A message that took longer than this waited for a turn it should have had.
+const LATE: Duration = Duration::from_millis(50);
+
+/// Makes this process one of the class SCHED_FIFO, or an ordinary one again; false: it may not.
+pub fn set_fifo(on: bool) -> bool {
+    let (class, priority) = if on { (libc::SCHED_FIFO, 1) } else { (libc::SCHED_OTHER, 0) };
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the parameters are valid for the length of the call.
+    unsafe { libc::sched_setscheduler(0, class, &parameters) == 0 }
+}
+
+/// Priority inversion: `messages` on one processor between the victim, which goes before everybody else, and us, who do
+/// not. Whoever waits for the other by spinning, or holding a lock, stops both.
+pub fn outranked(cell: &mut Cell, messages: u64) {
+    if !set_fifo(true) {
+        cell.missed = messages;
+        cell.notes.push("skipped: this user may not use SCHED_FIFO (needs CAP_SYS_NICE)".into());
+        return;
+    }
+    assert!(set_fifo(false), "back to SCHED_OTHER: {}", std::io::Error::last_os_error());
+    let journal = Journal::at(&journal_of(cell));
+    pin();
+    let environment = [(PIN_VARIABLE, "1".to_owned()), (FIFO_VARIABLE, "1".to_owned())];
+    let streamed = stream(cell, &journal, messages, &environment);
+    if let Ok(streamed) = &streamed {
+        cell.notes.push(format!(
+            "{messages} messages, {:.0}/s, {} of them over {} ms ({:.3} %), longest {:.0} ms",
+            streamed.rate,
+            streamed.late,
+            LATE.as_millis(),
+            100.0 * streamed.late as f64 / messages as f64,
+            streamed.stall.as_secs_f64() * 1000.0
+        ));
+    }
+    cell.count(streamed.and_then(|streamed| streamed.calm()));
 }
 
 /// What a stream came to.
 struct Streamed {
     rate: f64,
     stall: Duration,
+    /// Messages that took longer than [`LATE`].
+    late: u64,
+}
+
+impl Streamed {
+    fn calm(&self) -> Result<(), Violation> {
+        match self.stall {
+            stall if stall > DEADLINE => violated("I1", format!("no message for {stall:?}")),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn stream(
@@ -146,7 +195,7 @@ fn pass(role: Role, connection: &mut AnyConnection, seed: u64, messages: u64) ->
     let mut series = Series::of(seed);
     let mut buf = Vec::new();
     let began = Instant::now();
-    let (mut last, mut stall) = (began, Duration::ZERO);
+    let (mut last, mut stall, mut late) = (began, Duration::ZERO, 0);
     while series.count() < messages {
         // Every way of waiting has its own system calls to be interrupted in.
         let wait = if series.count().is_multiple_of(3) { Wait::Forever } else { Wait::within(3 * DEADLINE) };
@@ -167,32 +216,46 @@ fn pass(role: Role, connection: &mut AnyConnection, seed: u64, messages: u64) ->
         }
         let now = Instant::now();
         stall = stall.max(now - last);
+        late += u64::from(now - last > LATE);
         last = now;
     }
-    Ok(Streamed { rate: messages as f64 / began.elapsed().as_secs_f64(), stall })
+    Ok(Streamed { rate: messages as f64 / began.elapsed().as_secs_f64(), stall, late })
 }
 
-/// A program that does nothing but run.
-struct Hog(Child);
+/// Programs that do nothing but run, until dropped.
+#[derive(Debug)]
+pub struct Hogs(Vec<Child>);
 
-impl Hog {
-    fn start(cell: &Cell) -> Hog {
-        let child = Command::new(&cell.program).arg("hog").stdin(Stdio::null()).spawn();
-        Hog(child.unwrap_or_else(|error| panic!("{}: {error}", cell.program.display())))
+impl Hogs {
+    /// Starts four.
+    pub fn start(cell: &Cell) -> Hogs {
+        let one = || Command::new(&cell.program).arg("hog").stdin(Stdio::null()).spawn();
+        let started =
+            (0..HOGS).map(|_| one().unwrap_or_else(|error| panic!("{}: {error}", cell.program.display())));
+        Hogs(started.collect())
     }
 }
 
-impl Drop for Hog {
+impl Drop for Hogs {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        for hog in &mut self.0 {
+            let _ = hog.kill();
+            let _ = hog.wait();
+        }
     }
 }
 
-/// Plays a hog, for two minutes at most.
+/// Plays a hog, until it is killed or has lost its driver.
 pub fn hog() {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(120) {
-        std::hint::spin_loop();
+    let driver = rustix::process::getppid();
+    while rustix::process::getppid() == driver {
+        (0..1 << 22).for_each(|_| std::hint::spin_loop());
     }
+}
+
+/// SIGKILL at random moments beside four busy programs.
+pub fn kill_among_hogs(cell: &mut Cell, rounds: u64) {
+    let hogs = Hogs::start(cell);
+    super::kill::run(cell, rounds);
+    drop(hogs);
 }

@@ -56,6 +56,9 @@ pub fn play(role: &str, address: &Address, journal: &Path, seed: u64) {
     if asked(storm::PIN_VARIABLE) {
         storm::pin();
     }
+    if asked(storm::FIFO_VARIABLE) {
+        assert!(storm::set_fifo(true), "SCHED_FIFO: {}", std::io::Error::last_os_error());
+    }
     if asked(storm::STORM_VARIABLE) {
         storm::begin_storm();
     }
