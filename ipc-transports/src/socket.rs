@@ -3,7 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_core::frame::{Check, Framing};
 use ipc_core::hello::Agreed;
@@ -22,6 +22,10 @@ use crate::stream::{Link, Mode, Shared};
 /// How long a failed send gives the peer's process to finish exiting, before a reset counts as an orderly close: a
 /// dying process closes its sockets before its pidfd tells (kernel/exit.c, do_exit).
 const EXIT_GRACE: Duration = Duration::from_millis(10);
+
+/// How much longer it has if both directions are gone without a goodbye: nearly always it was killed, and on a busy
+/// machine a dying process, too, waits for its turn.
+const DEATH_GRACE: Duration = Duration::from_millis(250);
 
 /// One half of a connected stream socket.
 #[derive(Debug)]
@@ -136,19 +140,7 @@ impl Link for Socket {
     }
 
     fn why_unwritable(&self, peer_said_goodbye: bool) -> SendError {
-        if peer_said_goodbye || peer::goodbye_is_waiting(self.fd.as_fd()) {
-            return SendError::Closed;
-        }
-        match self.peer_pidfd() {
-            // The peer may have dropped its receiver alone and live on.
-            Some(pidfd) => {
-                match sleep(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(EXIT_GRACE)) {
-                    Ok(0) => SendError::Closed,
-                    _ => SendError::PeerDied,
-                }
-            }
-            None => SendError::PeerDied,
-        }
+        self.why_unwritable_within(peer_said_goodbye, EXIT_GRACE, DEATH_GRACE)
     }
 
     fn make_room(&self) {
@@ -168,8 +160,82 @@ impl Link for Socket {
 }
 
 impl Socket {
+    fn why_unwritable_within(&self, peer_said_goodbye: bool, exit: Duration, death: Duration) -> SendError {
+        let has_left = || peer_said_goodbye || peer::goodbye_is_waiting(self.fd.as_fd());
+        if has_left() {
+            return SendError::Closed;
+        }
+        let Some(pidfd) = self.peer_pidfd() else { return SendError::PeerDied };
+        let lives_for = |patience: Duration| {
+            let until = Instant::now() + patience;
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                match sleep(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(left)) {
+                    Ok(0) if left.is_zero() => return true,
+                    // Interrupted, or a little early.
+                    Ok(0) => {}
+                    _ => return false,
+                }
+            }
+        };
+        if !lives_for(exit) {
+            return SendError::PeerDied;
+        }
+        // It lives, so it may have dropped its receiver alone; or it is still dying.
+        let mut ours = [PollFd::new(&self.fd, PollFlags::empty())];
+        let is_hung_up = sleep(&mut ours, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0);
+        if is_hung_up && !has_left() && !lives_for(death) { SendError::PeerDied } else { SendError::Closed }
+    }
+
     /// What passes descriptors over this half, from now on.
     pub(crate) fn passing(&self) -> &Passing {
         self.passing.get_or_init(Passing::default)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::process::{Child, Command, Stdio};
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    /// A process that ends when its standard input does, and a socket whose peer it is said to be.
+    fn peer() -> (Child, Socket, UnixStream) {
+        let child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat");
+        let pid = rustix::process::Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).expect("a child");
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        (child, Socket { fd: ours.into(), pidfd: Some(Arc::new(pidfd)), passing: OnceLock::new() }, theirs)
+    }
+
+    fn ended(mut child: Child) {
+        drop(child.stdin.take());
+        child.wait().expect("our own child");
+    }
+
+    #[test]
+    fn a_peer_that_hung_up_without_a_goodbye_is_given_time_to_die() {
+        let (mut child, socket, theirs) = peer();
+        drop(theirs);
+        // Closed, and alive to the end of its time.
+        let alive = socket.why_unwritable_within(false, Duration::ZERO, Duration::ZERO);
+        assert!(matches!(alive, SendError::Closed), "{alive:?}");
+        // It ends some time after it hung up.
+        drop(child.stdin.take());
+        let dead = socket.why_unwritable_within(false, Duration::ZERO, LONG);
+        assert!(matches!(dead, SendError::PeerDied), "{dead:?}");
+        ended(child);
+    }
+
+    #[test]
+    fn a_peer_that_dropped_its_receiver_alone_is_not_waited_for() {
+        let (child, socket, theirs) = peer();
+        theirs.shutdown(std::net::Shutdown::Read).expect("connected");
+        let began = Instant::now();
+        let left = socket.why_unwritable_within(false, Duration::ZERO, LONG);
+        assert!(matches!(left, SendError::Closed) && began.elapsed() < LONG, "{left:?}");
+        ended(child);
     }
 }
