@@ -144,3 +144,6 @@ pub(crate) fn transfer<L: Link>(
         peer_exited = watched == 2 && !fds[1].revents().is_empty() && fds[0].revents().is_empty();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,7 +220,7 @@ impl<L: Link> StreamReceiver<L> {
                     (self.start, self.end) = (0, read - own);
                 }
                 Err(error) => {
-                    if matches!(error, RecvError::Empty | RecvError::TimedOut) {
+                    if self.finished.is_none() {
                         self.put_back(len, &out[..got]);
                     }
                     return Err(error);
@@ -282,7 +282,7 @@ impl<L: Link> StreamReceiver<L> {
         Ok(Some((len, in_out + own)))
     }
 
-    /// Returns the first bytes of an unfinished message to the buffer: the deadline passed in the middle of it.
+    /// Returns the first bytes of an unfinished message to the buffer: a read failed in the middle of it.
     fn put_back(&mut self, len: usize, payload: &[u8]) {
         let held = HEADER_LEN + payload.len();
         if self.buffer.len() < held {

@@ -110,7 +110,8 @@ impl<L: Link> StreamSender<L> {
         why
     }
 
-    /// Writes `frame`, of which nothing is written yet, and keeps what does not go out in time.
+    /// Writes `frame`, of which nothing is written yet. Once a byte of it is out the message is taken: what stops the
+    /// rest, short of the connection's end, is told by the next call if it lasts.
     #[inline]
     fn write_frame(
         &mut self,
@@ -124,7 +125,7 @@ impl<L: Link> StreamSender<L> {
             IoSlice::advance_slices(&mut frame, written);
             match self.write(frame, wait) {
                 Ok(more) => written = more,
-                Err(SendError::Full | SendError::TimedOut) => {
+                Err(_) if self.end.is_none() => {
                     frame.iter().for_each(|part| self.rest.extend_from_slice(part));
                     break;
                 }
@@ -215,9 +216,11 @@ impl<L: Link> Sender for StreamSender<L> {
                 Ok(0) => self.send_with(&batch[..1], wait).map(|()| 1),
                 Ok(staged) => match self.flush(wait) {
                     Ok(()) => Ok(staged),
-                    Err(SendError::Full | SendError::TimedOut) if self.written > 0 => Ok(self.unstage(batch)),
+                    Err(_) if self.written > 0 && self.end.is_none() => Ok(self.unstage(batch)),
                     Err(error) => {
+                        // Nothing of it is out, or nothing will ever go out again.
                         self.rest.clear();
+                        self.written = 0;
                         Err(error)
                     }
                 }

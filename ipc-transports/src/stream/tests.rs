@@ -1,0 +1,171 @@
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use ipc_core::frame::Framing;
+use ipc_core::{Receiver, RecvError, Sender};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::*;
+
+/// What a call of the scripted link does.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Moves(usize),
+    Fails(Errno),
+}
+
+use Step::{Fails, Moves};
+
+/// A link whose every call is laid down; past the script everything moves.
+#[derive(Debug)]
+struct Scripted {
+    fd: std::fs::File,
+    steps: RefCell<VecDeque<Step>>,
+    stream: RefCell<VecDeque<u8>>,
+}
+
+impl Scripted {
+    fn new(steps: &[Step], stream: &[u8]) -> Scripted {
+        Scripted {
+            fd: std::fs::File::open("/dev/null").unwrap(),
+            steps: RefCell::new(steps.iter().copied().collect()),
+            stream: RefCell::new(stream.iter().copied().collect()),
+        }
+    }
+
+    fn room(&self) -> Result<usize> {
+        match self.steps.borrow_mut().pop_front() {
+            None => Ok(usize::MAX),
+            Some(Moves(bytes)) => Ok(bytes),
+            Some(Fails(error)) => Err(error),
+        }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        self.stream.borrow_mut().drain(..).collect()
+    }
+}
+
+impl Link for Scripted {
+    fn write(&self, parts: &[IoSlice<'_>], _: Mode) -> Result<usize> {
+        let room = self.room()?;
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(room).collect();
+        self.stream.borrow_mut().extend(&bytes);
+        Ok(bytes.len())
+    }
+
+    fn read(&self, parts: &mut [IoSliceMut<'_>], _: Mode) -> Result<usize> {
+        let room = self.room()?;
+        let mut stream = self.stream.borrow_mut();
+        let mut read = 0;
+        for byte in parts.iter_mut().flat_map(|part| part.iter_mut()).take(room.min(stream.len())) {
+            *byte = stream.pop_front().unwrap();
+            read += 1;
+        }
+        Ok(read)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn peer_pidfd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn why_unwritable(&self, _: bool) -> SendError {
+        SendError::PeerDied
+    }
+
+    fn make_room(&self) {}
+
+    fn close_write(&self) {}
+
+    fn close_read(&self) {}
+}
+
+fn framing() -> Framing {
+    Framing { max_message: 100_000, check: ipc_core::frame::Check::None }
+}
+
+fn sender(steps: &[Step]) -> StreamSender<Scripted> {
+    StreamSender::new(Scripted::new(steps, &[]), Arc::default(), framing(), 0)
+}
+
+fn frame(message: &[u8]) -> Vec<u8> {
+    [&framing().header(message.len()).unwrap()[..], message].concat()
+}
+
+/// Errors of a kernel short of memory or of room, which pass.
+const PASSING: [Errno; 2] = [Errno::NOBUFS, Errno::NOMEM];
+
+#[test]
+fn a_message_of_which_a_byte_is_out_is_taken_whatever_stops_the_rest() {
+    for error in PASSING {
+        let whole = [frame(b"first"), frame(b"second")].concat();
+        for out in 1..frame(b"first").len() {
+            let mut sender = sender(&[Moves(out), Fails(error), Fails(error)]);
+            sender.send(b"first").unwrap();
+            assert!(
+                matches!(sender.send(b"second"), Err(SendError::Io(_))),
+                "it lasts, and nothing is taken"
+            );
+            sender.send(b"second").unwrap();
+            assert_eq!(sender.link().take(), whole, "{error:?} after {out} bytes");
+            assert_eq!(sender.stats().messages, 2);
+        }
+        let mut sender = sender(&[Fails(error)]);
+        assert!(matches!(sender.send(b"lost"), Err(SendError::Io(_))), "nothing was out");
+        sender.send(b"first").unwrap();
+        assert_eq!(sender.link().take(), frame(b"first"));
+    }
+}
+
+#[test]
+fn of_a_batch_stopped_anywhere_the_messages_with_a_byte_out_are_taken() {
+    let messages: [&[u8]; 3] = [b"first", b"", b"the third"];
+    let batch = messages.map(IoSlice::new);
+    let frames = messages.map(frame);
+    for error in PASSING {
+        for out in 0..frames.concat().len() {
+            let mut steps = vec![Moves(out), Fails(error)];
+            steps.drain(..usize::from(out == 0));
+            let mut sender = sender(&steps);
+            // Frames that begin in front of the byte at which it stops.
+            let begun = (0..3).filter(|i| frames[..*i].concat().len() < out).count();
+            match sender.send_batch(&batch, Wait::Forever) {
+                Ok(taken) => assert_eq!(taken, begun, "{error:?} after {out} bytes"),
+                Err(SendError::Io(_)) => assert_eq!(out, 0),
+                Err(error) => panic!("{error:?}"),
+            }
+            assert_eq!(sender.send_batch(&batch, Wait::Forever).unwrap(), 3);
+            let expected = [frames[..begun].concat(), frames.concat()].concat();
+            assert_eq!(sender.link().take(), expected, "{error:?} after {out} bytes");
+            assert_eq!(sender.stats().messages as usize, begun + 3);
+        }
+    }
+}
+
+#[test]
+fn a_failed_read_in_mid_message_loses_nothing() {
+    let long = vec![7; 20_000];
+    let stream = [frame(&long), frame(&long), frame(b"last")].concat();
+    for error in PASSING {
+        // The first in pieces through the buffer and beside it; the second where its length is guessed.
+        for cut in [1, 3, 4, 5, 9_000, 19_999, 20_003, 20_004, 20_007, 20_009, 35_000] {
+            let steps = [Moves(cut), Fails(error), Moves(100), Fails(error)];
+            let mut receiver =
+                StreamReceiver::new(Scripted::new(&steps, &stream), Arc::default(), framing(), 0);
+            let (mut buf, mut failed) = (Vec::new(), 0);
+            for expected in [&long[..], &long, b"last"] {
+                while let Err(told) = receiver.recv(&mut buf) {
+                    assert!(matches!(told, RecvError::Io(_)), "{told:?}");
+                    failed += 1;
+                }
+                assert!(buf == expected, "{error:?} after {cut} bytes: {} bytes", buf.len());
+            }
+            assert_eq!(failed, 2);
+        }
+    }
+}
