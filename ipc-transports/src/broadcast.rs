@@ -182,8 +182,10 @@ impl Settings {
         let longest = longest_message(capacity) - NUMBER;
         let max_message = options.max_message.unwrap_or(longest);
         if max_message > longest {
-            let what =
-                format!("max_message={max_message}: a ring of {capacity} bytes carries up to {longest}");
+            let what = format!(
+                "max_message={max_message}: a ring of {capacity} bytes carries up to {longest}; {}",
+                crate::shm::capacity_for(max_message, NUMBER)
+            );
             return Err(bad_option(op, target, what));
         }
         let features = features_with_seals(op, target)?;

@@ -17,7 +17,7 @@ use ipc_core::{
     SetupError, Transport, Wait, WaitPolicy,
 };
 
-use crate::backing::{DATA, Word};
+use crate::backing::{DATA, RECORD_HEADER, Word};
 use crate::bell::{Sleeper, Waker};
 use crate::control::{self, Control, ControlListener};
 use crate::doorbell::pollable_listener;
@@ -132,6 +132,15 @@ impl Options for ShmOptions {
     }
 }
 
+/// What to do about messages of `max_message` bytes that are too long for a ring, where each takes `more` bytes of it.
+pub(crate) fn capacity_for(max_message: usize, more: usize) -> String {
+    let half = max_message.checked_add(more + RECORD_HEADER).and_then(usize::checked_next_power_of_two);
+    match half.and_then(|half| half.checked_mul(2)) {
+        Some(capacity) if capacity <= MAX_CAPACITY => format!("use capacity={capacity}"),
+        _ => format!("the largest, capacity={MAX_CAPACITY}, up to {}", longest_message(MAX_CAPACITY) - more),
+    }
+}
+
 /// Options with the defaults filled in and checked.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
@@ -156,8 +165,8 @@ impl Settings {
         let max_message = options.max_message.unwrap_or(longest);
         if max_message > longest {
             let what = format!(
-                "max_message={max_message}: a ring of {capacity} bytes carries up to {longest}; use capacity={}",
-                (max_message + 8).checked_next_power_of_two().map_or(MAX_CAPACITY, |half| 2 * half)
+                "max_message={max_message}: a ring of {capacity} bytes carries up to {longest}; {}",
+                capacity_for(max_message, 0)
             );
             return Err(bad_option(op, target, what));
         }

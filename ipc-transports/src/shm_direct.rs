@@ -129,7 +129,11 @@ impl Settings {
         let max_message = asked.unwrap_or(capacity / 2);
         if max_message > capacity / 2 {
             return bad(format!(
-                "max_message={max_message}: each direction has half of capacity={capacity}; use capacity={needed}"
+                "max_message={max_message}: each direction has half of capacity={capacity}; {}",
+                match needed {
+                    ..=MAX_CAPACITY => format!("use capacity={needed}"),
+                    _ => format!("the largest is capacity={MAX_CAPACITY}"),
+                }
             ));
         }
         let features = features(op)?;
@@ -374,5 +378,23 @@ impl Transport for ShmDirect {
     fn capabilities_with(options: &ShmDirectOptions) -> Result<Capabilities, SetupError> {
         let max_message = Settings::new(options, "use", &"shm-direct")?.max_message;
         Ok(Capabilities { max_message, ..ShmDirect::capabilities() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_capacity_is_advised_that_cannot_be() {
+        let refused = |max_message| {
+            let options = ShmDirectOptions { capacity: Some(4096), max_message, ..Default::default() };
+            ShmDirect::pair(&options).unwrap_err().to_string()
+        };
+        assert!(refused(Some(3000)).ends_with("half of capacity=4096; use capacity=6000)"));
+        for past_everything in [(1 << 30) + 1, usize::MAX / 2 + 1, usize::MAX] {
+            let told = refused(Some(past_everything));
+            assert!(told.ends_with("half of capacity=4096; the largest is capacity=2147483648)"), "{told}");
+        }
     }
 }

@@ -27,6 +27,16 @@ fn a_join_round_trips_and_an_unknown_policy_is_refused() {
 }
 
 #[test]
+fn a_message_too_long_for_the_ring_is_refused_with_the_capacity_that_carries_it() {
+    let refused = |max_message| {
+        let options = BroadcastOptions { max_message: Some(max_message), ..small(SlowReader::Wait) };
+        Writer::private(&options).unwrap_err().to_string()
+    };
+    assert!(refused(2040).ends_with("carries up to 2032; use capacity=8192)"), "{}", refused(2040));
+    assert!(refused(usize::MAX).ends_with("the largest, capacity=1073741824, up to 536870896)"));
+}
+
+#[test]
 fn a_reader_that_claims_what_was_never_written_is_cut_off() {
     let mut writer = Writer::private(&small(SlowReader::Wait)).unwrap();
     let liar = writer.subscribe().unwrap();

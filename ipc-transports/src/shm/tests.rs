@@ -236,6 +236,13 @@ fn options_that_cannot_be_are_refused_by_name() {
         "{}",
         refused("max_message=2048")
     );
+    let most = refused("max_message=1G");
+    assert!(most.ends_with("the largest, capacity=1073741824, up to 536870904)"), "{most}");
+    for past_everything in [usize::MAX, usize::MAX - 8, usize::MAX / 2 - 7, 1 << 62] {
+        assert!(
+            refused(&format!("max_message={past_everything}")).contains("the largest, capacity=1073741824")
+        );
+    }
     assert!(refused("depth=1").contains("this transport has: capacity"));
     assert!(refused("wait=sleep").contains("spin, park or adaptive"));
 }
