@@ -26,12 +26,15 @@ pub(crate) enum Half {
     Receiver = 2,
 }
 
+/// Beside the `Half` bits of what was heard: the peer said something that is no goodbye, which is the last we hear of it.
+const NONSENSE: u8 = 4;
+
 /// An established control socket, shared by the two halves of a connection.
 #[derive(Debug)]
 pub(crate) struct Control {
     socket: OwnedFd,
     pidfd: Option<OwnedFd>,
-    /// `Half` bits the peer has said goodbye for. Locked while one of our halves looks into the socket.
+    /// `Half` bits the peer has said goodbye for, and [`NONSENSE`]. Locked while one of our halves looks into the socket.
     left: Mutex<u8>,
 }
 
@@ -61,27 +64,35 @@ impl Control {
     pub(crate) fn has_left(&self, half: Half) -> bool {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         // The first goodbye is left lying: our other half may be asleep on it, and one that is taken wakes nobody.
-        *left |= self.next_goodbye(RecvFlags::PEEK);
+        self.hear(&mut left, RecvFlags::PEEK);
         // A second one leaves nothing to sleep on but the hang-up that follows it, which stays.
         if *left & half as u8 == 0 && self.peer_gone() {
-            loop {
-                match self.next_goodbye(RecvFlags::empty()) {
-                    0 => break,
-                    bits => *left |= bits,
-                }
-            }
+            while self.hear(&mut left, RecvFlags::empty()) {}
         }
         *left & half as u8 != 0
     }
 
-    /// `Half` bits of the next goodbye in the socket; zero: there is none.
-    fn next_goodbye(&self, flags: RecvFlags) -> u8 {
+    /// Adds the next goodbye in the socket to what was `heard`; false: there is none, nor will there be after nonsense.
+    fn hear(&self, heard: &mut u8, flags: RecvFlags) -> bool {
+        if *heard & NONSENSE != 0 {
+            return false;
+        }
         let mut byte = [0u8; 1];
         loop {
             match rustix::net::recv(&self.socket, &mut byte, flags | RecvFlags::DONTWAIT) {
                 Err(Errno::INTR) => {}
-                Ok((1, _)) => return byte[0] & 3,
-                _ => return 0,
+                Ok((1, _)) if byte[0] & 3 != 0 => {
+                    *heard |= byte[0] & 3;
+                    return true;
+                }
+                // Nonsense, or a message of no bytes, which looks like the end of the stream. Left lying it would wake
+                // whoever sleeps on the socket for ever; so this is the peer's end, for both halves and for good.
+                Ok(_) => {
+                    *heard |= NONSENSE;
+                    let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+                    return false;
+                }
+                Err(_) => return false,
             }
         }
     }
@@ -225,4 +236,36 @@ pub(crate) fn pair(features: &Features) -> Result<(Control, Control, PeerInfo), 
     .map_err(fail)?;
     let peer = peer::admitted(one.as_fd(), &[], OP, "of control sockets")?;
     Ok((Control::new(one, &peer, features), Control::new(other, &peer, features), peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_goodbye_is_the_peers_end_and_the_last_that_is_heard_of_it() {
+        for nonsense in [&[0u8][..], &[4], &[0xF8, 1], &[]] {
+            let (ours, theirs, _) = pair(crate::features::features("test").unwrap()).unwrap();
+            assert!(!ours.has_left(Half::Sender) && !ours.peer_gone());
+            rustix::net::send(&theirs.socket, nonsense, SendFlags::empty()).unwrap();
+            theirs.say_goodbye(Half::Sender);
+            assert!(!ours.has_left(Half::Sender), "{nonsense:?}");
+            // Or whoever sleeps on the socket would be woken again and again, with nothing to be told.
+            assert!(ours.peer_gone(), "{nonsense:?}");
+            theirs.say_goodbye(Half::Receiver);
+            for half in [Half::Sender, Half::Receiver, Half::Sender] {
+                assert!(!ours.has_left(half), "{nonsense:?}: {half:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn goodbyes_are_heard_before_the_nonsense_that_follows_them() {
+        let (ours, theirs, _) = pair(crate::features::features("test").unwrap()).unwrap();
+        theirs.say_goodbye(Half::Receiver);
+        rustix::net::send(&theirs.socket, &[0], SendFlags::empty()).unwrap();
+        assert!(ours.has_left(Half::Receiver) && !ours.has_left(Half::Sender) && !ours.peer_gone());
+        drop(theirs);
+        assert!(!ours.has_left(Half::Sender) && ours.has_left(Half::Receiver) && ours.peer_gone());
+    }
 }

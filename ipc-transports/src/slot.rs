@@ -381,9 +381,12 @@ impl<C: Cells> Side<C> {
     /// peer's next change, which finds the note. False: there is something to do, or the lock could not be had.
     pub(crate) fn announce(&mut self, eventfd: bool, patience: Duration) -> Result<bool, Corrupt> {
         let Some(holder) = self.lock(Wait::within(patience))? else { return Ok(false) };
-        if holder == Holder::Died {
-            // Noted nowhere: whoever looks after the peer finds it dead.
-            self.repair()?;
+        // Noted nowhere: whoever looks after the peer finds it dead.
+        if holder == Holder::Died
+            && let Err(corrupt) = self.repair()
+        {
+            self.cells.unlock();
+            return Err(corrupt);
         }
         let may_sleep = !self.is_ready();
         if may_sleep {

@@ -143,6 +143,18 @@ fn an_unfinished_message_is_found_also_by_who_goes_to_sleep() {
 }
 
 #[test]
+fn nonsense_left_by_a_dead_holder_does_not_leave_the_slot_locked() {
+    for reader_looks in [false, true] {
+        let (mut writer, mut reader, cells) = slot();
+        die_holding(&cells, |cells| cells.store(Word::State, 9, Ordering::Relaxed));
+        let side = if reader_looks { &mut reader } else { &mut writer };
+        assert!(side.announce(false, LATER).is_err());
+        // By another thread: one that holds the lock itself cannot tell.
+        die_holding(&cells, |_| ());
+    }
+}
+
+#[test]
 fn a_published_message_outlives_its_writer() {
     for full in [State::Writing, State::Full] {
         let (mut writer, mut reader, cells) = slot();
