@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use ipc_core::hello::{Agreed, Hello};
-use ipc_core::{Address, PeerInfo, SetupError, Wait};
+use ipc_core::{Address, PeerInfo, SetupError, SetupErrorKind, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType};
@@ -123,6 +123,13 @@ impl Control {
     }
 }
 
+/// What fails with something that a client brought costs that client alone, be it for a limit of ours: how much it
+/// brings is its own choice.
+pub(crate) fn costs_the_client(mut error: SetupError) -> SetupError {
+    error.kind = SetupErrorKind::Denied;
+    error
+}
+
 /// Accepts control connections at one address.
 #[derive(Debug)]
 pub(crate) struct ControlListener {
@@ -155,7 +162,7 @@ impl ControlListener {
 
     /// Waits for the next client that fits `hello()`. `respond` gets our hello, theirs and what both agree on, and
     /// returns the descriptors to hand over and whatever it made of the client's. A client that does not fit, or for
-    /// whom `respond` fails for a reason of the client's, is dropped and the next one awaited.
+    /// whom `respond` fails for a reason of the client's ([`costs_the_client`]), is dropped and the next one awaited.
     ///
     /// # Errors
     /// `TimedOut`; `Limit`, `NoSpace` or `Unsupported`, also from `respond`; `Io` when the listener failed.
@@ -165,7 +172,7 @@ impl ControlListener {
         hello: impl Fn() -> Hello,
         mut respond: impl FnMut(&Hello, Greeted, Agreed) -> Result<(Vec<OwnedFd>, T), SetupError>,
     ) -> Result<(Control, PeerInfo, T), SetupError> {
-        use ipc_core::SetupErrorKind::{Limit, NoSpace, Unsupported};
+        use SetupErrorKind::{Limit, NoSpace, Unsupported};
         const OP: &str = "accept on";
         let target = self.address.to_string();
         loop {

@@ -132,10 +132,11 @@ impl Memory {
     }
 
     /// Maps `len` bytes that the peer created and handed over, after checking that it is what it is said to be: a
-    /// memfd of exactly that size, sealed as `writers` demands, so that it can neither shrink nor be written by a third.
+    /// memfd of exactly that size, with every page there, sealed as `writers` demands, so that it can neither shrink nor
+    /// be written by a third.
     ///
     /// # Errors
-    /// `Denied` naming what is wrong with the descriptor; `NoSpace`.
+    /// `Denied` naming what is wrong with the descriptor; `Limit` (address space), `NoSpace`.
     pub(crate) fn import(fd: BorrowedFd<'_>, len: usize, writers: Writers) -> Result<Memory, SetupError> {
         const OP: &str = "import shared memory of";
         let fail = |error: Errno| setup_error(OP, format_args!("{len} bytes"), error);
@@ -157,6 +158,12 @@ impl Memory {
                 "the peer's memory lacks seals: has {seals:?}, needs {:?}",
                 writers.seals()
             ));
+        }
+        // Pages that are not there yet would be made by our mapping, and charged to us. Seals keep holes from being
+        // punched later; `create` leaves none.
+        let there = u64::try_from(found.st_blocks).unwrap_or(0).saturating_mul(512);
+        if there < len as u64 {
+            return deny(format!("the peer's memory has holes: {there} of its bytes are there"));
         }
         map(fd, len, writers == Writers::Both).map_err(|error| map_error(OP, len, error))
     }
@@ -274,6 +281,25 @@ mod tests {
         assert!(denied(&read, Writers::Both).contains("no memory file"));
         let zero = OwnedFd::from(std::fs::File::open("/dev/zero").unwrap());
         assert!(denied(&zero, Writers::Both).contains("no memory file"));
+    }
+
+    #[test]
+    fn memory_with_holes_is_refused_because_we_would_pay_for_them() {
+        // More than a huge page, which would be there at once.
+        const LEN: u64 = 4 << 20;
+        for there in [0, 1, LEN] {
+            let sparse = memfd().unwrap();
+            rustix::fs::ftruncate(&sparse, LEN).unwrap();
+            if there > 0 {
+                rustix::fs::fallocate(&sparse, FallocateFlags::empty(), 0, there).unwrap();
+            }
+            rustix::fs::fcntl_add_seals(&sparse, Writers::Creator.seals()).unwrap();
+            let imported = Memory::import(sparse.as_fd(), LEN as usize, Writers::Creator);
+            match imported {
+                Ok(_) => assert_eq!(there, LEN),
+                Err(error) => assert!(error.to_string().contains("has holes") && there < LEN, "{error}"),
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ipc_core::hello::{Agreed, Hello};
 use ipc_core::{
     Address, Capabilities, Connection, Fingerprint, Listener, OptionError, Options, Pair, PeerInfo,
-    SetupError, Transport, Wait, WaitPolicy,
+    SetupError, SetupErrorKind, Transport, Wait, WaitPolicy,
 };
 
 use crate::backing::{DATA, RECORD_HEADER, Word};
@@ -26,7 +26,7 @@ use crate::features::Features;
 use crate::half::Half;
 use crate::handshake::{Greeted, agreed_in_a_pair};
 use crate::memory::{Memory, Writers};
-use crate::ring::{MAX_CAPACITY, longest_message};
+use crate::ring::{MAX_CAPACITY, MIN_CAPACITY, longest_message};
 use crate::ring_setup::{
     self, announced_capacity, bad_option, barrier, denied, duplicates, features_with_seals, is_signed, sign,
 };
@@ -34,6 +34,9 @@ use crate::waiting::Waiting;
 
 pub use receiver::{ShmMessage, ShmReceiver};
 pub use sender::{ShmLoan, ShmSender};
+
+/// Bytes of ring a peer may bring unless told otherwise.
+const DEFAULT_PEER_CAPACITY: usize = 64 << 20;
 
 /// First word of the memory.
 const MAGIC: u64 = u64::from_le_bytes(*b"ipc-shm\x01");
@@ -69,6 +72,9 @@ pub struct Shm;
 pub struct ShmOptions {
     /// `?capacity=`: bytes of ring this side writes; a power of two from 4096 to 1G; default 1M. Each side chooses its own.
     pub capacity: Option<usize>,
+    /// `?peer_capacity=`: most bytes of ring the peer may bring, which we map, too; from 4096 to 1G; default 64M, or
+    /// `capacity` if that is more. A client that brings more is dropped, a listener that does is refused.
+    pub peer_capacity: Option<usize>,
     /// `?max_message=`: longest message in bytes; at most, and by default, half the capacity less 8.
     pub max_message: Option<usize>,
     /// `?wait=spin|park|adaptive`: what this side does while it waits; default `adaptive`.
@@ -119,6 +125,7 @@ impl Options for ShmOptions {
     fn fill(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
         match key {
             "capacity" => OptionError::fill_bytes(&mut self.capacity, key, value),
+            "peer_capacity" => OptionError::fill_bytes(&mut self.peer_capacity, key, value),
             "max_message" => OptionError::fill_bytes(&mut self.max_message, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
             "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
@@ -126,7 +133,7 @@ impl Options for ShmOptions {
             "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
             _ => Err(OptionError::unknown(
                 key,
-                &["capacity", "max_message", "wait", "fingerprint", "mlock", "allow_uid"],
+                &["capacity", "peer_capacity", "max_message", "wait", "fingerprint", "mlock", "allow_uid"],
             )),
         }
     }
@@ -145,6 +152,7 @@ pub(crate) fn capacity_for(max_message: usize, more: usize) -> String {
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     capacity: usize,
+    peer_capacity: usize,
     max_message: usize,
     wait: WaitPolicy,
     fingerprint: Option<Fingerprint>,
@@ -161,6 +169,11 @@ impl Settings {
         target: &dyn std::fmt::Display,
     ) -> Result<Self, SetupError> {
         let capacity = ring_setup::capacity(options.capacity, op, target)?;
+        let peer_capacity = options.peer_capacity.unwrap_or(DEFAULT_PEER_CAPACITY.max(capacity));
+        if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&peer_capacity) {
+            let what = format!("peer_capacity={peer_capacity}: from {MIN_CAPACITY} to {MAX_CAPACITY}");
+            return Err(bad_option(op, target, what));
+        }
         let longest = longest_message(capacity);
         let max_message = options.max_message.unwrap_or(longest);
         if max_message > longest {
@@ -173,6 +186,7 @@ impl Settings {
         let features = features_with_seals(op, target)?;
         Ok(Settings {
             capacity,
+            peer_capacity,
             max_message,
             wait: options.wait.unwrap_or(WaitPolicy::Adaptive),
             fingerprint: options.fingerprint,
@@ -181,6 +195,19 @@ impl Settings {
             trust: options.trust.0,
             features,
         })
+    }
+
+    /// A listener that hung up on a ring larger than most accept may have done so for that.
+    fn maybe_too_much(&self, error: SetupError) -> SetupError {
+        if error.kind != SetupErrorKind::HungUp || self.capacity <= DEFAULT_PEER_CAPACITY {
+            return error;
+        }
+        let why = format!(
+            "capacity={}: unless told otherwise a listener takes rings of up to {DEFAULT_PEER_CAPACITY} bytes; \
+             use peer_capacity={} there or a smaller capacity here",
+            self.capacity, self.capacity
+        );
+        error.because(std::io::Error::new(std::io::ErrorKind::ConnectionReset, why))
     }
 
     fn hello(&self) -> Hello {
@@ -224,6 +251,7 @@ struct Theirs {
 impl Theirs {
     fn import(
         greeted: Greeted,
+        peer_capacity: usize,
         op: &'static str,
         target: &dyn std::fmt::Display,
     ) -> Result<Theirs, SetupError> {
@@ -231,6 +259,12 @@ impl Theirs {
         let hello = greeted.hello;
         let capacity = announced_capacity(&hello)
             .ok_or_else(|| deny("the peer's capacity is no power of two from 4096 to 1G"))?;
+        if capacity > peer_capacity {
+            return Err(deny(&format!(
+                "the peer's ring has {capacity} bytes, more than peer_capacity={peer_capacity}; \
+                 use peer_capacity={capacity} here or a smaller capacity there"
+            )));
+        }
         let [memfd, rx_event, tx_event]: [OwnedFd; 3] = greeted
             .fds
             .try_into()
@@ -249,7 +283,7 @@ impl Theirs {
 /// Imports what a harness has made up.
 #[cfg(any(test, fuzzing, fault_points))]
 pub(crate) fn import_made_up(greeted: Greeted) -> Result<(), SetupError> {
-    Theirs::import(greeted, "import", &"made-up input").map(drop)
+    Theirs::import(greeted, MAX_CAPACITY, "import", &"made-up input").map(drop)
 }
 
 fn connected(
@@ -328,7 +362,8 @@ impl Listener for ShmListener {
             || settings.hello(),
             |hello, greeted, agreed| {
                 let their_hello = greeted.hello;
-                let theirs = Theirs::import(greeted, "accept on", &address)?;
+                let theirs = Theirs::import(greeted, settings.peer_capacity, "accept on", &address)
+                    .map_err(control::costs_the_client)?;
                 let ours = Side::new(&settings, *hello)?;
                 let fds = duplicates(ours.fds(), "accept on", &address)?;
                 Ok((fds, (ours, theirs, their_hello, agreed)))
@@ -367,9 +402,10 @@ impl Transport for Shm {
         let ours = Side::new(&settings, settings.hello())?;
         let allowed = settings.allow_uid.as_slice();
         let (control, greeted, agreed) =
-            control::connect(to, allowed, settings.features, &ours.hello, &ours.fds(), wait)?;
+            control::connect(to, allowed, settings.features, &ours.hello, &ours.fds(), wait)
+                .map_err(|error| settings.maybe_too_much(error))?;
         let (their_hello, peer) = (greeted.hello, greeted.peer);
-        let theirs = Theirs::import(greeted, OP, to)?;
+        let theirs = Theirs::import(greeted, settings.peer_capacity, OP, to)?;
         connected(&settings, ours, theirs, &their_hello, &agreed, control, peer)
     }
 

@@ -19,7 +19,7 @@ use super::{BroadcastOptions, Join, MAGIC, NUMBER, Settings, SlowReader};
 use crate::atomics::{Ordering, compiler_fence, fence};
 use crate::backing::{Backing, DATA, Word};
 use crate::bell::{Barrier, Sleeper, Waker, WokenBy, strike};
-use crate::control::{self, Control, ControlListener};
+use crate::control::{self, Control, ControlListener, costs_the_client};
 use crate::eventfd;
 use crate::fork::Owner;
 use crate::handshake::agreed_in_a_pair;
@@ -177,7 +177,8 @@ impl Writer {
                 if !eventfd::is_one(&their_event) {
                     return Err(denied(OP, &address, "the reader's bell is no non-blocking eventfd"));
                 }
-                let memory = Memory::import(their_memfd.as_fd(), DATA, Writers::Creator)?;
+                let memory =
+                    Memory::import(their_memfd.as_fd(), DATA, Writers::Creator).map_err(costs_the_client)?;
                 if !is_signed(&memory, MAGIC, &theirs) {
                     return Err(denied(OP, &address, "the reader's memory belongs to another connection"));
                 }

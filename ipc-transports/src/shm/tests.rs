@@ -230,6 +230,8 @@ fn options_that_cannot_be_are_refused_by_name() {
         Shm::listen(&address, &ShmOptions::default()).unwrap_err().to_string()
     };
     assert!(refused("capacity=5000").contains("a power of two from 4096"));
+    assert!(refused("peer_capacity=2G").contains("peer_capacity=2147483648: from 4096 to 1073741824"));
+    assert!(refused("peer_capacity=0").contains("peer_capacity=0: from 4096"));
     assert!(refused("capacity=2G").contains("a power of two from 4096"));
     assert!(
         refused("capacity=4096&max_message=2048").contains("use capacity=8192"),
@@ -249,9 +251,7 @@ fn options_that_cannot_be_are_refused_by_name() {
 
 #[test]
 fn listener_and_client_meet_and_keep_to_the_smaller_maximum() {
-    let directory = std::env::temp_dir().join(format!("ipc-shm-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let address: Address = format!("shm:{}", directory.join("s").display()).parse().unwrap();
+    let (_directory, address) = somewhere();
     let mut listener =
         Shm::listen(&address, &ShmOptions { capacity: Some(8192), ..Default::default() }).unwrap();
     let client = std::thread::spawn(move || {
@@ -269,6 +269,125 @@ fn listener_and_client_meet_and_keep_to_the_smaller_maximum() {
     assert_eq!(message, [3; 4088]);
     made.tx.send(b"welcome").unwrap();
     assert_eq!(client.join().unwrap(), b"welcome");
-    drop(listener);
-    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// A directory that goes with its test.
+struct Directory(std::path::PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An address of this test's own.
+fn somewhere() -> (Directory, Address) {
+    let own = u64::from_le_bytes(crate::handshake::random());
+    let directory = Directory(std::env::temp_dir().join(format!("ipc-shm-{own:x}")));
+    std::fs::create_dir(&directory.0).unwrap();
+    let address = format!("shm:{}", directory.0.join("s").display()).parse().unwrap();
+    (directory, address)
+}
+
+/// What two clients are told, the first with `first` and the second with a small ring, by a listener with `options`,
+/// which has to let in the second.
+fn one_refused_one_served(options: ShmOptions, first: impl FnOnce(&Address) -> String + Send) -> String {
+    let (_directory, address) = somewhere();
+    let mut listener = Shm::listen(&address, &options).unwrap();
+    std::thread::scope(|scope| {
+        let address = &address;
+        let clients = scope.spawn(move || {
+            let told = first(address);
+            let small = ShmOptions { capacity: Some(8192), ..Default::default() };
+            let mut served = Shm::connect(address, &small, soon()).unwrap();
+            served.tx.send(b"small").unwrap();
+            told
+        });
+        let mut made = listener.accept(soon()).unwrap();
+        let mut message = Vec::new();
+        made.rx.recv_with(&mut message, soon()).unwrap();
+        assert_eq!(message, b"small");
+        clients.join().unwrap()
+    })
+}
+
+#[test]
+fn a_client_that_brings_more_than_it_may_is_dropped_and_told_of_the_limit() {
+    let connecting = |capacity, peer_capacity| {
+        move |address: &Address| {
+            let options = ShmOptions { capacity: Some(capacity), peer_capacity, ..Default::default() };
+            Shm::connect(address, &options, soon()).unwrap_err().to_string()
+        }
+    };
+    let listening = |capacity, peer_capacity| ShmOptions {
+        capacity: Some(capacity),
+        peer_capacity: Some(peer_capacity),
+        ..Default::default()
+    };
+    let told = one_refused_one_served(listening(4096, 8192), connecting(16_384, None));
+    assert!(told.contains("hung up"), "{told}");
+    // Refused by the default.
+    let default = ShmOptions { capacity: Some(4096), ..Default::default() };
+    let told = one_refused_one_served(default, connecting(128 << 20, None));
+    assert!(
+        told.contains("capacity=134217728") && told.contains("use peer_capacity=134217728 there"),
+        "{told}"
+    );
+    // The listener brings too much: the client says so itself.
+    let (_directory, address) = somewhere();
+    let mut listener = Shm::listen(&address, &listening(16_384, 16_384)).unwrap();
+    let told = std::thread::scope(|scope| {
+        let client = scope.spawn(|| connecting(4096, Some(8192))(&address));
+        drop(listener.accept(soon()));
+        client.join().unwrap()
+    });
+    assert!(
+        told.contains("16384 bytes, more than peer_capacity=8192; use peer_capacity=16384 here"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_peer_may_bring_as_much_as_we_do() {
+    let (_directory, address) = somewhere();
+    let options = ShmOptions { capacity: Some(2 * DEFAULT_PEER_CAPACITY), ..Default::default() };
+    let mut listener = Shm::listen(&address, &options).unwrap();
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| Shm::connect(&address, &options, soon()).map(drop));
+        let made = listener.accept(soon()).unwrap();
+        assert!(made.effective.contains(&("peer_capacity", 2 * DEFAULT_PEER_CAPACITY as u64)));
+        client.join().unwrap().unwrap();
+    });
+}
+
+/// In a process of its own, because the limit on address space holds for all of it.
+#[test]
+fn memory_that_cannot_be_mapped_costs_its_client_alone() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const ALONE: &str = "IPC_TEST_ALONE";
+    const CAPACITY: usize = 64 << 20;
+    let name = "shm::tests::memory_that_cannot_be_mapped_costs_its_client_alone";
+    if std::env::var_os(ALONE).is_none() {
+        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = test.args([name, "--exact"]).env(ALONE, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let told = one_refused_one_served(ShmOptions::default(), |address| {
+        let options = ShmOptions { capacity: Some(CAPACITY), ..Default::default() };
+        let settings = Settings::new(&options, "connect to", address).unwrap();
+        let mut ours = Side::new(&settings, settings.hello()).unwrap();
+        // The descriptor stays, the mapping goes.
+        ours.memory = Memory::heap(DATA);
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+        let limit = getrlimit(Resource::As);
+        let tight = pages * rustix::param::page_size() as u64 + CAPACITY as u64 / 2;
+        setrlimit(Resource::As, Rlimit { current: Some(tight), ..limit }).unwrap();
+        let error = control::connect(address, &[], settings.features, &ours.hello, &ours.fds(), soon());
+        setrlimit(Resource::As, limit).unwrap();
+        error.unwrap_err().to_string()
+    });
+    assert!(told.contains("hung up"), "{told}");
 }

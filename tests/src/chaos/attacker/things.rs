@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::EventfdFlags;
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 
 /// What a descriptor that is handed over is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(super) enum Thing {
     LargeMemfd,
     EmptyMemfd,
     BothSidesMemfd,
+    SparseMemfd,
     StrangersMemfd,
 }
 
@@ -42,15 +43,25 @@ pub(super) const THINGS: &[Thing] = &[
     Thing::LargeMemfd,
     Thing::EmptyMemfd,
     Thing::BothSidesMemfd,
+    Thing::SparseMemfd,
     Thing::StrangersMemfd,
 ];
 
 pub(super) const SIZED: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
+/// A memory whose pages are all there.
 pub(super) fn memfd(len: u64, seals: SealFlags) -> OwnedFd {
+    memfd_of(len, len, seals)
+}
+
+/// A memory of which the first bytes are there.
+fn memfd_of(there: u64, len: u64, seals: SealFlags) -> OwnedFd {
     let fd = rustix::fs::memfd_create("hostile", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
         .expect("a memfd");
     rustix::fs::ftruncate(&fd, len).expect("a size");
+    if there > 0 {
+        rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, there).expect("room");
+    }
     rustix::fs::fcntl_add_seals(&fd, seals).expect("seals");
     fd
 }
@@ -84,6 +95,7 @@ impl Thing {
             Thing::LargeMemfd => memfd(len * 2, sealed),
             Thing::EmptyMemfd => memfd(0, sealed),
             Thing::BothSidesMemfd => memfd(len, SIZED),
+            Thing::SparseMemfd => memfd_of(0, len, sealed),
             Thing::StrangersMemfd => memfd(len, sealed),
         }
     }
