@@ -1,14 +1,14 @@
 //! Memory for messages and cells: size classes of whole cache lines, a pair of magazines per thread and class, and a
 //! shared depot that whole magazines go through (Bonwick and Adams, "Magazines and Vmem", USENIX 2001).
 //!
-//! Invariant of the unsafe code: a block is either in exactly one free list, where its first word is the list's link,
-//! or owned by exactly one caller of [`alloc`]. Blocks of a class are carved from chunks that are never freed, so an
+//! Invariant of the unsafe code: a block is either in exactly one magazine or owned by exactly one caller of [`alloc`]. Blocks of a class are carved from chunks that are never freed, so an
 //! address stays mapped for the life of the process; memory taken by a burst is kept for the next one.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::cell::UnsafeCell;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -18,27 +18,26 @@ const LINE: usize = 64;
 const CLASSES: usize = 8;
 /// Blocks in a full magazine.
 const MAGAZINE: usize = 64;
-/// Bytes asked from the allocator at a time.
+/// Bytes asked from the allocator at a time, while this process is small.
 const CHUNK: usize = 64 * 1024;
+/// Bytes in small chunks; what is needed above it comes in huge ones.
+const SMALL: usize = 4 * 1024 * 1024;
+/// A huge page. A backlog of a million messages is spread over so many small pages that looking up their addresses
+/// takes as long as handling the messages.
+const HUGE: usize = 2 * 1024 * 1024;
 
-/// A free block.
-struct Free {
-    next: *mut Free,
-}
+/// Blocks ahead of the one handed out that are fetched already: the thread that freed them had them in its cache.
+const AHEAD: usize = 4;
 
-/// A list of free blocks of one class.
-#[derive(Clone, Copy)]
-struct Magazine {
-    head: *mut Free,
-    len: usize,
-}
+/// A free block of some class.
+struct Free(NonNull<u8>);
 
-// SAFETY: a magazine owns the blocks in it; nothing about them belongs to a thread.
-unsafe impl Send for Magazine {}
+// SAFETY: a free block belongs to no thread.
+unsafe impl Send for Free {}
 
-impl Magazine {
-    const EMPTY: Magazine = Magazine { head: ptr::null_mut(), len: 0 };
-}
+/// Free blocks of one class. They are listed beside them, not in them: taking one does not wait for its memory, which
+/// is usually in the cache of the thread that freed it.
+type Magazine = Vec<Free>;
 
 /// What one thread keeps of one class: two magazines, so that a caller on the edge of one does not visit the depot
 /// with every call, and the rest of the chunk last carved.
@@ -50,6 +49,9 @@ struct Rack {
 }
 
 struct Racks([UnsafeCell<Rack>; CLASSES]);
+
+/// Bytes in chunks.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 static DEPOT: [Mutex<Vec<Magazine>>; CLASSES] = [const { Mutex::new(Vec::new()) }; CLASSES];
 
@@ -65,18 +67,18 @@ impl Drop for Racks {
                 rack.put(block, class);
             }
             let mut depot = DEPOT[class].lock();
-            depot.extend([rack.loaded, rack.spare].into_iter().filter(|magazine| magazine.len > 0));
-            (rack.loaded, rack.spare) = (Magazine::EMPTY, Magazine::EMPTY);
+            let rest = [std::mem::take(&mut rack.loaded), std::mem::take(&mut rack.spare)];
+            depot.extend(rest.into_iter().filter(|magazine| !magazine.is_empty()));
         }
     }
 }
 
 impl Rack {
     const EMPTY: Rack = Rack {
-        loaded: Magazine::EMPTY,
-        spare: Magazine::EMPTY,
-        fresh: ptr::null_mut(),
-        fresh_end: ptr::null_mut(),
+        loaded: Magazine::new(),
+        spare: Magazine::new(),
+        fresh: std::ptr::null_mut(),
+        fresh_end: std::ptr::null_mut(),
     };
 
     #[inline]
@@ -89,24 +91,25 @@ impl Rack {
 
     #[inline]
     fn pop(&mut self) -> Option<NonNull<u8>> {
-        let block = NonNull::new(self.loaded.head)?;
-        // SAFETY: a block in a magazine is free and its first word is the link.
-        self.loaded.head = unsafe { block.read() }.next;
-        self.loaded.len -= 1;
-        Some(block.cast())
+        let Free(block) = self.loaded.pop()?;
+        if let Some(later) = self.loaded.len().checked_sub(AHEAD) {
+            fetch(self.loaded[later].0);
+        }
+        Some(block)
     }
 
     #[cold]
     fn refill(&mut self, class: usize) -> NonNull<u8> {
-        if self.spare.len > 0 {
+        if !self.spare.is_empty() {
             std::mem::swap(&mut self.loaded, &mut self.spare);
         } else if let Some(block) = self.carve(class) {
             return block;
         } else if let Some(full) = DEPOT[class].lock().pop() {
             self.loaded = full;
         } else {
-            self.fresh = chunk();
-            self.fresh_end = self.fresh.wrapping_add(CHUNK);
+            let size = chunk_size();
+            self.fresh = chunk(size);
+            self.fresh_end = self.fresh.wrapping_add(size);
         }
         match self.pop().or_else(|| self.carve(class)) {
             Some(block) => block,
@@ -128,35 +131,56 @@ impl Rack {
 
     #[inline]
     fn put(&mut self, block: NonNull<u8>, class: usize) {
-        if self.loaded.len == MAGAZINE {
+        if self.loaded.len() == MAGAZINE {
             self.make_room(class);
         }
-        let block = block.cast::<Free>();
-        // SAFETY: the caller gives the block up, it is at least one line long and aligned to one.
-        unsafe { block.write(Free { next: self.loaded.head }) };
-        self.loaded = Magazine { head: block.as_ptr(), len: self.loaded.len + 1 };
+        self.loaded.push(Free(block));
     }
 
     #[cold]
     fn make_room(&mut self, class: usize) {
-        if self.spare.len > 0 {
-            DEPOT[class].lock().push(self.spare);
+        let full = std::mem::replace(&mut self.loaded, Magazine::with_capacity(MAGAZINE));
+        let older = std::mem::replace(&mut self.spare, full);
+        if !older.is_empty() {
+            DEPOT[class].lock().push(older);
         }
-        self.spare = self.loaded;
-        self.loaded = Magazine::EMPTY;
     }
 }
 
-/// A chunk of [`CHUNK`] bytes, aligned to a line, never freed.
-fn chunk() -> *mut u8 {
-    const LAYOUT: Layout = match Layout::from_size_align(CHUNK, LINE) {
-        Ok(layout) => layout,
-        Err(_) => panic!("64 is a power of two"),
-    };
+/// Fetches the first line of a block that will be written soon. Nothing where there is no such instruction.
+#[inline]
+fn fetch(block: NonNull<u8>) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a prefetch has no effect but on caches.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(block.as_ptr().cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = block;
+}
+
+/// Bytes of the next chunk.
+fn chunk_size() -> usize {
+    // Relaxed: a sum.
+    if TAKEN.load(Ordering::Relaxed) < SMALL { CHUNK } else { HUGE }
+}
+
+/// A chunk of this size, aligned to a line or, when it is huge, to its size; never freed.
+fn chunk(size: usize) -> *mut u8 {
+    let align = if size == HUGE { HUGE } else { LINE };
+    let Ok(layout) = Layout::from_size_align(size, align) else { unreachable!("powers of two") };
     // SAFETY: the layout is not empty.
-    let chunk = unsafe { std::alloc::alloc(LAYOUT) };
+    let chunk = unsafe { std::alloc::alloc(layout) };
     if chunk.is_null() {
-        handle_alloc_error(LAYOUT);
+        handle_alloc_error(layout);
+    }
+    // Relaxed: a sum.
+    TAKEN.fetch_add(size, Ordering::Relaxed);
+    if size == HUGE {
+        // SAFETY: the memory is ours, and the advice does not change what is in it. A kernel that has no huge pages, or
+        // none left, says so and gives small ones.
+        let _ = unsafe { rustix::mm::madvise(chunk.cast(), size, rustix::mm::Advice::LinuxHugepage) };
     }
     chunk
 }
@@ -219,7 +243,7 @@ pub(crate) unsafe fn free<T>(block: NonNull<T>) {
     if put.is_err() {
         let mut rack = Rack::EMPTY;
         rack.put(block, class);
-        DEPOT[class].lock().push(rack.loaded);
+        DEPOT[class].lock().push(std::mem::take(&mut rack.loaded));
     }
 }
 
@@ -260,7 +284,7 @@ mod tests {
         .join()
         .unwrap();
         let class = class_of(Layout::new::<[u64; 40]>()).unwrap();
-        assert!(DEPOT[class].lock().iter().map(|magazine| magazine.len).sum::<usize>() >= 400);
+        assert!(DEPOT[class].lock().iter().map(|magazine| magazine.len()).sum::<usize>() >= 400);
     }
 
     #[test]
