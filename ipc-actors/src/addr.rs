@@ -11,7 +11,7 @@ use crate::dead::DeadReason;
 use crate::envelope::{Envelope, Extras};
 use crate::exit::ExitReason;
 use crate::id::{ActorAddress, ActorId};
-use crate::inbox::{Content, Node, Parcel};
+use crate::inbox::{Node, Parcel};
 use crate::local;
 use crate::mailbox::Overflow;
 use crate::reply::{self, AskError, Reply};
@@ -77,7 +77,13 @@ impl<A: Actor> Addr<A> {
     #[inline]
     pub fn tell(&self, message: A::Msg) -> Result<(), TellError<A::Msg>> {
         let priority = message.priority();
-        self.enqueue(message, priority, |message| Node::message(message, priority, local::current_actor()))
+        let sender = local::current_actor();
+        self.enqueue(message, priority, |message| {
+            if priority == Priority::Normal {
+                return self.push_message(message, sender);
+            }
+            self.push(Node::message(message, priority, sender)).map_err(Node::into_message)
+        })
     }
 
     /// Sends a message in an envelope: with another priority, a time to live, an address to answer to, a correlation.
@@ -90,7 +96,7 @@ impl<A: Actor> Addr<A> {
         let deadline = envelope.ttl.and_then(|ttl| self.core().system.now().checked_add(ttl));
         let extras = Extras { reply_to: envelope.reply_to, correlation: envelope.correlation, deadline };
         self.enqueue(envelope.message, priority, |message| {
-            Node::parcel(Parcel { extras, message }, priority, sender)
+            self.push(Node::parcel(Parcel { extras, message }, priority, sender)).map_err(Node::into_message)
         })
     }
 
@@ -99,7 +105,7 @@ impl<A: Actor> Addr<A> {
         &self,
         message: A::Msg,
         priority: Priority,
-        wrap: impl FnOnce(A::Msg) -> Node<A::Msg>,
+        push: impl FnOnce(A::Msg) -> Result<(), A::Msg>,
     ) -> Result<(), TellError<A::Msg>> {
         let core = self.core();
         if core.limits.is_bounded() {
@@ -112,20 +118,11 @@ impl<A: Actor> Addr<A> {
                 }
             }
         }
-        match self.push(wrap(message)) {
-            Ok(()) => {
-                if priority > Priority::Normal {
-                    core.status.request(control::URGENT);
-                }
-                Ok(())
-            }
-            Err(node) => match node.open() {
-                Content::Message { message, .. } | Content::Parcel { parcel: Parcel { message, .. }, .. } => {
-                    Err(TellError::Closed(message))
-                }
-                _ => unreachable!("it was a message when it was pushed"),
-            },
+        push(message).map_err(TellError::Closed)?;
+        if priority > Priority::Normal {
+            core.status.request(control::URGENT);
         }
+        Ok(())
     }
 
     /// Delivers an answer; an asker that is gone does not miss it.

@@ -296,6 +296,15 @@ impl<A: Actor> Addr<A> {
         self.any().pushed(push);
         Ok(())
     }
+
+    /// Queues a message of normal priority, or gives it back: the actor is gone.
+    #[inline]
+    pub(crate) fn push_message(&self, message: A::Msg, sender: Option<ActorId>) -> Result<(), A::Msg> {
+        // SAFETY: as in `push`.
+        let push = unsafe { self.any().core().inbox.tell(message, sender) }?;
+        self.any().pushed(push);
+        Ok(())
+    }
 }
 
 /// The right, and the duty, to run an actor. There is at most one per actor.

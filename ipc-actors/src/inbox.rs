@@ -5,10 +5,16 @@
 //! whole chain with one swap and reverses it. (The inbox of the C++ Actor Framework, `libcaf_core`
 //! `caf/intrusive/lifo_inbox.hpp`; numbers in `docs/adr`.)
 //!
+//! When something is queued already, messages go side by side into batches (`inbox/batch.rs`): the low bits of the word, which
+//! the alignment of nodes leaves free, say how many places of the batch it points to are given out.
+//!
 //! Invariant of the unsafe code: a [`Header`] is the first field of a [`Packet`] whose body is told by `kind` and, for
 //! messages, by the `M` of the mailbox it is in. A node is owned by exactly one party: its creator, the chain it was
 //! pushed on, or the lists of the mailbox's owner.
 #![allow(unsafe_code)]
+
+mod batch;
+mod lists;
 
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
@@ -18,7 +24,9 @@ use crate::envelope::Extras;
 use crate::id::ActorId;
 use crate::pool;
 use crate::sync::{AtomicPtr, Ordering};
+use batch::Batch;
 use ipc_core::Priority;
+pub(crate) use lists::{Lists, Popped};
 
 /// Nobody runs the actor and nothing is queued: the next sender schedules it.
 const IDLE: *mut Header = ptr::without_provenance_mut(1);
@@ -26,6 +34,25 @@ const IDLE: *mut Header = ptr::without_provenance_mut(1);
 const BUSY: *mut Header = ptr::without_provenance_mut(2);
 /// The actor is gone.
 const CLOSED: *mut Header = ptr::without_provenance_mut(3);
+
+/// The bits of the word that count the places given out of a batch; 0: it points to a node.
+const COUNT: usize = 63;
+
+fn is_tag(word: *mut Header) -> bool {
+    word.addr() <= CLOSED.addr()
+}
+
+/// What the word points to, and how many places of it are given out.
+#[inline]
+fn parts(word: *mut Header) -> (*mut Header, usize) {
+    (word.map_addr(|address| address & !COUNT), word.addr() & COUNT)
+}
+
+/// How many places of a batch with this tag were given out, and how many of them are empty again.
+#[inline]
+fn places(tag: u64) -> (usize, usize) {
+    (tag as u32 as usize, (tag >> 32) as usize)
+}
 
 /// What the body of a node is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,11 +68,14 @@ enum Kind {
     Reply,
     /// `Command`.
     Command,
+    /// A batch of messages; `tag` is how many it has, and above that how many are taken out.
+    Batch,
 }
 
 /// The first 24 bytes of every node.
 #[repr(C)]
 pub(crate) struct Header {
+    /// The word that was the inbox's before, null for a tag; in a list the next node.
     next: *mut Header,
     tag: u64,
     kind: Kind,
@@ -97,6 +127,22 @@ impl<M> Node<M> {
         Node::new(Kind::Message, priority, ActorId::number_of(sender), message)
     }
 
+    /// A message of normal priority, in a batch that begins with it.
+    fn batch(message: M, sender: Option<ActorId>) -> Self {
+        let header = Header { next: ptr::null_mut(), tag: 1, kind: Kind::Batch, priority: Priority::Normal };
+        let batch = Batch::new(header, ActorId::number_of(sender), message);
+        Node { header: batch.header(), marker: PhantomData }
+    }
+
+    /// What the inbox's word is when this is the newest node.
+    #[inline]
+    fn word(&self) -> *mut Header {
+        // SAFETY: the node is owned and initialised.
+        let Header { tag, kind, .. } = unsafe { self.header.read() };
+        let count = if kind == Kind::Batch { tag as usize } else { 0 };
+        self.header.as_ptr().map_addr(|address| address | count)
+    }
+
     /// A message in an envelope.
     pub(crate) fn parcel(parcel: Parcel<M>, priority: Priority, sender: Option<ActorId>) -> Self {
         Node::new(Kind::Parcel, priority, ActorId::number_of(sender), parcel)
@@ -124,6 +170,39 @@ impl<M> Node<M> {
             Kind::Parcel => Content::Parcel { sender: ActorId::from_number(tag), parcel: self.body() },
             Kind::Reply => Content::Reply { correlation: tag, message: self.body() },
             Kind::Command => Content::Command(self.body()),
+            Kind::Batch => {
+                let (sender, message) = self.next_of_batch(tag);
+                Content::Message { sender: ActorId::from_number(sender), message }
+            }
+        }
+    }
+
+    /// The next message of a batch with this tag. The last one frees it.
+    #[inline]
+    fn next_of_batch(self, tag: u64) -> (u64, M) {
+        let (given, taken) = places(tag);
+        // SAFETY: the kind says that it is a batch, and it is one of `M`.
+        let batch = unsafe { Batch::<M>::at(self.header) };
+        // SAFETY: whoever has the node owns the batch, and this is the first of its places that is not empty. It is
+        // written: by `new`, or `pop` has looked.
+        let content = unsafe { batch.take(taken) };
+        if taken + 1 == given {
+            // SAFETY: the last place was taken.
+            unsafe { batch.free() };
+        } else {
+            // SAFETY: the node is owned and initialised.
+            unsafe { (*self.header.as_ptr()).tag = tag + (1 << 32) };
+        }
+        content
+    }
+
+    /// The message that was to be sent.
+    pub(crate) fn into_message(self) -> M {
+        match self.open() {
+            Content::Message { message, .. } | Content::Parcel { parcel: Parcel { message, .. }, .. } => {
+                message
+            }
+            _ => unreachable!("it was a message when it was pushed"),
         }
     }
 
@@ -170,21 +249,56 @@ impl Inbox {
     #[inline]
     pub(crate) unsafe fn push<M>(&self, node: Node<M>) -> Result<Push, Node<M>> {
         let new = node.header.as_ptr();
+        let word = node.word();
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             if head == CLOSED {
                 return Err(node);
             }
-            let next = if head == IDLE || head == BUSY { ptr::null_mut() } else { head };
+            let next = if is_tag(head) { ptr::null_mut() } else { head };
             // SAFETY: the node is ours until the exchange below succeeds.
             unsafe { (*new).next = next };
             // AcqRel: the Release publishes the node to the swap in `grab`; the Acquire makes a sender that found
             // IDLE carry what the last owner wrote (Release in `rest`) to the worker that runs the actor next.
-            match self.head.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.head.compare_exchange_weak(head, word, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(if head == IDLE { Push::Woke } else { Push::Queued }),
                 Err(now) => head = now,
             }
         }
+    }
+
+    /// Queues a message of normal priority, beside others when there are some, or gives it back: the actor is gone.
+    ///
+    /// # Safety
+    /// The owner of this inbox keeps its nodes in `Lists<M>` with this same `M`.
+    #[inline]
+    pub(crate) unsafe fn tell<M>(&self, message: M, sender: Option<ActorId>) -> Result<Push, M> {
+        let mut head = self.head.load(Ordering::Relaxed);
+        let node = loop {
+            if is_tag(head) || Batch::<M>::PLACES == 0 {
+                break Node::message(message, Priority::Normal, sender);
+            }
+            let (newest, given) = parts(head);
+            if given == 0 || given == Batch::<M>::PLACES {
+                break Node::batch(message, sender);
+            }
+            let next = head.map_addr(|word| word + 1);
+            // AcqRel: the Acquire makes the flags of the batch, put down before it was pushed, come before this
+            // sender's; the Release keeps what other senders released in this word visible to `grab`.
+            match self.head.compare_exchange_weak(head, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => {
+                    let Some(newest) = NonNull::new(newest) else { unreachable!("it is no tag") };
+                    // SAFETY: something with places given out is a batch, and batches here are of `M`.
+                    let batch = unsafe { Batch::<M>::at(newest) };
+                    // SAFETY: the exchange gave this place out.
+                    unsafe { batch.fill(given, ActorId::number_of(sender), message) };
+                    return Ok(Push::Queued);
+                }
+                Err(now) => head = now,
+            }
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.push(node) }.map_err(Node::into_message)
     }
 
     /// Whether something arrived since the owner last grabbed. Owner only.
@@ -231,149 +345,6 @@ impl Inbox {
     }
 }
 
-/// Nodes in the order they will be handled, one list per priority, owned by the actor.
-///
-/// Each list is circular and known by its last node, whose `next` is the first: one word per priority.
-pub(crate) struct Lists<M> {
-    tails: [*mut Header; 4],
-    marker: PhantomData<M>,
-}
-
-// SAFETY: the nodes are owned and their messages are `Send`.
-unsafe impl<M: Send> Send for Lists<M> {}
-
-impl<M> Lists<M> {
-    pub(crate) const fn new() -> Self {
-        Lists { tails: [ptr::null_mut(); 4], marker: PhantomData }
-    }
-
-    /// Appends one node, which is ours.
-    #[inline]
-    fn put_back(&mut self, node: *mut Header, priority: Priority) {
-        let tail = &mut self.tails[priority as usize];
-        let front = if tail.is_null() {
-            node
-        } else {
-            // SAFETY: a node in our list.
-            std::mem::replace(unsafe { &mut (**tail).next }, node)
-        };
-        // SAFETY: the caller's node.
-        unsafe { (*node).next = front };
-        *tail = node;
-    }
-
-    /// Appends a chain, newest first.
-    fn append(&mut self, chain: *mut Header) {
-        // The usual case, one message, without the general one's lists.
-        // SAFETY: the chain was taken by the owner, so its nodes are ours alone.
-        if !chain.is_null() && unsafe { (*chain).next.is_null() } {
-            // SAFETY: as above.
-            let priority = unsafe { (*chain).priority };
-            return self.put_back(chain, priority);
-        }
-        // (first, last) of the reversed chain of each priority.
-        let mut turned = [(ptr::null_mut::<Header>(), ptr::null_mut::<Header>()); 4];
-        let mut at = chain;
-        while !at.is_null() {
-            // SAFETY: the chain was taken by the owner, so its nodes are ours alone.
-            let node = unsafe { &mut *at };
-            let (first, last) = &mut turned[node.priority as usize];
-            let next = std::mem::replace(&mut node.next, *first);
-            if last.is_null() {
-                *last = at;
-            }
-            *first = at;
-            at = next;
-        }
-        for (tail, (first, last)) in self.tails.iter_mut().zip(turned) {
-            if last.is_null() {
-                continue;
-            }
-            let front = if tail.is_null() {
-                first
-            } else {
-                // SAFETY: a node in our list.
-                std::mem::replace(unsafe { &mut (**tail).next }, first)
-            };
-            // SAFETY: a node of the chain, ours.
-            unsafe { (*last).next = front };
-            *tail = last;
-        }
-    }
-
-    /// Puts messages before everything queued with the same priority, in their order.
-    pub(crate) fn prepend(&mut self, messages: impl DoubleEndedIterator<Item = M>)
-    where
-        M: ipc_core::Message,
-    {
-        for message in messages.rev() {
-            let priority = message.priority();
-            self.put_front(Node::new(Kind::Unstashed, priority, 0, message), priority);
-        }
-    }
-
-    fn put_front(&mut self, node: Node<M>, priority: Priority) {
-        let node = node.header.as_ptr();
-        let tail = &mut self.tails[priority as usize];
-        if tail.is_null() {
-            *tail = node;
-            // SAFETY: the new node is ours.
-            unsafe { (*node).next = node };
-            return;
-        }
-        // SAFETY: a node in our list.
-        let front = unsafe { (**tail).next };
-        // SAFETY: the new node is ours.
-        unsafe { (*node).next = front };
-        // SAFETY: a node in our list.
-        unsafe { (**tail).next = node };
-    }
-
-    /// Takes out everything but the runtime's commands, which stay in their order.
-    pub(crate) fn take_messages(&mut self, mut give: impl FnMut(Content<M>)) {
-        let mut commands = Vec::new();
-        while let Some(node) = self.pop() {
-            // SAFETY: the node is owned and initialised.
-            let Header { kind, priority, .. } = unsafe { node.header.read() };
-            match kind {
-                Kind::Command => commands.push((node, priority)),
-                _ => give(node.open()),
-            }
-        }
-        for (node, priority) in commands.into_iter().rev() {
-            self.put_front(node, priority);
-        }
-    }
-
-    /// The next node: the most urgent, and among those the oldest.
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Node<M>> {
-        for tail in self.tails.iter_mut().rev() {
-            let Some(last) = NonNull::new(*tail) else { continue };
-            // SAFETY: a node in our list.
-            let first = unsafe { (*last.as_ptr()).next };
-            if first == last.as_ptr() {
-                *tail = ptr::null_mut();
-            } else {
-                // SAFETY: the first node of our list.
-                let second = unsafe { (*first).next };
-                // SAFETY: a node in our list.
-                unsafe { (*last.as_ptr()).next = second };
-            }
-            return NonNull::new(first).map(|header| Node { header, marker: PhantomData });
-        }
-        None
-    }
-}
-
-impl<M> Drop for Lists<M> {
-    fn drop(&mut self) {
-        while let Some(node) = self.pop() {
-            drop(node.open());
-        }
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -385,12 +356,83 @@ mod tests {
     }
 
     fn drain(lists: &mut Lists<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| lists.pop())
+        std::iter::from_fn(|| lists.take())
             .map(|node| match node.open() {
                 Content::Message { message, .. } => message,
                 _ => panic!("a message was pushed"),
             })
             .collect()
+    }
+
+    fn tell(inbox: &Inbox, message: String) -> Push {
+        // SAFETY: the tests that use it keep `String`s.
+        unsafe { inbox.tell(message, None) }.unwrap_or_else(|_| panic!("closed"))
+    }
+
+    fn texts(lists: &mut Lists<String>) -> Vec<String> {
+        std::iter::from_fn(|| lists.take())
+            .filter_map(|node| match node.open() {
+                Content::Message { message, .. } => Some(message),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_backlog_of_batches_keeps_its_order_around_nodes_and_urgent_ones() {
+        let (inbox, mut lists) = (Inbox::busy(), Lists::new());
+        for number in 0..100 {
+            assert_eq!(tell(&inbox, number.to_string()), Push::Queued);
+            let node = match number % 9 {
+                0 => Node::message(format!("{number} in a node"), Priority::Normal, None),
+                5 => Node::<String>::command(Command::Kick, Priority::Normal),
+                7 => Node::message(format!("{number} first"), Priority::High, None),
+                _ => continue,
+            };
+            // SAFETY: of `String`s, or a command.
+            assert!(unsafe { inbox.push(node) }.is_ok());
+        }
+        let urgent = (0..100).filter(|number| number % 9 == 7).map(|number| format!("{number} first"));
+        let others = (0..100).flat_map(|number| {
+            let node = (number % 9 == 0).then(|| format!("{number} in a node"));
+            std::iter::once(number.to_string()).chain(node)
+        });
+        assert!(inbox.grab(&mut lists));
+        assert_eq!(texts(&mut lists), urgent.chain(others).collect::<Vec<_>>());
+        assert!(inbox.rest());
+        assert_eq!(tell(&inbox, "again".into()), Push::Woke);
+        inbox.close(&mut lists);
+        // SAFETY: of `String`s.
+        assert_eq!(unsafe { inbox.tell("late".to_owned(), None) }, Err("late".to_owned()));
+        assert_eq!(texts(&mut lists), ["again"]);
+    }
+
+    #[test]
+    fn batches_that_nobody_empties_are_dropped_with_what_is_in_them() {
+        use std::sync::Arc;
+        let (inbox, mut lists, known) = (Inbox::busy(), Lists::<Arc<()>>::new(), Arc::new(()));
+        for _ in 0..50 {
+            // SAFETY: `lists` is of the same type.
+            assert!(unsafe { inbox.tell(known.clone(), None) }.is_ok());
+        }
+        inbox.close(&mut lists);
+        assert_eq!(Arc::strong_count(&known), 51);
+        (0..20).for_each(|_| drop(lists.take().map(Node::open)));
+        drop(lists);
+        assert_eq!(Arc::strong_count(&known), 1);
+    }
+
+    #[test]
+    fn messages_too_large_for_a_batch_are_nodes() {
+        assert_eq!((Batch::<[u8; 300]>::PLACES, Batch::<[u64; 4]>::PLACES), (0, 11));
+        let (inbox, mut lists) = (Inbox::busy(), Lists::<[u8; 300]>::new());
+        for number in 0..5u8 {
+            // SAFETY: `lists` is of the same type.
+            assert!(unsafe { inbox.tell([number; 300], None) }.is_ok());
+        }
+        assert!(inbox.grab(&mut lists));
+        let firsts: Vec<_> = std::iter::from_fn(|| lists.take()).map(|node| node.into_message()[0]).collect();
+        assert_eq!(firsts, [0u8, 1, 2, 3, 4]);
     }
 
     #[test]

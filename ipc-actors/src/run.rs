@@ -14,7 +14,7 @@ use crate::envelope::Extras;
 use crate::event::{CrashReport, Event, What};
 use crate::exit::{ExitReason, Phase};
 use crate::id::ActorId;
-use crate::inbox::{Content, Parcel};
+use crate::inbox::{Content, Parcel, Popped};
 use crate::local;
 use crate::mailbox::{OnRestart, Overflow};
 use crate::panics;
@@ -122,11 +122,12 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
         if *budget == 0 {
             return Flow::Step(Step::Again);
         }
-        let Some(node) = ctx.lists.pop() else {
-            if core.inbox.grab(&mut ctx.lists) {
-                continue;
-            }
-            return Flow::Step(Step::Drained);
+        let node = match ctx.lists.pop() {
+            Popped::Node(node) => node,
+            Popped::Nothing if core.inbox.grab(&mut ctx.lists) => continue,
+            Popped::Nothing => return Flow::Step(Step::Drained),
+            // Its sender was interrupted between two instructions; others have their turn until it goes on.
+            Popped::NotYet => return Flow::Step(Step::Again),
         };
         *budget -= 1;
         let end = match node.open() {
@@ -472,7 +473,7 @@ fn bury<A: Actor>(core: &Core, ctx: &mut Ctx<A>, reason: &ExitReason) -> Step {
     core.inbox.close(&mut ctx.lists);
     let mut cold: Option<Box<Cold<A>>> = ctx.cold.take();
     local::dropping_as(AskError::Closed, || {
-        while let Some(node) = ctx.lists.pop() {
+        while let Some(node) = ctx.lists.take() {
             match node.open() {
                 Content::Command(command) => last_command(core, command, reason),
                 Content::Message { sender, message }

@@ -26,6 +26,7 @@ const RING: &str = "ipc-transports/src/ring.rs";
 const BELL: &str = "ipc-transports/src/bell.rs";
 const SLOT: &str = "ipc-transports/src/slot.rs";
 const INBOX: &str = "ipc-actors/src/inbox.rs";
+const BATCH: &str = "ipc-actors/src/inbox/batch.rs";
 const TABLE: &str = "ipc-async/src/table.rs";
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -42,6 +43,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         models: "models::l12",
         from: "if chain != BUSY && chain != IDLE && chain != CLOSED {",
         to: "if chain != BUSY && chain != IDLE && chain != CLOSED && false {",
+    },
+    Mutant {
+        name: "flag of a place raised relaxed",
+        file: BATCH,
+        models: "models::each_place_of_a_batch",
+        from: "self.flag(index).store(1, Ordering::Release)",
+        to: "self.flag(index).store(1, Ordering::Relaxed)",
     },
     Mutant {
         name: "commit word stored relaxed",

@@ -94,6 +94,7 @@ pub(super) fn unsafe_stays_in_its_homes(tree: &Tree) -> Result<Vec<String>> {
         "ipc-limits",
         "ipc-bench-cli/src/os.rs",
         "ipc-actors/src/inbox.rs",
+        "ipc-actors/src/inbox",
         "ipc-actors/src/pool.rs",
         "ipc-actors/src/cell.rs",
         "ipc-actors/src/reply.rs",
