@@ -172,20 +172,16 @@ fn whatever_is_denied_or_absent_every_transport_works_or_is_refused_by_name() {
     }
     let place = Place::new();
     let command = place.command(&line);
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+    let cpu = (0..1024).find(|cpu| allowed.is_set(*cpu)).unwrap();
     let mut alone = std::process::Command::new("taskset");
-    alone.args(["-c", &first_cpu()]).arg(command.get_program()).args(command.get_args());
+    alone.args(["-c", &cpu.to_string()]).arg(command.get_program()).args(command.get_args());
     alone.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?)))).current_dir(place.path());
     alone.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     match alone.spawn() {
         Ok(child) => check("one CPU", &place, child, false),
         Err(error) => eprintln!("one CPU skipped: taskset: {error}"),
     }
-}
-
-/// A CPU that this process may use.
-fn first_cpu() -> String {
-    let set = rustix::thread::sched_getaffinity(None).unwrap();
-    (0..1024).find(|cpu| set.is_set(*cpu)).unwrap().to_string()
 }
 
 #[test]
