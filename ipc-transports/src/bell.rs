@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crate::atomics::{Ordering, compiler_fence, fence};
 use crate::backing::{Backing, Word};
+use crate::eventfd;
 use crate::features::Features;
 
 /// The modes of a state word.
@@ -236,8 +237,8 @@ impl Waker {
 
     /// Writes to the peer's eventfd; false if it has none.
     pub(crate) fn ring_eventfd(&self) -> bool {
-        let Some(eventfd) = &self.eventfd else { return false };
-        let _ = rustix::io::write(&**eventfd, &1u64.to_ne_bytes());
+        let Some(theirs) = &self.eventfd else { return false };
+        eventfd::ring(theirs);
         true
     }
 }

@@ -8,6 +8,7 @@ use ipc_core::{Armed, RecvError, SendError, Stats, Wait};
 
 use crate::bell::{Sleeper, Waker, WokenBy};
 use crate::control::Control;
+use crate::eventfd;
 use crate::fork::Owner;
 use crate::memory::Memory;
 use crate::pollset::PollSet;
@@ -214,8 +215,7 @@ impl Half {
             return;
         }
         self.sleeper.awake(ours);
-        let mut count = [0u8; 8];
-        if rustix::io::read(&*self.event, &mut count).is_err() {
+        if !eventfd::silence(&self.event) {
             // It was not the bell that woke us: maybe the peer is gone. The next look in vain asks.
             self.vain = 7;
             self.asked = self.asked.checked_sub(SLICE).unwrap_or(self.asked);

@@ -515,8 +515,7 @@ impl Pollable for Writer {
             return;
         }
         self.sleeper.awake(&self.memory);
-        let mut count = [0u8; 8];
-        if rustix::io::read(&*self.event, &mut count).is_err() {
+        if !eventfd::silence(&self.event) {
             // It was not the bell that woke us: maybe a reader is gone.
             self.reap(true);
         }

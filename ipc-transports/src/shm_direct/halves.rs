@@ -10,6 +10,7 @@ use ipc_core::{
 };
 
 use crate::control::Control;
+use crate::eventfd;
 use crate::fork::Owner;
 use crate::lent::{self, CopiesOut, Lent};
 use crate::pollset::PollSet;
@@ -178,8 +179,7 @@ impl Half {
 
     #[cold]
     fn ring(&self) {
-        // Fails only when 2^64 - 2 rings wait to be heard.
-        let _ = rustix::io::write(&*self.peers_bell, &1u64.to_ne_bytes());
+        eventfd::ring(&self.peers_bell);
     }
 
     fn until_ready(&mut self, wait: Wait) -> Result<(), Halt> {
@@ -246,7 +246,7 @@ impl Half {
             return;
         }
         self.side.awake();
-        if rustix::io::read(&*self.bell, &mut [0u8; 8]).is_err() {
+        if !eventfd::silence(&self.bell) {
             // It was not the bell that woke us: maybe the peer is gone.
             let _ = Sleeper(self).check_peer();
         }

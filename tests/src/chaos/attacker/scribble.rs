@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ipc_transports::hello::Hello;
-use rustix::fs::SealFlags;
+use rustix::fs::{OFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::stage::{receive, send};
@@ -56,6 +56,16 @@ fn bells() -> Vec<OwnedFd> {
     vec![Thing::Eventfd.make(0), Thing::Eventfd.make(0)]
 }
 
+/// Makes every write to `bells`, also the peer's, wait for ever: it shares their flags and their counters.
+fn jam(bells: &[OwnedFd]) {
+    for bell in bells {
+        rustix::fs::fcntl_setfl(bell, OFlags::NONBLOCK).expect("an eventfd");
+        // Unless it has been rung as often already.
+        let _ = rustix::io::write(bell, &(u64::MAX - 1).to_ne_bytes());
+        rustix::fs::fcntl_setfl(bell, OFlags::empty()).expect("an eventfd");
+    }
+}
+
 /// A ring whose words change all the time, to what would be right and to what never can be.
 pub(super) fn scribbled_ring(seed: u64) -> Attack {
     attack(format!("a ring scribbled on (seed {seed})"), move |stage| {
@@ -75,6 +85,9 @@ pub(super) fn scribbled_ring(seed: u64) -> Attack {
         send(socket.as_fd(), &hello.encode(), &fds);
         receive(socket.as_fd());
         let mut random = Random(seed);
+        if random.below(2) == 0 {
+            jam(&bells);
+        }
         let began = Instant::now();
         while began.elapsed() < SCRIBBLE {
             match random.below(8) {
@@ -111,6 +124,9 @@ pub(super) fn scribbled_slots(seed: u64) -> Attack {
         let Some(view) = View::of(fd, len) else { return Vec::new() };
         let slot = (len - 128) / 2;
         let mut random = Random(seed);
+        if random.below(2) == 0 {
+            jam(&bells);
+        }
         let began = Instant::now();
         while began.elapsed() < SCRIBBLE {
             let field = [48, 52, 56, 128, 256, 264][random.below(6)];
