@@ -216,6 +216,7 @@ const STEPS: &[Step] = &[
             "--package=ipc-async",
             "--package=ipc-limits",
             "--package=ipc-results",
+            "--package=ipc-actors",
             "--locked",
             // What is checked is the tree as it stands, committed or not.
             "--allow-dirty",
@@ -247,6 +248,24 @@ const STEPS: &[Step] = &[
         full: false,
         lane: Lane::Program,
         action: Action::Callgrind,
+    },
+    Step {
+        name: "selftest",
+        budget_s: 60,
+        what: "ab of a build against itself stays green, ab with 10 % more turns red: a slice of the dose",
+        needs: &[],
+        full: true,
+        lane: Lane::Program,
+        action: Action::Cargo(&[&[
+            "xtask",
+            "selftest-stats",
+            "--null",
+            "2",
+            "--power",
+            "2",
+            "--resamples",
+            "0",
+        ]]),
     },
     Step {
         name: "html",
@@ -501,7 +520,7 @@ impl Run {
             api::Outcome::Differs(lines) => {
                 std::fs::write(log, lines.join("\n"))?;
                 Verdict::Failed(format!(
-                    "{} lines differ; if that is meant: cargo xtask api --write",
+                    "{} lines differ or lack an example; if a line with + or - is meant: cargo xtask api --write",
                     lines.len()
                 ))
             }
