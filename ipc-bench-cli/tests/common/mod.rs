@@ -18,6 +18,17 @@ pub(crate) struct Place {
     directory: TempDir,
 }
 
+/// A test that fails half-way leaves no process that measures for an hour.
+impl Drop for Place {
+    fn drop(&mut self) {
+        for (pid, _) in self.processes() {
+            // It may have ended by itself meanwhile.
+            let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 impl Place {
     pub(crate) fn new() -> Place {
         let directory = tempfile::tempdir().unwrap();
