@@ -158,9 +158,9 @@ fn yield_briefly<S: Site>(site: &S, crowd: &Crowd) -> bool {
         return false;
     }
     for _ in 0..YIELDS {
-        let before = Instant::now();
+        let long = Instant::now() + Crowd::LONG;
         rustix::thread::sched_yield();
-        let crowded = crowd.note(before.elapsed());
+        let crowded = crowd.note(Instant::now() >= long);
         if look(site, 1) {
             return true;
         }
@@ -197,9 +197,8 @@ impl Crowd {
         left > 0
     }
 
-    /// Told how long a yield took; whether that was long.
-    fn note(&self, took: Duration) -> bool {
-        let long = took >= Crowd::LONG;
+    /// Told whether a yield was [`LONG`](Crowd::LONG), which it returns.
+    fn note(&self, long: bool) -> bool {
         if long {
             self.parks.store(Crowd::PARKS, Relaxed);
         }
@@ -268,8 +267,8 @@ mod tests {
     #[test]
     fn after_a_long_yield_the_next_waits_park_at_once() {
         let crowd = Crowd { parks: AtomicU32::new(0) };
-        assert!(!crowd.is_here() && !crowd.note(Duration::from_micros(999)) && !crowd.is_here());
-        assert!(crowd.note(Crowd::LONG));
+        assert!(!crowd.is_here() && !crowd.note(false) && !crowd.is_here());
+        assert!(crowd.note(true));
         for wait in 0..Crowd::PARKS {
             let site = After(Cell::new(1));
             assert!(!yield_briefly(&site, &crowd), "wait {wait}");

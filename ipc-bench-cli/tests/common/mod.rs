@@ -114,18 +114,6 @@ impl Place {
     }
 }
 
-/// A test that fails leaves nothing running that would slow down the next ones.
-impl Drop for Place {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            for (pid, _) in self.processes() {
-                let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
-    }
-}
-
 pub(crate) fn measuring(line: &str) -> String {
     format!("run --allow-debug --warmup 1ms {line}")
 }
