@@ -236,10 +236,16 @@ impl Reactor {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return output;
             }
-            while !signal.woken.swap(false, SeqCst) {
-                if let Err(error) = self.turn(None) {
+            // A future that wakes itself to let others run must not keep their events from them.
+            let mut timeout = signal.woken.load(SeqCst).then_some(Duration::ZERO);
+            loop {
+                if let Err(error) = self.turn(timeout) {
                     panic!("epoll_wait failed: {error}");
                 }
+                if signal.woken.swap(false, SeqCst) {
+                    break;
+                }
+                timeout = None;
             }
         }
     }

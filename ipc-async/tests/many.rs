@@ -1,8 +1,12 @@
 //! A thousand connections on one reactor.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use ipc_async::Reactor;
-use ipc_core::Transport;
+use ipc_core::{Sender, Transport};
 use ipc_transports::Uds;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -42,4 +46,29 @@ fn a_thousand_connections_play_ping_pong_on_one_reactor() {
             ping.await;
         }
     }));
+}
+
+#[test]
+fn a_future_that_wakes_itself_keeps_no_events_from_the_others() {
+    let mut reactor = Reactor::new().unwrap();
+    let (near, mut far) = Uds::pair(&Default::default()).unwrap();
+    let mut rx = reactor.handle().receiver(near.rx);
+    reactor.block_on(async {
+        let mut message = Vec::new();
+        let mut receiving = pin!(rx.recv(&mut message));
+        let mut polls = 0;
+        let received = poll_fn(|context| {
+            let received = receiving.as_mut().poll(context);
+            polls += 1;
+            match polls {
+                // The receiver waits for an event, which is there from now on.
+                1 => far.tx.send(b"hello").unwrap(),
+                10 => return Poll::Ready(None),
+                _ => {}
+            }
+            context.waker().wake_by_ref();
+            received.map(Some)
+        });
+        assert_eq!(received.await.expect("the reactor never looked").unwrap(), 5);
+    });
 }
