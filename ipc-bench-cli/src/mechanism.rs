@@ -63,7 +63,7 @@ impl Mechanism {
             work: work::<T, W>,
             visit: visit::<T, W>,
             node: node::run::<T, W>,
-            scene: scene::run::<T>,
+            scene: scene::run::<T, W>,
             listen: remote::listen::<T, W>,
         }
     }

@@ -12,6 +12,7 @@
 
 pub(crate) mod gather;
 pub(crate) mod node;
+pub(crate) mod party;
 pub(crate) mod shared;
 
 use serde::{Deserialize, Serialize};

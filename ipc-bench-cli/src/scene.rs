@@ -25,6 +25,7 @@ use crate::codec::{Codec, Value};
 use crate::error::Failure;
 use crate::mechanism::Ended;
 use crate::protocol::{Job, Outcome, Role};
+use crate::ways::Ways;
 use crate::worker::Session;
 
 use shape::{Oversize, Shape};
@@ -131,7 +132,7 @@ impl Scene {
 }
 
 /// One side of a trial, inside a worker.
-pub(crate) fn run<T: Transport>(
+pub(crate) fn run<T: Transport, W: Ways<T>>(
     session: &mut Session,
     job: &Job,
     address: &Address,
@@ -143,11 +144,11 @@ pub(crate) fn run<T: Transport>(
             idle::server::<T>(session, job, address, *endpoints, *observe)
         }
         Scene::Idle { endpoints, .. } => idle::client::<T>(session, job, address, *endpoints),
-        Scene::Leak { cycles } if serves => leak::server::<T>(session, job, address, *cycles),
-        Scene::Leak { cycles } => leak::client::<T>(session, job, address, *cycles),
-        Scene::Flow { shape, oversize } => flow::run::<T>(session, job, address, shape, *oversize),
+        Scene::Leak { cycles } if serves => leak::server::<T, W>(session, job, address, *cycles),
+        Scene::Leak { cycles } => leak::client::<T, W>(session, job, address, *cycles),
+        Scene::Flow { shape, oversize } => flow::run::<T, W>(session, job, address, shape, *oversize),
         #[cfg(feature = "codecs")]
-        Scene::Codec { codec, value } => codec::run::<T>(session, job, address, *codec, *value),
+        Scene::Codec { codec, value } => codec::run::<T, W>(session, job, address, *codec, *value),
         #[cfg(not(feature = "codecs"))]
         Scene::Codec { .. } => Err(Failure::failed("this program was built without codecs").into()),
         Scene::Events { .. } => Err(Failure::failed("events need a process per producer").into()),

@@ -4,6 +4,7 @@ use ipc_async::Reactor;
 use ipc_transports::{Connection, LoanSender, PeerInfo, Pollable, Transport};
 
 use crate::pattern::gather::{self, Arriving};
+use crate::pattern::party::{Calls, Futures, Part};
 
 use crate::error::Failure;
 use crate::mechanism::Ended;
@@ -25,6 +26,18 @@ pub(crate) trait Ways<T: Transport> {
     /// # Errors
     /// It cannot be used this way.
     fn perform<K: Task>(work: &Work, halves: Halves<T>, task: K) -> Result<(Halves<T>, K::Output), Failure>;
+
+    /// Does `part` with what comes in and what goes out of one process of a pattern, used as the work says.
+    ///
+    /// # Errors
+    /// It cannot be used this way.
+    fn among<P: Part>(
+        work: &Work,
+        rxs: Vec<T::Rx>,
+        txs: Vec<T::Tx>,
+        looks: u32,
+        part: P,
+    ) -> Result<P::Output, Failure>;
 
     /// Receives from all connections until each has had its last message; looks so often in vain before it sleeps.
     ///
@@ -53,6 +66,19 @@ impl<T: Transport> Ways<T> for Blocks {
         }
         let output = task.over(&mut halves, &mut InPlace);
         Ok((halves, output))
+    }
+
+    fn among<P: Part>(
+        work: &Work,
+        rxs: Vec<T::Rx>,
+        txs: Vec<T::Tx>,
+        looks: u32,
+        part: P,
+    ) -> Result<P::Output, Failure> {
+        if work.io == Io::Async {
+            return Err(Failure::failed(format!("{} cannot be awaited", T::NAME)));
+        }
+        Ok(part.among(&mut Calls::<T, Self>::new(rxs, txs, looks)))
     }
 
     fn gather(rxs: &mut [T::Rx], _looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended> {
@@ -85,13 +111,26 @@ where
         if work.io == Io::Sync {
             return <Blocks as Ways<T>>::perform(work, halves, task);
         }
-        let mut reactor =
-            Reactor::new().map_err(|error| Failure::failed("no reactor can be made").why(error))?;
+        let mut reactor = reactor()?;
         let connection = Connection::new(halves.tx, halves.rx, PeerInfo::default(), Vec::new());
-        let Connection { tx, rx, .. } = reactor.handle().attach(connection);
-        let mut end = Awaited { tx, rx };
+        let handle = reactor.handle();
+        let Connection { tx, rx, .. } = handle.attach(connection);
+        let mut end = Awaited { tx, rx, handle };
         let output = task.over(&mut end, &mut reactor);
         Ok((Blocking { tx: end.tx.into_inner(), rx: end.rx.into_inner() }, output))
+    }
+
+    fn among<P: Part>(
+        work: &Work,
+        rxs: Vec<T::Rx>,
+        txs: Vec<T::Tx>,
+        looks: u32,
+        part: P,
+    ) -> Result<P::Output, Failure> {
+        if work.io == Io::Sync {
+            return Ok(part.among(&mut Calls::<T, Self>::new(rxs, txs, looks)));
+        }
+        Ok(part.among(&mut Futures::new(reactor()?, rxs, txs)))
     }
 
     fn gather(rxs: &mut [T::Rx], looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended> {
@@ -101,6 +140,10 @@ where
         }
         .map_err(Ended::lost)
     }
+}
+
+fn reactor() -> Result<Reactor, Failure> {
+    Reactor::new().map_err(|error| Failure::failed("no reactor can be made").why(error))
 }
 
 /// Halves that have such a descriptor, and a sender that lends its memory.
@@ -122,6 +165,16 @@ where
         let mut lending = Lending(halves);
         let output = task.over(&mut lending, &mut InPlace);
         Ok((lending.0, output))
+    }
+
+    fn among<P: Part>(
+        work: &Work,
+        rxs: Vec<T::Rx>,
+        txs: Vec<T::Tx>,
+        looks: u32,
+        part: P,
+    ) -> Result<P::Output, Failure> {
+        <Polls as Ways<T>>::among(work, rxs, txs, looks, part)
     }
 
     fn gather(rxs: &mut [T::Rx], looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended> {

@@ -28,7 +28,7 @@ use crate::scene::Kind;
 
 #[cfg(test)]
 pub(crate) use endpoint::now;
-pub(crate) use endpoint::{Awaited, BareEnd, Blocking, Endpoint, Executor, InPlace, Lending, Task};
+pub(crate) use endpoint::{Awaited, BareEnd, Blocking, Endpoint, Executor, InPlace, Lending, Task, within};
 pub(crate) use pace::{Arrivals, OpenLoop};
 
 /// What is measured.

@@ -10,14 +10,14 @@ fn every_codec_is_measured_alone_and_over_a_transport() {
     use common::{document, stderr};
 
     let place = Place::new();
-    let output = place.measure("-t uds,shm --mode codec --trials 1 -n 3 --json=-");
+    let output = place.measure("-t uds,shm --mode codec --io sync,async --trials 1 -n 3 --json=-");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let document = document(&output);
     let cells = document["cells"].as_array().unwrap();
-    assert_eq!(cells.len(), 2 * 4 * 9);
+    assert_eq!(cells.len(), 2 * 2 * 4 * 9);
     let ok: Vec<_> = cells.iter().filter(|cell| cell["status"] == "ok").collect();
     // Raw bytes have no form of a nested document.
-    assert_eq!(ok.len(), 2 * (4 * 9 - 1), "{:?}", document["error"]);
+    assert_eq!(ok.len(), 2 * 2 * (4 * 9 - 1), "{:?}", document["error"]);
     for cell in ok {
         let measures = &cell["trials"][0]["measures"];
         for name in ["encode_ns", "decode_ns", "transport_ns", "end_to_end_ns", "encoded_bytes"] {

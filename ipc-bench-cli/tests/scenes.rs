@@ -31,7 +31,8 @@ fn an_idle_endpoint_costs_little_memory_and_sleeps() {
         let shared = transport.starts_with("shm");
         let private = measure(&cell, "endpoint_private_bytes");
         assert!(private < f64::from(100 << 10), "{id}: {private} bytes");
-        assert_eq!(measure(&cell, "endpoint_rss_bytes") > f64::from(256 << 10), shared, "{id}");
+        // Pages of the program that are first used here count as well, and there are few queues to share them.
+        assert_eq!(measure(&cell, "endpoint_rss_bytes") > f64::from(512 << 10), shared, "{id}");
         // Who waits in shared memory looks after its peer from time to time, every 50 ms at most.
         let wakeups = measure(&cell, "idle_wakeups_per_s");
         assert!(if shared { wakeups <= 23.0 } else { wakeups == 0.0 }, "{id}: {wakeups} wake-ups per second");
@@ -45,8 +46,9 @@ fn an_idle_endpoint_costs_little_memory_and_sleeps() {
 #[test]
 fn nothing_stays_behind_connections_and_messages() {
     let place = Place::new();
-    let cells = cells(&place, &format!("-t {ALL} --mode leak --cycles 200"));
-    assert_eq!(cells.len(), 7);
+    // Awaited, each connection has a reactor of its own, which has to be gone as well.
+    let cells = cells(&place, &format!("-t {ALL} --mode leak --io sync,async --cycles 200"));
+    assert_eq!(cells.len(), 14);
     for cell in cells {
         let id = &cell["id"];
         for what in ["open_close", "message"] {
@@ -72,8 +74,8 @@ fn a_killed_runner_leaves_no_name_of_a_listener_that_stays() {
 fn every_message_of_a_shaped_load_arrives() {
     let place = Place::new();
     let line = format!("-t {ALL} --mode burst,mixed --burst 20 --gap 1ms --sizes 100:40,1K:30,8K:5 -n 110");
-    let all = cells(&place, &line);
-    assert_eq!(all.len(), 14);
+    let all = cells(&place, &format!("{line} --io sync,async"));
+    assert_eq!(all.len(), 28);
     for cell in &all {
         assert_eq!(cell["trials"][0]["messages"], 110, "{}", cell["id"]);
         if cell["mode"] == "burst" {
@@ -90,8 +92,10 @@ fn every_message_of_a_shaped_load_arrives() {
 #[test]
 fn the_loads_of_a_ramp_are_told_apart() {
     let place = Place::new();
-    let line = "-t uds,shm --mode ramp --profile high:40ms,idle:20ms,500:40ms";
-    for cell in cells(&place, line) {
+    let line = "-t uds,shm --mode ramp --profile high:40ms,idle:20ms,500:40ms --io sync,async";
+    let cells = cells(&place, line);
+    assert_eq!(cells.len(), 4);
+    for cell in cells {
         let (high, low) = (measure(&cell, "step_1_high_msgs_per_s"), measure(&cell, "step_3_500_msgs_per_s"));
         // Whoever is paced may be late on a busy machine, and catches up, but is never early.
         assert!(high > 0.0 && low <= 560.0, "{}: {high} and {low}", cell["id"]);
@@ -102,8 +106,9 @@ fn the_loads_of_a_ramp_are_told_apart() {
 #[test]
 fn what_is_too_long_is_refused_and_everything_else_arrives() {
     let place = Place::new();
-    let cells = cells(&place, &format!("-t {ALL} --mode burst --burst 50 --gap 1ms --oversize 10% -n 900"));
-    assert_eq!(cells.len(), 7);
+    let line = format!("-t {ALL} --mode burst --burst 50 --gap 1ms --oversize 10% -n 900");
+    let cells = cells(&place, &format!("{line} --io sync,async"));
+    assert_eq!(cells.len(), 14);
     for cell in cells {
         assert_eq!(cell["trials"][0]["messages"], 900, "{}", cell["id"]);
         assert_eq!(measure(&cell, "too_long_refused_count"), 100.0, "{}", cell["id"]);
@@ -113,12 +118,15 @@ fn what_is_too_long_is_refused_and_everything_else_arrives() {
 #[test]
 fn a_steady_flow_is_looked_at_in_windows() {
     let place = Place::new();
-    let cells = cells(&place, "-t uds --mode stability --observe 200ms");
-    assert_eq!(measure(&cells[0], "window_ns"), 20e6);
-    assert_eq!(measure(&cells[0], "error_percent"), 0.0);
-    let variation = measure(&cells[0], "throughput_cv_percent");
-    let flags = cells[0]["trials"][0]["flags"].as_array().unwrap();
-    assert_eq!(flags.iter().any(|flag| flag == "unstable"), variation > 20.0);
+    let cells = cells(&place, "-t uds,shm --mode stability --observe 200ms --io sync,async");
+    assert_eq!(cells.len(), 4);
+    for cell in &cells {
+        assert_eq!(measure(cell, "window_ns"), 20e6);
+        assert_eq!(measure(cell, "error_percent"), 0.0);
+        let variation = measure(cell, "throughput_cv_percent");
+        let flags = cell["trials"][0]["flags"].as_array().unwrap();
+        assert_eq!(flags.iter().any(|flag| flag == "unstable"), variation > 20.0);
+    }
 }
 
 #[test]
@@ -126,7 +134,8 @@ fn what_a_scene_cannot_do_is_told_before_it_is_tried() {
     let place = Place::new();
     let refused = |line: &str, words| assert_refused(&place.measure(line), 2, words);
     refused("-t uds --mode rtt --burst 5", ["--burst 5 changes nothing", "--mode burst", "drop it"]);
-    refused("-t uds --mode idle --io async", ["idle is not measured", "wait in their calls", "--io sync"]);
+    refused("-t uds --mode idle --io async", ["idle is not measured", "a thread of its own", "--io sync"]);
+    refused("-t uds --mode events --io async", ["events is not measured", "waits for the disk", "--io sync"]);
     refused("-t uds --mode ramp --profile fast:1s", ["--profile fast:1s", "high, med, low, idle", "help"]);
     refused("-t mq -s 64 --mode idle --endpoints 500", ["mq cannot hold 501", "room for", "--endpoints"]);
 }

@@ -37,7 +37,7 @@ impl PlannedCell {
                 cell.point.dimensions.insert("hot".into(), hot.to_string());
             }
             cell.impossible =
-                cell.impossible.or_else(|| no_pattern(mechanism, pattern, *count, self.io, &self.options));
+                cell.impossible.or_else(|| no_pattern(mechanism, pattern, *count, &self.options));
             let shared = (pattern == Pattern::Broadcast && mechanism.name == SHARED).then(|| cell.shared());
             [cell].into_iter().chain(shared)
         };
@@ -48,6 +48,13 @@ impl PlannedCell {
     fn shared(&self) -> PlannedCell {
         let mut cell = PlannedCell { shared_ring: true, ..self.clone() };
         cell.point.dimensions.insert("ring".into(), "shared".into());
+        if self.io == Io::Async {
+            cell.impossible = cell.impossible.or(Some(Impossible {
+                what: "the ring of a broadcast is not awaited".into(),
+                why: "its writer and readers have blocking calls only".into(),
+                fix: "use --io sync".into(),
+            }));
+        }
         let refused = |(key, value): (&String, &String)| BroadcastOptions::default().fill(key, value).err();
         cell.impossible = cell.impossible.or_else(|| {
             self.options.iter().find_map(refused).map(|error| Impossible {
@@ -85,18 +92,10 @@ fn no_pattern(
     mechanism: &Mechanism,
     pattern: Pattern,
     peers: usize,
-    io: Io,
     options: &BTreeMap<String, String>,
 ) -> Option<Impossible> {
     let name = mechanism.name;
     let connections: usize = pattern.nodes(peers).iter().map(|node| node.inbound).sum();
-    if io == Io::Async {
-        return Some(Impossible {
-            what: format!("{} is not measured with awaited calls", pattern.name()),
-            why: "its processes wait in their calls, and on all their connections at once".into(),
-            fix: "use --io sync".into(),
-        });
-    }
     if peers < pattern.fewest() {
         return Some(Impossible {
             what: format!("{} of {peers} is no pattern", pattern.name()),

@@ -1,14 +1,20 @@
 //! Receiving from many connections on one thread.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
+use ipc_async::{AsyncReceiver, Handle};
 use ipc_transports::{Armed, Pollable, ReadySet, Receiver, RecvError, Wait, WaitSet};
 
-use crate::workload::Broken;
+use super::party::Awaiting;
+use crate::workload::{Broken, within};
 
 /// Messages taken from one connection before the next has its turn.
-const TURN: usize = 64;
+pub(super) const TURN: usize = 64;
 
 /// How long a wait may last before somebody is told that we are alive.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -89,6 +95,52 @@ pub(crate) fn many<Rx: Receiver + Pollable>(
         for key in fired.drain(..) {
             rxs[key].disarm();
             turn.push_back(key);
+        }
+    }
+}
+
+/// The same on a reactor: all connections are awaited at once.
+pub(super) async fn awaited<Rx: Receiver + Pollable>(
+    rxs: &mut [Awaiting<AsyncReceiver<Rx>>],
+    handle: &Handle,
+    arriving: &mut impl Arriving,
+) -> Result<(), Broken> {
+    let arriving = RefCell::new(arriving);
+    let until_last = async |edge: usize, rx: &mut Awaiting<AsyncReceiver<Rx>>| {
+        loop {
+            let mut last = Ok(false);
+            rx.recv_turn(|message| {
+                if matches!(last, Ok(false)) {
+                    last = arriving.borrow_mut().take(edge, message);
+                }
+            })
+            .await?;
+            if last? {
+                return Ok(());
+            }
+        }
+    };
+    let edges = rxs.iter_mut().enumerate().map(|(edge, rx)| Box::pin(until_last(edge, rx)));
+    let mut open: Vec<_> = edges.collect();
+    let mut all = pin!(poll_fn(|context| {
+        let mut broken = None;
+        open.retain_mut(|edge| match edge.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(done) => {
+                broken = broken.take().or(done.err());
+                false
+            }
+        });
+        match broken {
+            Some(broken) => Poll::Ready(Err(broken)),
+            None if open.is_empty() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    }));
+    loop {
+        match within(handle, SILENCE, all.as_mut()).await {
+            Some(done) => return done,
+            None => arriving.borrow_mut().idle(),
         }
     }
 }

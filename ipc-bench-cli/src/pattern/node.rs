@@ -10,6 +10,7 @@ use ipc_transports::{
 };
 
 use super::gather::Arriving;
+use super::party::{Inlet, Outlet, Part, Party};
 use super::{Duty, Node};
 use crate::clock::now_ns;
 use crate::error::Failure;
@@ -18,7 +19,7 @@ use crate::payload::{Incoming, Outgoing, Phase, sent_ns};
 use crate::protocol::{Job, Journal, Link, Outcome, Role};
 use crate::scene::events;
 use crate::ways::Ways;
-use crate::worker::{Session, histogram};
+use crate::worker::{Session, Watch, histogram};
 use crate::workload::{Broken, Length, Observer, PROGRESS_NS, Work};
 
 /// How long a process waits for connections before it looks whether its own ones failed.
@@ -130,36 +131,50 @@ fn work<T: Transport, W: Ways<T>>(
             }),
         };
     }
-    let mut outcome = Outcome::default();
-    if node.duty == Duty::Relay {
-        relay(&mut rxs[0], &mut txs[0], work, &mut watch).map_err(Ended::lost)?;
-    } else if node.is_sink() {
-        let mut arrivals = Arrivals::new(rxs.len(), work, &mut watch);
-        let made = thread::scope(|scope| {
-            let making =
-                (!txs.is_empty()).then(|| scope.spawn(|| make(&mut txs, node.duty, work, &mut Nobody)));
-            let gathered = W::gather(&mut rxs, looks, &mut arrivals);
-            let made = making.map(|making| making.join());
-            gathered.map(|()| made)
-        })?;
-        outcome.messages = arrivals.per_edge.iter().sum();
-        outcome.last_recv_ns = Some(arrivals.last_recv_ns);
-        outcome.latency = Some(histogram(&arrivals.latency));
-        outcome.got_from = from.into_iter().zip(arrivals.per_edge).collect();
-        if let Some(made) = made {
-            let made = made.map_err(|_| Failure::failed("the sending thread panicked"))?;
+    W::among(work, rxs, txs, looks, Doing { work, node, from, to, watch })?
+}
+
+/// The duty of a node whose connections lead to these processes.
+struct Doing<'a> {
+    work: &'a Work,
+    node: &'a Node,
+    from: Vec<usize>,
+    to: Vec<usize>,
+    watch: Watch<'a>,
+}
+
+impl Part for Doing<'_> {
+    type Output = Result<Outcome, Ended>;
+
+    fn among(self, party: &mut impl Party) -> Self::Output {
+        let Doing { work, node, from, to, mut watch } = self;
+        let duty = node.duty;
+        let mut outcome = Outcome::default();
+        if duty == Duty::Relay {
+            party
+                .run(async |rxs, txs| relay(&mut rxs[0], &mut txs[0], work, &mut watch).await)
+                .map_err(Ended::lost)?;
+        } else if node.is_sink() {
+            let mut arrivals = Arrivals::new(from.len(), work, &mut watch);
+            let made = party.sink(async |txs| make(txs, duty, work, &mut Nobody).await, &mut arrivals)?;
+            outcome.messages = arrivals.per_edge.iter().sum();
+            outcome.last_recv_ns = Some(arrivals.last_recv_ns);
+            outcome.latency = Some(histogram(&arrivals.latency));
+            outcome.got_from = from.into_iter().zip(arrivals.per_edge).collect();
+            if let Some(made) = made {
+                describe(&mut outcome, to, made.map_err(Ended::lost)?);
+            }
+        } else if duty == Duty::Rest {
+            let made = party.run(async |_, txs| rest(&mut txs[0], work, &mut watch).await);
+            outcome.flags.push(RESTED.into());
+            describe(&mut outcome, to, made.map_err(Ended::lost)?);
+        } else {
+            let made = party.run(async |_, txs| make(txs, duty, work, &mut watch).await);
             describe(&mut outcome, to, made.map_err(Ended::lost)?);
         }
-    } else if node.duty == Duty::Rest {
-        let made = rest(&mut txs[0], work, &mut watch).map_err(Ended::lost)?;
-        outcome.flags.push(RESTED.into());
-        describe(&mut outcome, to, made);
-    } else {
-        let made = make(&mut txs, node.duty, work, &mut watch).map_err(Ended::lost)?;
-        describe(&mut outcome, to, made);
+        outcome.cpu = watch.during;
+        Ok(outcome)
     }
-    outcome.cpu = watch.during;
-    Ok(outcome)
 }
 
 fn describe(outcome: &mut Outcome, to: Vec<usize>, made: Made) {
@@ -187,7 +202,7 @@ pub(crate) struct Made {
 
 /// Makes messages for all connections: one each, then the warm-up, then the measured part, which ends with a message
 /// marked as the last over each connection.
-pub(crate) fn make<Tx: Sender>(
+pub(crate) async fn make<Tx: Outlet>(
     txs: &mut [Tx],
     duty: Duty,
     work: &Work,
@@ -201,11 +216,11 @@ pub(crate) fn make<Tx: Sender>(
         copies,
         told: now_ns(),
     };
-    maker.phase(txs, Phase::First, Length::Messages(0), observer)?;
-    maker.phase(txs, Phase::WarmUp, Length::Time(work.warmup.about()), observer)?;
+    maker.phase(txs, Phase::First, Length::Messages(0), observer).await?;
+    maker.phase(txs, Phase::WarmUp, Length::Time(work.warmup.about()), observer).await?;
     observer.boundary(false);
     let first_send_ns = now_ns();
-    let per_edge = maker.phase(txs, Phase::Measured, work.length, observer)?;
+    let per_edge = maker.phase(txs, Phase::Measured, work.length, observer).await?;
     observer.boundary(true);
     Ok(Made { first_send_ns, per_edge })
 }
@@ -214,21 +229,21 @@ pub(crate) fn make<Tx: Sender>(
 pub(crate) const RESTED: &str = "rested";
 
 /// Sends what begins and what ends the measured part, and nothing between.
-fn rest<Tx: Sender>(tx: &mut Tx, work: &Work, observer: &mut impl Observer) -> Result<Made, Broken> {
+async fn rest<Tx: Outlet>(tx: &mut Tx, work: &Work, observer: &mut impl Observer) -> Result<Made, Broken> {
     let mut outgoing = Outgoing::new(work.size, work.seed);
     observer.boundary(false);
     let first_send_ns = now_ns();
     let over_ns =
         first_send_ns + if let Length::Time(time) = work.length { time.as_nanos() as u64 } else { 0 };
     outgoing.stamp(Phase::Measured, false, first_send_ns);
-    tx.send(outgoing.bytes())?;
+    tx.put(outgoing.bytes()).await?;
     while let Some(left) = over_ns.checked_sub(now_ns()).filter(|left| *left > 0) {
         // A silent sender, not a handshake.
         thread::sleep(Duration::from_nanos(left.min(PROGRESS_NS)));
         observer.progress(1);
     }
     outgoing.stamp(Phase::Measured, true, now_ns());
-    tx.send(outgoing.bytes())?;
+    tx.put(outgoing.bytes()).await?;
     observer.boundary(true);
     Ok(Made { first_send_ns, per_edge: vec![2] })
 }
@@ -242,7 +257,7 @@ struct Maker {
 
 impl Maker {
     /// A phase in which each connection gets one message at least.
-    fn phase<Tx: Sender>(
+    async fn phase<Tx: Outlet>(
         &mut self,
         txs: &mut [Tx],
         phase: Phase,
@@ -271,7 +286,7 @@ impl Maker {
             let marks = outgoing.stamp(phase, left.is_some_and(|left| left <= turns), now);
             let edges = if self.copies { 0..txs.len() } else { turn..turn + 1 };
             for edge in edges {
-                txs[edge].send(outgoing.bytes())?;
+                txs[edge].put(outgoing.bytes()).await?;
                 per_edge[edge] += 1;
             }
             if marks.is_inspected() {
@@ -284,7 +299,7 @@ impl Maker {
 }
 
 /// Passes on every message, checked, until the last.
-pub(crate) fn relay<Rx: Receiver, Tx: Sender>(
+pub(crate) async fn relay<Rx: Inlet, Tx: Outlet>(
     rx: &mut Rx,
     tx: &mut Tx,
     work: &Work,
@@ -294,7 +309,7 @@ pub(crate) fn relay<Rx: Receiver, Tx: Sender>(
     let mut buf = Vec::with_capacity(work.size);
     let mut measuring = false;
     loop {
-        rx.recv(&mut buf)?;
+        rx.next(&mut buf).await?;
         let marks = incoming.check(&buf)?;
         if marks.phase == Phase::Measured && !measuring {
             measuring = true;
@@ -303,7 +318,7 @@ pub(crate) fn relay<Rx: Receiver, Tx: Sender>(
         if marks.is_inspected() {
             incoming.inspect(&buf)?;
         }
-        tx.send(&buf)?;
+        tx.put(&buf).await?;
         if marks.last && marks.phase == Phase::Measured {
             observer.boundary(true);
             return Ok(());

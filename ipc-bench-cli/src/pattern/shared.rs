@@ -10,6 +10,7 @@ use crate::error::Failure;
 use crate::mechanism::{Ended, setup, too_long};
 use crate::protocol::{Job, Outcome};
 use crate::worker::{Session, histogram};
+use crate::workload::{Executor, InPlace};
 
 /// Lets `readers` in, waits for the start and makes messages for all of them.
 pub(crate) fn publish(
@@ -33,7 +34,7 @@ pub(crate) fn publish(
     session.ready(Vec::new());
     let mut watch = session.watch();
     let ring = std::slice::from_mut(&mut writer);
-    let made = make(ring, Duty::Copy, &job.work, &mut watch).map_err(Ended::lost)?;
+    let made = InPlace.run(make(ring, Duty::Copy, &job.work, &mut watch)).map_err(Ended::lost)?;
     Ok(Outcome {
         first_send_ns: Some(made.first_send_ns),
         // Each of them was made for everybody.

@@ -10,8 +10,10 @@
 //! All four are timed in every turn, so that caches are about as warm in one as in the other. The first byte of a message
 //! tells which of the last two it is.
 
+use std::io::IoSlice;
+
 use ipc_results::Recorder;
-use ipc_transports::{Address, Connection, Receiver, Sender, Transport};
+use ipc_transports::{Address, Connection, Sender, Transport};
 
 use super::idle::effective;
 use crate::clock::now_ns;
@@ -21,8 +23,9 @@ use crate::codec::{Codec, Value};
 use crate::error::Failure;
 use crate::mechanism::{Ended, meet, too_long};
 use crate::protocol::{Job, Outcome, Role};
+use crate::ways::Ways;
 use crate::worker::{Session, Watch, histogram};
-use crate::workload::{Broken, Observer, PROGRESS_NS, Work};
+use crate::workload::{Blocking, Broken, Endpoint, Executor, Observer, PROGRESS_NS, Task, Work};
 
 /// What the server does with a message.
 const ACKNOWLEDGE: u8 = 0;
@@ -37,7 +40,7 @@ const COMPARED: u64 = 64;
 const SMALL_CALLS: u32 = 8;
 const SMALL: usize = 4 << 10;
 
-pub(crate) fn run<T: Transport>(
+pub(crate) fn run<T: Transport, W: Ways<T>>(
     session: &mut Session,
     job: &Job,
     address: &Address,
@@ -45,14 +48,14 @@ pub(crate) fn run<T: Transport>(
     value: Value,
 ) -> Result<Outcome, Ended> {
     match value {
-        Value::Record => side::<T, Record>(session, job, address, codec),
-        Value::Nested => side::<T, Nested>(session, job, address, codec),
-        Value::Bytes => side::<T, Bytes>(session, job, address, codec),
-        Value::Array => side::<T, Array>(session, job, address, codec),
+        Value::Record => side::<T, W, Record>(session, job, address, codec),
+        Value::Nested => side::<T, W, Nested>(session, job, address, codec),
+        Value::Bytes => side::<T, W, Bytes>(session, job, address, codec),
+        Value::Array => side::<T, W, Array>(session, job, address, codec),
     }
 }
 
-fn side<T: Transport, D: Coded>(
+fn side<T: Transport, W: Ways<T>, D: Coded>(
     session: &mut Session,
     job: &Job,
     address: &Address,
@@ -67,17 +70,37 @@ fn side<T: Transport, D: Coded>(
         return Err(too_long(T::NAME, len, max).into());
     }
     session.ready(effective::<T>(&connection));
-    let Connection { mut tx, mut rx, .. } = connection;
-    let mut watch = session.watch();
-    let outcome = match job.role {
-        Role::Client => {
-            let mut client =
-                Client { tx: &mut tx, rx: &mut rx, document, codec, encoded, message: Vec::new() };
-            client.run(&job.work, &mut watch)
-        }
-        _ => serve(&mut tx, &mut rx, &document, codec, &mut watch).map(|()| Outcome::default()),
-    }?;
-    Ok(Outcome { cpu: watch.during, ..outcome })
+    let Connection { tx, rx, .. } = connection;
+    let side = Side { job, document, codec, encoded, watch: session.watch() };
+    W::perform(&job.work, Blocking { tx, rx }, side)?.1
+}
+
+/// One side, and what it has encoded so far.
+struct Side<'a, D> {
+    job: &'a Job,
+    document: D,
+    codec: Codec,
+    encoded: Vec<u8>,
+    watch: Watch<'a>,
+}
+
+impl<D: Coded> Task for Side<'_, D> {
+    type Output = Result<Outcome, Ended>;
+
+    fn over<E: Endpoint>(self, end: &mut E, executor: &mut impl Executor) -> Self::Output {
+        let Side { job, document, codec, encoded, mut watch } = self;
+        let outcome = match job.role {
+            Role::Client => {
+                let mut client = Client { end, document, codec, encoded, message: Vec::new() };
+                executor.run(client.run(&job.work, &mut watch))
+            }
+            _ => {
+                let served = executor.run(serve(end, &document, codec, &mut watch));
+                served.map(|()| Outcome::default())
+            }
+        }?;
+        Ok(Outcome { cpu: watch.during, ..outcome })
+    }
 }
 
 fn failed(wrong: Wrong) -> Ended {
@@ -88,9 +111,8 @@ fn lost(error: impl Into<Broken>) -> Ended {
     Ended::lost(error.into())
 }
 
-fn serve<Tx: Sender, Rx: Receiver, D: Coded>(
-    tx: &mut Tx,
-    rx: &mut Rx,
+async fn serve<E: Endpoint, D: Coded>(
+    end: &mut E,
     document: &D,
     codec: Codec,
     watch: &mut Watch<'_>,
@@ -98,7 +120,7 @@ fn serve<Tx: Sender, Rx: Receiver, D: Coded>(
     let mut buf = Vec::new();
     watch.boundary(false);
     loop {
-        rx.recv(&mut buf).map_err(lost)?;
+        end.recv(&mut buf).await.map_err(lost)?;
         let [what, encoded @ ..] = &buf[..] else { return Err(failed("an empty message came".into())) };
         let decoded = match *what {
             DECODE | COMPARE => Some(D::decode(codec, encoded).map_err(failed)?),
@@ -108,7 +130,7 @@ fn serve<Tx: Sender, Rx: Receiver, D: Coded>(
         if *what == COMPARE && decoded.as_ref() != Some(document) {
             return Err(failed("the decoded value is another one".into()));
         }
-        tx.send(&[*what]).map_err(lost)?;
+        end.send(&[*what]).await.map_err(lost)?;
         if *what == END {
             watch.boundary(true);
             return Ok(());
@@ -116,24 +138,23 @@ fn serve<Tx: Sender, Rx: Receiver, D: Coded>(
     }
 }
 
-struct Client<'a, Tx, Rx, D> {
-    tx: &'a mut Tx,
-    rx: &'a mut Rx,
+struct Client<'a, E, D> {
+    end: &'a mut E,
     document: D,
     codec: Codec,
     encoded: Vec<u8>,
     message: Vec<u8>,
 }
 
-impl<Tx: Sender, Rx: Receiver, D: Coded> Client<'_, Tx, Rx, D> {
-    fn run(&mut self, work: &Work, watch: &mut Watch<'_>) -> Result<Outcome, Ended> {
+impl<E: Endpoint, D: Coded> Client<'_, E, D> {
+    async fn run(&mut self, work: &Work, watch: &mut Watch<'_>) -> Result<Outcome, Ended> {
         let calls = if work.size <= SMALL { SMALL_CALLS } else { 1 };
         let mut times = [const { Vec::new() }; 4];
         let mut latency = Recorder::new();
-        self.turn(COMPARE, calls)?;
+        self.turn(COMPARE, calls).await?;
         // A hundred turns or a tenth of the time warm up what the first turn did not.
         for _ in 0..10 {
-            self.turn(DECODE, calls)?;
+            self.turn(DECODE, calls).await?;
         }
         watch.boundary(false);
         let start_ns = now_ns();
@@ -146,14 +167,14 @@ impl<Tx: Sender, Rx: Receiver, D: Coded> Client<'_, Tx, Rx, D> {
                 told = now;
             }
             let last = end.is_next(turns, now);
-            let took = self.turn(DECODE, calls)?;
+            let took = self.turn(DECODE, calls).await?;
             for (all, one) in times.iter_mut().zip(took) {
                 all.push(one);
             }
             latency.record(took[3] as u64);
             turns += 1;
             if turns.is_multiple_of(COMPARED) {
-                self.exchange(COMPARE).map_err(lost)?;
+                self.exchange(COMPARE).await.map_err(lost)?;
             }
             if last {
                 break;
@@ -161,7 +182,7 @@ impl<Tx: Sender, Rx: Receiver, D: Coded> Client<'_, Tx, Rx, D> {
         }
         let end_ns = now_ns();
         watch.boundary(true);
-        self.exchange(END).map_err(lost)?;
+        self.exchange(END).await.map_err(lost)?;
         let [encode, decode, transport, whole] = times.map(middle);
         let size = work.size as f64;
         let measures = [
@@ -185,7 +206,7 @@ impl<Tx: Sender, Rx: Receiver, D: Coded> Client<'_, Tx, Rx, D> {
     }
 
     /// One of each; how long each took, in nanoseconds per call.
-    fn turn(&mut self, what: u8, calls: u32) -> Result<[f64; 4], Ended> {
+    async fn turn(&mut self, what: u8, calls: u32) -> Result<[f64; 4], Ended> {
         let t0 = now_ns();
         for _ in 0..calls {
             self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
@@ -196,22 +217,19 @@ impl<Tx: Sender, Rx: Receiver, D: Coded> Client<'_, Tx, Rx, D> {
             std::hint::black_box(D::decode(self.codec, &self.encoded).map_err(failed)?);
         }
         let t2 = now_ns();
-        self.exchange(ACKNOWLEDGE).map_err(lost)?;
+        self.exchange(ACKNOWLEDGE).await.map_err(lost)?;
         let t3 = now_ns();
         self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
-        self.exchange(what).map_err(lost)?;
+        self.exchange(what).await.map_err(lost)?;
         let t4 = now_ns();
         let per_call = |from: u64, to: u64| (to - from) as f64 / f64::from(calls);
         Ok([per_call(t0, t1), per_call(t1, t2), (t3 - t2) as f64, (t4 - t3) as f64])
     }
 
     /// Sends what is encoded, and waits for the acknowledgement.
-    fn exchange(&mut self, what: u8) -> Result<(), Broken> {
-        self.tx.send_with(
-            &[std::io::IoSlice::new(&[what]), std::io::IoSlice::new(&self.encoded)],
-            ipc_transports::Wait::Forever,
-        )?;
-        self.rx.recv(&mut self.message)?;
+    async fn exchange(&mut self, what: u8) -> Result<(), Broken> {
+        self.end.send_parts(&[IoSlice::new(&[what]), IoSlice::new(&self.encoded)]).await?;
+        self.end.recv(&mut self.message).await?;
         Ok(())
     }
 }

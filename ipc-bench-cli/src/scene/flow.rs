@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_results::Recorder;
-use ipc_transports::{Address, Connection, Receiver, RecvError, SendError, Sender, Transport};
+use ipc_transports::{Address, Connection, RecvError, SendError, Sender, Transport};
 
 use super::idle::effective;
 use super::shape::{Draw, Oversize, Pace, Shape, Step};
@@ -16,8 +16,11 @@ use crate::clock::now_ns;
 use crate::mechanism::{Ended, meet, too_long};
 use crate::payload::{Incoming, MIN_SIZE, Outgoing, Phase, sent_ns};
 use crate::protocol::{Job, Outcome, Role};
+use crate::ways::Ways;
 use crate::worker::{Session, Watch, histogram};
-use crate::workload::{Broken, Length, Observer, PROGRESS_NS, Warmup, Work};
+use crate::workload::{
+    Blocking, Broken, Endpoint, Executor, Length, Observer, PROGRESS_NS, Task, Warmup, Work,
+};
 
 /// How long a call waits before it counts as an error of a steady flow and the runner hears from us.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -26,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 const MOST_VARIATION: f64 = 0.2;
 const MOST_ERRORS: f64 = 0.001;
 
-pub(crate) fn run<T: Transport>(
+pub(crate) fn run<T: Transport, W: Ways<T>>(
     session: &mut Session,
     job: &Job,
     address: &Address,
@@ -39,21 +42,32 @@ pub(crate) fn run<T: Transport>(
         return Err(too_long(T::NAME, longest, max).into());
     }
     session.ready(effective::<T>(&connection));
-    let Connection { mut tx, mut rx, .. } = connection;
-    let mut watch = session.watch();
-    let sides = Sides { work: &job.work, shape, oversize };
-    let outcome = match job.role {
-        Role::Client => sides.send(&mut tx, &mut rx, &mut watch),
-        _ => sides.receive(&mut tx, &mut rx, &mut watch),
-    };
-    let outcome = outcome.map_err(Ended::lost)?;
-    Ok(Outcome { cpu: watch.during, ..outcome })
+    let Connection { tx, rx, .. } = connection;
+    let sides = Sides { role: job.role, work: &job.work, shape, oversize, max, watch: session.watch() };
+    W::perform(&job.work, Blocking { tx, rx }, sides)?.1
 }
 
 struct Sides<'a> {
+    role: Role,
     work: &'a Work,
     shape: &'a Shape,
     oversize: Option<Oversize>,
+    /// Longest message of the connection.
+    max: usize,
+    watch: Watch<'a>,
+}
+
+impl Task for Sides<'_> {
+    type Output = Result<Outcome, Ended>;
+
+    fn over<E: Endpoint>(mut self, end: &mut E, executor: &mut impl Executor) -> Self::Output {
+        let outcome = match self.role {
+            Role::Client => executor.run(self.send(end)),
+            _ => executor.run(self.receive(end)),
+        };
+        let outcome = outcome.map_err(Ended::lost)?;
+        Ok(Outcome { cpu: self.watch.during, ..outcome })
+    }
 }
 
 impl Sides<'_> {
@@ -66,33 +80,30 @@ impl Sides<'_> {
         Step { pace: Pace::Full, length: Length::Time(time) }
     }
 
-    fn send<Tx: Sender, Rx: Receiver>(
-        &self,
-        tx: &mut Tx,
-        rx: &mut Rx,
-        watch: &mut Watch<'_>,
-    ) -> Result<Outcome, Broken> {
+    async fn send<E: Endpoint>(&mut self, end: &mut E) -> Result<Outcome, Broken> {
+        let warm_up = self.warm_up();
+        let watch = &mut self.watch;
         let sizes = self.shape.sizes(self.work.size);
         let mut sending = Sending {
             outgoing: sizes.iter().map(|(size, _)| Outgoing::new(*size, self.work.seed)).collect(),
             draw: Draw::new(&sizes, self.work.seed),
             oversize: None,
             // Pages of a fresh zeroed vector take no memory until somebody reads them, and nobody reads these.
-            excess: self.oversize.map(|_| vec![0; tx.max_message() + 1]).unwrap_or_default(),
+            excess: self.oversize.map(|_| vec![0; self.max + 1]).unwrap_or_default(),
             told: now_ns(),
             refused: 0,
             timeouts: 0,
             sent: 0,
         };
-        sending.step(tx, Phase::WarmUp, self.warm_up(), watch)?;
-        self.answered(rx, watch)?;
+        sending.step(end, Phase::WarmUp, warm_up, watch).await?;
+        answered(end, watch).await?;
         sending.oversize = self.oversize;
         (sending.sent, sending.timeouts) = (0, 0);
         watch.boundary(false);
         let first_send_ns = now_ns();
         for step in self.shape.steps(self.work.length) {
-            sending.step(tx, Phase::Measured, step, watch)?;
-            self.answered(rx, watch)?;
+            sending.step(end, Phase::Measured, step, watch).await?;
+            answered(end, watch).await?;
         }
         watch.boundary(true);
         let mut outcome = Outcome { first_send_ns: Some(first_send_ns), ..Outcome::default() };
@@ -109,17 +120,8 @@ impl Sides<'_> {
         Ok(outcome)
     }
 
-    /// Waits until the receiver has had the whole step.
-    fn answered<Rx: Receiver>(&self, rx: &mut Rx, watch: &mut Watch<'_>) -> Result<(), Broken> {
-        receive(rx, &mut Vec::new(), 0, watch)
-    }
-
-    fn receive<Tx: Sender, Rx: Receiver>(
-        &self,
-        tx: &mut Tx,
-        rx: &mut Rx,
-        watch: &mut Watch<'_>,
-    ) -> Result<Outcome, Broken> {
+    async fn receive<E: Endpoint>(&mut self, end: &mut E) -> Result<Outcome, Broken> {
+        let watch = &mut self.watch;
         let sizes = self.shape.sizes(self.work.size);
         let mut arriving = Arriving {
             incoming: sizes.iter().map(|(size, _)| Incoming::new(*size, self.work.seed)).collect(),
@@ -128,28 +130,32 @@ impl Sides<'_> {
             answers: Outgoing::new(MIN_SIZE, self.work.seed),
         };
         let mut figures = Figures::new(self.shape, &sizes);
-        arriving.step(tx, rx, watch, |_, _, _, _| {})?;
+        arriving.step(end, watch, |_, _, _, _| {}).await?;
         watch.boundary(false);
         for step in 0..self.shape.steps(self.work.length).len() {
-            arriving.step(tx, rx, watch, |class, message, now, last| {
-                figures.take(step, class, message, now, last);
-            })?;
+            let take = |class, message: &[u8], now, last| figures.take(step, class, message, now, last);
+            arriving.step(end, watch, take).await?;
         }
         watch.boundary(true);
         Ok(figures.outcome(self.shape, &sizes))
     }
 }
 
+/// Waits until the receiver has had the whole step.
+async fn answered<E: Endpoint>(end: &mut E, watch: &mut Watch<'_>) -> Result<(), Broken> {
+    receive(end, &mut Vec::new(), 0, watch).await
+}
+
 /// Receives one message, telling the runner every second that nothing has come yet.
-fn receive<Rx: Receiver>(
-    rx: &mut Rx,
+async fn receive<E: Endpoint>(
+    end: &mut E,
     buf: &mut Vec<u8>,
     messages: u64,
     watch: &mut Watch<'_>,
 ) -> Result<(), Broken> {
     loop {
-        match rx.recv_timeout(buf, SILENCE) {
-            Ok(_) => return Ok(()),
+        match end.recv_within(buf, SILENCE).await {
+            Ok(()) => return Ok(()),
             Err(RecvError::TimedOut) => watch.progress(messages),
             Err(error) => return Err(error.into()),
         }
@@ -172,15 +178,15 @@ struct Sending {
 }
 
 impl Sending {
-    fn step<Tx: Sender>(
+    async fn step<E: Endpoint>(
         &mut self,
-        tx: &mut Tx,
+        end: &mut E,
         phase: Phase,
         step: Step,
         watch: &mut Watch<'_>,
     ) -> Result<(), Broken> {
         let start_ns = now_ns();
-        let end = step.length.from(start_ns);
+        let over = step.length.from(start_ns);
         // A step that is silent still has a message, its last.
         let mut messages = 0;
         loop {
@@ -191,17 +197,17 @@ impl Sending {
                 // Whole bursts; the pause behind the last one is left out.
                 Pace::Bursts { burst, gap } => {
                     let whole =
-                        (messages + 1).is_multiple_of(burst) && end.is_next(0, now + gap.as_nanos() as u64);
-                    whole || end.is_next(messages, start_ns)
+                        (messages + 1).is_multiple_of(burst) && over.is_next(0, now + gap.as_nanos() as u64);
+                    whole || over.is_next(messages, start_ns)
                 }
-                Pace::Full | Pace::PerSecond(_) => end.is_next(messages, now),
+                Pace::Full | Pace::PerSecond(_) => over.is_next(messages, now),
             };
-            self.refuse(tx)?;
+            self.refuse(end).await?;
             let class = self.draw.next();
             let outgoing = &mut self.outgoing[class];
             let marks = outgoing.stamp(phase, last, now);
             loop {
-                match tx.send_timeout(outgoing.bytes(), SILENCE) {
+                match end.send_within(outgoing.bytes(), SILENCE).await {
                     Ok(()) => break,
                     Err(SendError::TimedOut) => {
                         self.timeouts += 1;
@@ -243,10 +249,10 @@ impl Sending {
     }
 
     /// Tries what is too long as often as it is due by now. Each must be refused at once.
-    fn refuse<Tx: Sender>(&mut self, tx: &mut Tx) -> Result<(), Broken> {
+    async fn refuse<E: Endpoint>(&mut self, end: &mut E) -> Result<(), Broken> {
         let Some(oversize) = self.oversize else { return Ok(()) };
         while self.refused < oversize.due(self.sent + 1) {
-            match tx.send_timeout(&self.excess, SILENCE) {
+            match end.send_within(&self.excess, SILENCE).await {
                 Err(SendError::TooLong { .. }) => self.refused += 1,
                 Err(error) => return Err(error.into()),
                 Ok(()) => return Err(Broken::TooLongTaken { len: self.excess.len() }),
@@ -276,16 +282,15 @@ struct Arriving {
 
 impl Arriving {
     /// Receives until the message that ends a step, and answers it.
-    fn step<Tx: Sender, Rx: Receiver>(
+    async fn step<E: Endpoint>(
         &mut self,
-        tx: &mut Tx,
-        rx: &mut Rx,
+        end: &mut E,
         watch: &mut Watch<'_>,
         mut take: impl FnMut(usize, &[u8], u64, bool),
     ) -> Result<(), Broken> {
         let mut messages = 0;
         loop {
-            receive(rx, &mut self.buf, messages, watch)?;
+            receive(end, &mut self.buf, messages, watch).await?;
             let now = now_ns();
             let class = self.draw.next();
             let marks = self.incoming[class].check(&self.buf)?;
@@ -296,7 +301,7 @@ impl Arriving {
             take(class, &self.buf, now, marks.last);
             if marks.last {
                 self.answers.stamp(marks.phase, true, 0);
-                tx.send(self.answers.bytes())?;
+                end.send(self.answers.bytes()).await?;
                 self.answers.refill();
                 return Ok(());
             }

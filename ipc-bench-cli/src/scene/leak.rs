@@ -1,7 +1,7 @@
 //! What stays behind: connections opened and closed again and again, then messages over one that stays, with the memory
 //! and the descriptors of both processes looked at between them.
 
-use ipc_transports::{Address, Connection, Listener, Receiver, Sender, Transport, Wait};
+use ipc_transports::{Address, Connection, Listener, Transport, Wait};
 
 use super::idle::{effective, holding};
 use super::process::{Holding, slope};
@@ -9,8 +9,9 @@ use crate::clock::now_ns;
 use crate::mechanism::{Ended, setup};
 use crate::payload::{Incoming, Outgoing, Phase};
 use crate::protocol::{Job, Outcome};
+use crate::ways::Ways;
 use crate::worker::{Session, Watch};
-use crate::workload::{Broken, Observer, PROGRESS_NS};
+use crate::workload::{Blocking, Broken, Endpoint, Executor, Observer, PROGRESS_NS, Task, Work};
 
 /// Looks at the process, evenly spread over the cycles.
 const LOOKS: u64 = 20;
@@ -23,7 +24,7 @@ const MESSAGES: u64 = 10;
 
 type Link<T> = Connection<<T as Transport>::Tx, <T as Transport>::Rx>;
 
-pub(crate) fn server<T: Transport>(
+pub(crate) fn server<T: Transport, W: Ways<T>>(
     session: &mut Session,
     job: &Job,
     address: &Address,
@@ -32,40 +33,66 @@ pub(crate) fn server<T: Transport>(
     let failed = |error| setup(format!("{}: no connection", T::NAME), &error);
     let mut listener = T::listen(address, &T::Options::default()).map_err(failed)?;
     session.listening(listener.address());
-    let mut kept = listener.accept(Wait::Forever).map_err(failed)?;
+    let kept = listener.accept(Wait::Forever).map_err(failed)?;
     session.ready(effective::<T>(&kept));
     let mut watch = session.watch_with_names();
     let mut opening = Looks::new(cycles);
     let mut buf = Vec::with_capacity(job.work.size);
     for cycle in 0..cycles {
-        let mut connection = listener.accept(Wait::Forever).map_err(failed)?;
-        let mut incoming = Incoming::new(job.work.size, job.work.seed);
-        echo::<T>(&mut connection, &mut incoming, &mut buf).map_err(Ended::lost)?;
-        drop(connection);
+        let connection = listener.accept(Wait::Forever).map_err(failed)?;
+        let echoes = Echoes { work: &job.work, count: 1, buf: &mut buf, after: |_| Ok(()) };
+        over::<T, W, _>(&job.work, connection, echoes)?;
         opening.after(cycle, &mut watch)?;
     }
     let mut sending = Looks::new(cycles * MESSAGES);
-    let mut incoming = Incoming::new(job.work.size, job.work.seed);
-    for message in 0..cycles * MESSAGES {
-        echo::<T>(&mut kept, &mut incoming, &mut buf).map_err(Ended::lost)?;
-        sending.after(message, &mut watch)?;
-    }
+    let after = |message| sending.after(message, &mut watch);
+    let echoes = Echoes { work: &job.work, count: cycles * MESSAGES, buf: &mut buf, after };
+    over::<T, W, _>(&job.work, kept, echoes)?;
     Ok(outcome(&opening, &sending))
 }
 
-fn echo<T: Transport>(
-    connection: &mut Link<T>,
-    incoming: &mut Incoming,
-    buf: &mut Vec<u8>,
-) -> Result<(), Broken> {
-    connection.rx.recv(buf)?;
+/// Does `task` over a connection, which is closed then.
+fn over<T: Transport, W: Ways<T>, K: Task<Output = Result<(), Ended>>>(
+    work: &Work,
+    connection: Link<T>,
+    task: K,
+) -> Result<(), Ended> {
+    let Connection { tx, rx, .. } = connection;
+    W::perform(work, Blocking { tx, rx }, task)?.1
+}
+
+/// Sends so many messages back.
+struct Echoes<'a, A> {
+    work: &'a Work,
+    count: u64,
+    buf: &'a mut Vec<u8>,
+    after: A,
+}
+
+impl<A: FnMut(u64) -> Result<(), Ended>> Task for Echoes<'_, A> {
+    type Output = Result<(), Ended>;
+
+    fn over<E: Endpoint>(mut self, end: &mut E, executor: &mut impl Executor) -> Self::Output {
+        let mut incoming = Incoming::new(self.work.size, self.work.seed);
+        executor.run(async {
+            for message in 0..self.count {
+                echo(end, &mut incoming, self.buf).await.map_err(Ended::lost)?;
+                (self.after)(message)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn echo<E: Endpoint>(end: &mut E, incoming: &mut Incoming, buf: &mut Vec<u8>) -> Result<(), Broken> {
+    end.recv(buf).await?;
     if incoming.check(buf)?.is_inspected() {
         incoming.inspect(buf)?;
     }
-    Ok(connection.tx.send(buf)?)
+    Ok(end.send(buf).await?)
 }
 
-pub(crate) fn client<T: Transport>(
+pub(crate) fn client<T: Transport, W: Ways<T>>(
     session: &mut Session,
     job: &Job,
     address: &Address,
@@ -73,26 +100,22 @@ pub(crate) fn client<T: Transport>(
 ) -> Result<Outcome, Ended> {
     let failed = |error| setup(format!("{}: no connection", T::NAME), &error);
     let connect = || T::connect(address, &T::Options::default(), Wait::Forever).map_err(failed);
-    let mut kept = connect()?;
+    let kept = connect()?;
     session.ready(effective::<T>(&kept));
     let mut watch = session.watch_with_names();
     let mut opening = Looks::new(cycles);
     let mut buf = Vec::with_capacity(job.work.size);
     let start_ns = now_ns();
     for cycle in 0..cycles {
-        let mut connection = connect()?;
-        let mut outgoing = Outgoing::new(job.work.size, job.work.seed);
-        call::<T>(&mut connection, &mut outgoing, &mut buf).map_err(Ended::lost)?;
-        drop(connection);
+        let calls = Calls { work: &job.work, count: 1, buf: &mut buf, after: |_| Ok(()) };
+        over::<T, W, _>(&job.work, connect()?, calls)?;
         opening.after(cycle, &mut watch)?;
     }
     let opened_ns = now_ns();
     let mut sending = Looks::new(cycles * MESSAGES);
-    let mut outgoing = Outgoing::new(job.work.size, job.work.seed);
-    for message in 0..cycles * MESSAGES {
-        call::<T>(&mut kept, &mut outgoing, &mut buf).map_err(Ended::lost)?;
-        sending.after(message, &mut watch)?;
-    }
+    let after = |message| sending.after(message, &mut watch);
+    let calls = Calls { work: &job.work, count: cycles * MESSAGES, buf: &mut buf, after };
+    over::<T, W, _>(&job.work, kept, calls)?;
     let mut outcome = outcome(&opening, &sending);
     outcome.measures.insert("open_close_ns".into(), (opened_ns - start_ns) as f64 / cycles as f64);
     // What is delivered is the messages over the connection that stays.
@@ -100,14 +123,33 @@ pub(crate) fn client<T: Transport>(
     Ok(Outcome { messages, first_send_ns: first, last_recv_ns: Some(now_ns()), ..outcome })
 }
 
-fn call<T: Transport>(
-    connection: &mut Link<T>,
-    outgoing: &mut Outgoing,
-    buf: &mut Vec<u8>,
-) -> Result<(), Broken> {
+/// Sends so many messages and waits for the answer to each.
+struct Calls<'a, A> {
+    work: &'a Work,
+    count: u64,
+    buf: &'a mut Vec<u8>,
+    after: A,
+}
+
+impl<A: FnMut(u64) -> Result<(), Ended>> Task for Calls<'_, A> {
+    type Output = Result<(), Ended>;
+
+    fn over<E: Endpoint>(mut self, end: &mut E, executor: &mut impl Executor) -> Self::Output {
+        let mut outgoing = Outgoing::new(self.work.size, self.work.seed);
+        executor.run(async {
+            for message in 0..self.count {
+                call(end, &mut outgoing, self.buf).await.map_err(Ended::lost)?;
+                (self.after)(message)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn call<E: Endpoint>(end: &mut E, outgoing: &mut Outgoing, buf: &mut Vec<u8>) -> Result<(), Broken> {
     let marks = outgoing.stamp(Phase::Measured, false, now_ns());
-    connection.tx.send(outgoing.bytes())?;
-    connection.rx.recv(buf)?;
+    end.send(outgoing.bytes()).await?;
+    end.recv(buf).await?;
     if marks.is_inspected() {
         outgoing.refill();
     }

@@ -199,10 +199,15 @@ fn cannot(
     options: &BTreeMap<String, String>,
 ) -> Option<Impossible> {
     let name = mechanism.name;
-    if io == Io::Async {
+    let no_await = match kind {
+        Kind::Idle => Some("each of its endpoints is waited on by a thread of its own, which is looked at"),
+        Kind::Events => Some("its logger waits for the disk, and nothing tells when fdatasync is done"),
+        Kind::Leak | Kind::Burst | Kind::Mixed | Kind::Ramp | Kind::Stability | Kind::Codec => None,
+    };
+    if let (Io::Async, Some(why)) = (io, no_await) {
         return Some(Impossible {
             what: format!("{} is not measured with awaited calls", kind.name()),
-            why: "its processes wait in their calls".into(),
+            why: why.into(),
             fix: "use --io sync".into(),
         });
     }

@@ -1,10 +1,12 @@
 //! What a measuring loop sends through.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::IoSlice;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use ipc_async::{AsyncReceiver, AsyncSender, Reactor};
+use ipc_async::{AsyncReceiver, AsyncSender, Handle, Reactor};
 use ipc_limits::Bare;
 use ipc_transports::{Loan, LoanSender, Pollable, Receiver, RecvError, SendError, Sender, Wait};
 
@@ -16,6 +18,26 @@ pub(crate) trait Endpoint {
 
     /// Replaces the contents of `buf` by the next message.
     async fn recv(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError>;
+
+    /// [`send`](Endpoint::send), given up after `time` with nothing sent: [`SendError::TimedOut`]. An end that knows no time
+    /// waits as long as it takes.
+    #[inline]
+    async fn send_within(&mut self, message: &[u8], _time: Duration) -> Result<(), SendError> {
+        self.send(message).await
+    }
+
+    /// [`recv`](Endpoint::recv), given up after `time` with nothing received: [`RecvError::TimedOut`]. As with sending.
+    #[inline]
+    async fn recv_within(&mut self, buf: &mut Vec<u8>, _time: Duration) -> Result<(), RecvError> {
+        self.recv(buf).await
+    }
+
+    /// Sends the concatenation of `parts` as one message; an end that takes one piece has them put together.
+    #[cfg(feature = "codecs")]
+    async fn send_parts(&mut self, parts: &[IoSlice<'_>]) -> Result<(), SendError> {
+        let message: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.send(&message).await
+    }
 
     /// Shows the next message to `look`: in `buf`, or where it lies in an end that lends.
     #[inline]
@@ -78,6 +100,22 @@ impl<Tx: Sender, Rx: Receiver> Endpoint for Blocking<Tx, Rx> {
         self.rx.recv(buf).map(drop)
     }
 
+    #[inline]
+    async fn send_within(&mut self, message: &[u8], time: Duration) -> Result<(), SendError> {
+        self.tx.send_timeout(message, time)
+    }
+
+    #[inline]
+    async fn recv_within(&mut self, buf: &mut Vec<u8>, time: Duration) -> Result<(), RecvError> {
+        self.rx.recv_timeout(buf, time).map(drop)
+    }
+
+    #[inline]
+    #[cfg(feature = "codecs")]
+    async fn send_parts(&mut self, parts: &[IoSlice<'_>]) -> Result<(), SendError> {
+        self.tx.send_with(parts, Wait::Forever)
+    }
+
     async fn send_batch(&mut self, messages: &[IoSlice<'_>]) -> Result<(), SendError> {
         let mut taken = 0;
         while taken < messages.len() {
@@ -110,6 +148,19 @@ impl<Tx: LoanSender, Rx: Receiver> Endpoint for Lending<Tx, Rx> {
     #[inline]
     async fn recv(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError> {
         self.0.rx.recv(buf).map(drop)
+    }
+
+    async fn send_within(&mut self, message: &[u8], time: Duration) -> Result<(), SendError> {
+        self.0.send_within(message, time).await
+    }
+
+    async fn recv_within(&mut self, buf: &mut Vec<u8>, time: Duration) -> Result<(), RecvError> {
+        self.0.recv_within(buf, time).await
+    }
+
+    #[cfg(feature = "codecs")]
+    async fn send_parts(&mut self, parts: &[IoSlice<'_>]) -> Result<(), SendError> {
+        self.0.send_parts(parts).await
     }
 
     #[inline]
@@ -165,6 +216,21 @@ fn send_in_place<Tx: LoanSender>(
 pub(crate) struct Awaited<Tx, Rx> {
     pub(crate) tx: AsyncSender<Tx>,
     pub(crate) rx: AsyncReceiver<Rx>,
+    /// Of the reactor that both are attached to.
+    pub(crate) handle: Handle,
+}
+
+/// The output of `future`, or `None` after `time`. A timer is set only if it has to wait.
+pub(crate) async fn within<F: Future>(handle: &Handle, time: Duration, future: F) -> Option<F::Output> {
+    let (mut future, mut sleep) = (std::pin::pin!(future), None);
+    poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        let sleep = sleep.get_or_insert_with(|| handle.sleep_until(Instant::now() + time));
+        Pin::new(sleep).poll(context).map(|()| None)
+    })
+    .await
 }
 
 impl<Tx: Sender + Pollable, Rx: Receiver + Pollable> Endpoint for Awaited<Tx, Rx> {
@@ -176,6 +242,26 @@ impl<Tx: Sender + Pollable, Rx: Receiver + Pollable> Endpoint for Awaited<Tx, Rx
     #[inline]
     async fn recv(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError> {
         self.rx.recv(buf).await.map(drop)
+    }
+
+    async fn send_within(&mut self, message: &[u8], time: Duration) -> Result<(), SendError> {
+        let taken = self.tx.taken();
+        match within(&self.handle, time, self.tx.send(message)).await {
+            Some(sent) => sent,
+            // Taken whole, but not out yet: to be sent again it would have to be sent twice.
+            None if self.tx.taken() > taken => self.tx.flush().await,
+            None => Err(SendError::TimedOut),
+        }
+    }
+
+    async fn recv_within(&mut self, buf: &mut Vec<u8>, time: Duration) -> Result<(), RecvError> {
+        let received = within(&self.handle, time, self.rx.recv(buf)).await;
+        received.unwrap_or(Err(RecvError::TimedOut)).map(drop)
+    }
+
+    #[cfg(feature = "codecs")]
+    async fn send_parts(&mut self, parts: &[IoSlice<'_>]) -> Result<(), SendError> {
+        self.tx.send_parts(parts).await
     }
 
     async fn send_batch(&mut self, messages: &[IoSlice<'_>]) -> Result<(), SendError> {
