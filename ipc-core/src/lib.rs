@@ -53,4 +53,5 @@ pub use stats::Stats;
 pub use transport::{Capabilities, Connection, Listener, Pair, PeerInfo, Transport};
 pub use wait::{Wait, WaitPolicy};
 #[cfg(feature = "raw")]
+#[doc(no_inline)]
 pub use zerocopy;

@@ -31,11 +31,24 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{Loan, LoanSender, PeekReceiver, RecvError, SendError, Wait};
 
 /// What may travel as its own bytes: any bit pattern is a value, no padding, no pointers.
+///
+/// ```
+/// fn travels<T: ipc_core::raw::Pod>() {}
+/// travels::<[f32; 4]>();
+/// ```
 pub trait Pod: FromBytes + IntoBytes + KnownLayout + Immutable {}
 impl<T: FromBytes + IntoBytes + KnownLayout + Immutable> Pod for T {}
 
 /// A `T` in the transport's memory, to be written in place. Its first contents are unspecified; dropped, it publishes
 /// nothing.
+///
+/// ```
+/// use ipc_core::raw::TypedLoan;
+/// fn publish<L: ipc_core::Loan>(mut loan: TypedLoan<u64, L>) -> Result<(), ipc_core::SendError> {
+///     *loan = 42;
+///     loan.commit()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct TypedLoan<T, L> {
     loan: L,
@@ -71,6 +84,15 @@ impl<T: Pod, L: Loan> DerefMut for TypedLoan<T, L> {
 }
 
 /// Typed loans on every sender that lends.
+///
+/// ```
+/// use ipc_core::{LoanSender, SendError, Wait, raw::RawSender};
+/// fn send(tx: &mut impl LoanSender) -> Result<(), SendError> {
+///     let mut reading = tx.loan_of::<[u32; 2]>(Wait::Forever)?;
+///     *reading = [1, 2];
+///     reading.commit()
+/// }
+/// ```
 pub trait RawSender: LoanSender {
     /// Lends space for one `T`.
     ///
@@ -91,6 +113,13 @@ pub trait RawSender: LoanSender {
 impl<S: LoanSender> RawSender for S {}
 
 /// A received `T`: in place where the transport lends it well aligned, else a copy.
+///
+/// ```
+/// use ipc_core::raw::TypedMessage;
+/// fn sum<M: std::ops::Deref<Target = [u8]>>(message: &TypedMessage<[u32; 2], M>) -> u32 {
+///     message.iter().sum()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct TypedMessage<T, M>(Held<T, M>);
 
@@ -113,6 +142,13 @@ impl<T: Pod, M: Deref<Target = [u8]>> Deref for TypedMessage<T, M> {
 }
 
 /// Typed messages on every receiver that lends.
+///
+/// ```
+/// use ipc_core::{PeekReceiver, RecvError, Wait, raw::RawReceiver};
+/// fn first(rx: &mut impl PeekReceiver) -> Result<u32, RecvError> {
+///     Ok(rx.recv_of::<[u32; 2]>(Wait::Forever)?[0])
+/// }
+/// ```
 pub trait RawReceiver: PeekReceiver {
     /// Waits for a message and lends it as a `T`.
     ///
