@@ -142,7 +142,11 @@ where
     }
 }
 
-fn reactor() -> Result<Reactor, Failure> {
+/// The one that a measuring process drives.
+///
+/// # Errors
+/// There are no descriptors left.
+pub(crate) fn reactor() -> Result<Reactor, Failure> {
     Reactor::new().map_err(|error| Failure::failed("no reactor can be made").why(error))
 }
 

@@ -66,31 +66,35 @@ fn every_message_arrives_where_each_process_awaits_its_connections_on_one_reacto
         );
         let output = place.measure(&line);
         assert_eq!(output.status.code(), Some(0), "{transport}: {}", stderr(&output));
-        for mode in ["fan-out", "fan-in", "pipeline", "broadcast", "mesh"] {
-            let id = format!("{transport}/{mode}/128/io=async/peers=3");
-            let document = document(&output);
-            let cells = document["cells"].as_array().unwrap();
+        let document = document(&output);
+        let cells = document["cells"].as_array().unwrap();
+        let shared = (transport == "shm").then_some(("broadcast", "/ring=shared"));
+        let modes = ["fan-out", "fan-in", "pipeline", "broadcast", "mesh"].map(|mode| (mode, ""));
+        for (mode, ring) in modes.into_iter().chain(shared) {
+            let id = format!("{transport}/{mode}/128/io=async/peers=3{ring}");
             let cell = cells.iter().find(|cell| cell["id"] == id.as_str()).unwrap();
             let all = if matches!(mode, "fan-out" | "pipeline") { 3000 } else { 9000 };
             assert_eq!(cell["trials"][0]["messages"], all, "{id}");
         }
+        place.assert_nothing_is_left();
     }
 }
 
 #[test]
 fn a_killed_peer_fails_its_cell_by_name_and_takes_the_others_with_it() {
-    let victims = [("fan-out", 1), ("fan-in", 2), ("pipeline", 2), ("broadcast", 0), ("mesh", 1)];
-    for ((mode, victim), io) in victims.into_iter().flat_map(|one| [(one, "sync"), (one, "async")]) {
+    for (mode, victim) in [("fan-out", 1), ("fan-in", 2), ("pipeline", 2), ("broadcast", 0), ("mesh", 1)] {
         let place = Place::new();
         let peer = format!("peer {victim}");
-        let dimension = if io == "sync" { "" } else { "io=async/" };
-        let mut ids = vec![format!("shm/{mode}/64/{dimension}peers=3")];
-        if mode == "broadcast" && io == "sync" {
-            ids.push(format!("{}/ring=shared", ids[0]));
+        let mut ids = Vec::new();
+        for io in ["", "io=async/"] {
+            ids.push(format!("shm/{mode}/64/{io}peers=3"));
+            if mode == "broadcast" {
+                ids.push(format!("shm/{mode}/64/{io}peers=3/ring=shared"));
+            }
         }
         // Far longer than it takes to find and kill the peer, and over by itself should this test be killed first.
         let line = format!(
-            "-t shm -s 64 --mode {mode} --peers 3 --io {io} --trials 1 -d 5m --order grouped --json=-"
+            "-t shm -s 64 --mode {mode} --peers 3 --io sync,async --trials 1 -d 5m --order grouped --json=-"
         );
         let child = place.command(&measuring(&line)).spawn().unwrap();
         for id in &ids {

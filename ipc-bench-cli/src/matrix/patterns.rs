@@ -48,13 +48,6 @@ impl PlannedCell {
     fn shared(&self) -> PlannedCell {
         let mut cell = PlannedCell { shared_ring: true, ..self.clone() };
         cell.point.dimensions.insert("ring".into(), "shared".into());
-        if self.io == Io::Async {
-            cell.impossible = cell.impossible.or(Some(Impossible {
-                what: "the ring of a broadcast is not awaited".into(),
-                why: "its writer and readers have blocking calls only".into(),
-                fix: "use --io sync".into(),
-            }));
-        }
         let refused = |(key, value): (&String, &String)| BroadcastOptions::default().fill(key, value).err();
         cell.impossible = cell.impossible.or_else(|| {
             self.options.iter().find_map(refused).map(|error| Impossible {

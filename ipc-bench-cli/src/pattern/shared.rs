@@ -6,11 +6,13 @@ use ipc_transports::{Address, Sender, Wait};
 use super::Duty;
 use super::gather;
 use super::node::{Arrivals, make};
+use super::party::{Futures, Party};
 use crate::error::Failure;
 use crate::mechanism::{Ended, setup, too_long};
 use crate::protocol::{Job, Outcome};
+use crate::ways::reactor;
 use crate::worker::{Session, histogram};
-use crate::workload::{Executor, InPlace};
+use crate::workload::{Executor, InPlace, Io};
 
 /// Lets `readers` in, waits for the start and makes messages for all of them.
 pub(crate) fn publish(
@@ -33,8 +35,13 @@ pub(crate) fn publish(
     }
     session.ready(Vec::new());
     let mut watch = session.watch();
-    let ring = std::slice::from_mut(&mut writer);
-    let made = InPlace.run(make(ring, Duty::Copy, &job.work, &mut watch)).map_err(Ended::lost)?;
+    let work = &job.work;
+    let made = match work.io {
+        Io::Sync => InPlace.run(make(std::slice::from_mut(&mut writer), Duty::Copy, work, &mut watch)),
+        Io::Async => Futures::new(reactor()?, Vec::<Reader>::new(), vec![writer])
+            .run(async |_, txs| make(txs, Duty::Copy, work, &mut watch).await),
+    };
+    let made = made.map_err(Ended::lost)?;
     Ok(Outcome {
         first_send_ns: Some(made.first_send_ns),
         // Each of them was made for everybody.
@@ -56,7 +63,12 @@ pub(crate) fn subscribe(session: &mut Session, job: &Job) -> Result<Outcome, End
     session.ready(Vec::new());
     let mut watch = session.watch();
     let mut arrivals = Arrivals::new(1, &job.work, &mut watch);
-    gather::one(&mut reader, &mut arrivals).map_err(Ended::lost)?;
+    match job.work.io {
+        Io::Sync => gather::one(&mut reader, &mut arrivals).map_err(Ended::lost)?,
+        Io::Async => Futures::new(reactor()?, vec![reader], Vec::<Writer>::new())
+            .sink(async |_| (), &mut arrivals)
+            .map(drop)?,
+    }
     Ok(Outcome {
         messages: arrivals.per_edge[0],
         last_recv_ns: Some(arrivals.last_recv_ns),
