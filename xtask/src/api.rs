@@ -29,6 +29,9 @@ const NOTHING_TO_SHOW: &[&str] = &[
     "ipc_transports::Socket",
 ];
 
+/// A crate that ours show as a module of their own.
+const NOT_OURS: &str = "zerocopy/";
+
 /// What follows on a page is written elsewhere: at other traits and types, and in the standard library.
 const NOT_ITS_OWN: [&str; 5] = [
     "id=\"deref-methods",
@@ -119,7 +122,7 @@ fn listing(doc: &Path) -> Result<Listing> {
         let list = all.split_once("class=\"all-items\"").map_or("", |(_, list)| list);
         for link in pieces(list, "<a href=\"", "</a>") {
             let Some((href, item)) = link.split_once("\">") else { continue };
-            if !seen.insert(href.to_owned()) {
+            if href.starts_with(NOT_OURS) || !seen.insert(href.to_owned()) {
                 continue;
             }
             let html = page(&directory.join(href))?;
