@@ -114,11 +114,11 @@ fn queues_that_are_too_small_are_named_with_the_limit_and_its_fix() {
 #[test]
 fn a_queue_budget_used_up_by_someone_else_fails_mq_alone_and_names_the_limit() {
     let place = Place::new();
+    let mut command = place.command(&measuring("-t mq,uds -s 64 --mode rtt --trials 1 -n 10 --json=-"));
     // This process is the someone else. What it holds is more than the whole budget that the program is given, of which
     // the program alone would need a fifth; the budget of other tests stays as it is.
     let held: Vec<_> = (0..2).map(|_| Mq::pair(&MqOptions::default()).unwrap()).collect();
     println!("held: two connections with {:?}", held[0].0.effective);
-    let mut command = place.command(&measuring("-t mq,uds -s 64 --mode rtt --trials 1 -n 10 --json=-"));
     command.arg("--no-progress");
     let limited = std::process::Command::new("prlimit")
         .arg("--msgqueue=100000")

@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests: clippy knows only the tests themselves")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -16,6 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A directory for the files and the names of the program, and a mark on its processes.
 pub(crate) struct Place {
     directory: TempDir,
+    queues: OnceLock<File>,
 }
 
 /// A test that fails half-way leaves no process that measures for an hour.
@@ -33,7 +35,7 @@ impl Place {
     pub(crate) fn new() -> Place {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("names")).unwrap();
-        Place { directory }
+        Place { directory, queues: OnceLock::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -47,6 +49,9 @@ impl Place {
 
     /// The program with `line` as its arguments, in this place.
     pub(crate) fn command(&self, line: &str) -> Command {
+        if line.contains("mq") || line.contains("-t all") {
+            self.queues.get_or_init(queues);
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-bench"));
         command.args(line.split_whitespace()).current_dir(self.path());
         command.env("XDG_RUNTIME_DIR", self.names()).env("IPC_BENCH_DIR", self.path().join("results"));
@@ -112,6 +117,14 @@ impl Place {
             self.processes().into_iter().find(|(_, line)| is_it(line)).map(|(pid, _)| pid)
         })
     }
+}
+
+/// Waits for the turn of who uses message queues: the budget of them is the user's. The tests of the transports and `cargo
+/// xtask ci` wait for the same lock, on the directory the limits are read from.
+fn queues() -> File {
+    let limits = File::open("/proc/sys/fs/mqueue").unwrap();
+    rustix::fs::flock(&limits, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    limits
 }
 
 pub(crate) fn measuring(line: &str) -> String {

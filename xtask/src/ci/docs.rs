@@ -6,6 +6,7 @@ use super::{Run, Verdict};
 use crate::console::{Block, blocks};
 use crate::tidy::Tree;
 use anyhow::Result;
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +22,8 @@ pub(super) fn run(run: &Run, log: &Path) -> Result<Verdict> {
     for block in blocks.iter().filter(|block| block.no_run.is_none()) {
         let script = script(block, run.full);
         let place = format!("{}:{}", block.file.display(), block.line);
-        writeln!(std::fs::File::options().append(true).open(log)?, "== {place}")?;
+        writeln!(File::options().append(true).open(log)?, "== {place}")?;
+        let _turn = turn_of_queues();
         match run.supervisor.run(&mut shell(run, &script)?, log)? {
             Ended::Exited(status) if status.success() => commands += block.commands.len(),
             Ended::Exited(_) => return Ok(Verdict::Failed(format!("a command of {place} failed"))),
@@ -32,6 +34,14 @@ pub(super) fn run(run: &Run, log: &Path) -> Result<Verdict> {
         0 => Verdict::Skipped("no page has a command to run".into()),
         _ => Verdict::Passed(format!(", {commands} commands")),
     })
+}
+
+/// The budget of message queues is the user's: tests that use them, in the other lane, wait for the same lock. `None` where
+/// there are no queues.
+fn turn_of_queues() -> Option<File> {
+    let limits = File::open("/proc/sys/fs/mqueue").ok()?;
+    rustix::fs::flock(&limits, rustix::fs::FlockOperation::LockExclusive).ok()?;
+    Some(limits)
 }
 
 /// One shell script for a block: each command, then a look at its exit code.
