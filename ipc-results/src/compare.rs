@@ -306,15 +306,8 @@ fn moved(ratio: &Estimate) -> bool {
 fn yardsticks(a: &Run, b: &Run) -> Vec<YardstickChange> {
     let change = |(name, old): (&String, &Estimate)| {
         let new = b.yardsticks.get(name)?;
-        let ratio = Estimate {
-            value: new.value / old.value,
-            lo: new.lo / old.hi,
-            hi: new.hi / old.lo,
-            trials: old.trials.min(new.trials),
-            coverage: old.coverage.min(new.coverage),
-        };
-        let finite = ratio.lo.is_finite() && ratio.value.is_finite() && ratio.hi.is_finite();
-        finite.then(|| YardstickChange { name: name.clone(), ratio, moved: moved(&ratio) })
+        let ratio = new.over(old)?;
+        Some(YardstickChange { name: name.clone(), ratio, moved: moved(&ratio) })
     };
     a.yardsticks.iter().filter_map(change).collect()
 }

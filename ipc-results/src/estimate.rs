@@ -45,6 +45,19 @@ impl Estimate {
         (self.trials > 1 && self.value != 0.0).then(|| half / self.value.abs())
     }
 
+    /// The ratio of this to `other`, with both intervals at their far ends: no narrower than that of the ratio. `None` when
+    /// it is not finite.
+    pub(crate) fn over(&self, other: &Estimate) -> Option<Estimate> {
+        let ratio = Estimate {
+            value: self.value / other.value,
+            lo: self.lo / other.hi,
+            hi: self.hi / other.lo,
+            trials: self.trials.min(other.trials),
+            coverage: self.coverage.min(other.coverage),
+        };
+        [ratio.value, ratio.lo, ratio.hi].iter().all(|number| number.is_finite()).then_some(ratio)
+    }
+
     /// The estimate with its three numbers rounded to whole units, as times in nanoseconds are stored.
     pub fn rounded(self) -> Self {
         Self { value: self.value.round(), lo: self.lo.round(), hi: self.hi.round(), ..self }

@@ -180,15 +180,7 @@ fn figure(run: &Run, cell: &Cell, target: &Target) -> Option<Estimate> {
     let own = of(cell)?;
     let Some(against) = &target.against else { return Some(own) };
     let other = of(run.cells.iter().find(|cell| cell.id == *against)?)?;
-    // Both intervals at their far ends: no narrower than that of the ratio.
-    let ratio = Estimate {
-        value: own.value / other.value,
-        lo: own.lo / other.hi,
-        hi: own.hi / other.lo,
-        trials: own.trials.min(other.trials),
-        coverage: own.coverage.min(other.coverage),
-    };
-    ratio.value.is_finite().then_some(ratio)
+    own.over(&other)
 }
 
 /// Why there is no figure, as the first matching cell tells.
