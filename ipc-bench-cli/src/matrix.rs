@@ -77,7 +77,7 @@ pub(crate) fn cells(
     let modes = settings.parse("mode", modes)?.unwrap_or_default();
     let ios = settings.parse("io", ios)?.unwrap_or_default();
     let waits = settings.parse("wait", waits)?.unwrap_or_default();
-    scene::plan::refuse_the_idle(settings, &modes)?;
+    scene::plan::refuse_what_changes_nothing(settings, &modes)?;
     if let (Some((text, Origin::CommandLine)), [Io::Async]) = (settings.text("wait"), &ios[..]) {
         return Err(Failure::usage(format!("--wait {text} changes nothing here"))
             .why("with --io async the reactor waits, not the transport")

@@ -31,7 +31,7 @@ const SHAPING: &[(&str, &str, &[Kind])] = &[
 ];
 
 /// Refuses what was asked for on the command line and changes no cell.
-pub(crate) fn refuse_the_idle(settings: &Settings, modes: &[Mode]) -> Result<(), Failure> {
+pub(crate) fn refuse_what_changes_nothing(settings: &Settings, modes: &[Mode]) -> Result<(), Failure> {
     for (name, _, kinds) in SHAPING {
         let Some((text, Origin::CommandLine)) = settings.text(name) else { continue };
         let used = modes.iter().any(|mode| matches!(mode, Mode::Scene(kind) if kinds.contains(kind)));
