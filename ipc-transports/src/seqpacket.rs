@@ -56,14 +56,16 @@ impl UdsSeqpacketSender {
 
     #[inline]
     fn write(&mut self, datagram: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
+        self.put(datagram, wait).map_err(|halt| self.halted(halt))
+    }
+
+    #[inline]
+    fn put(&self, datagram: &[IoSlice<'_>], wait: Wait) -> Result<(), Halt> {
         let attempt = |socket: &Socket, mode| socket.write(datagram, mode);
         fault_point!("datagram.send");
         let sent = transfer(&self.socket, self.spins, PollFlags::OUT, wait, attempt);
         fault_point!("datagram.sent");
-        match sent {
-            Ok(_) => Ok(()),
-            Err(halt) => Err(self.halted(halt)),
-        }
+        sent.map(drop)
     }
 
     #[cold]
@@ -160,10 +162,11 @@ impl Drop for UdsSeqpacketSender {
             return;
         }
         if self.ended.is_none() {
+            // Why it does not go is not asked: finding out takes a while, and nobody hears the answer.
             let goodbye = [IoSlice::new(&GOODBYE)];
-            if let Err(SendError::Full) = self.write(&goodbye, Wait::Never) {
+            if let Err(Halt::WouldBlock) = self.put(&goodbye, Wait::Never) {
                 self.socket.make_room();
-                let _ = self.write(&goodbye, Wait::within(LINGER));
+                let _ = self.put(&goodbye, Wait::within(LINGER));
             }
         }
         self.socket.close_write();

@@ -75,11 +75,24 @@ impl<L: Link> StreamSender<L> {
     /// One write; what stops it becomes the sender's answer.
     #[inline]
     fn write(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<usize, SendError> {
+        self.put(parts, wait).map_err(|halt| self.halted(halt))
+    }
+
+    #[inline]
+    fn put(&self, parts: &[IoSlice<'_>], wait: Wait) -> Result<usize, Halt> {
         fault_point!("stream.write");
         let written =
             transfer(&self.link, self.spins, PollFlags::OUT, wait, |link, mode| link.write(parts, mode));
         fault_point!("stream.written");
-        written.map_err(|halt| self.halted(halt))
+        written
+    }
+
+    /// Writes all of `rest`. Why it does not go is not asked: finding out takes a while, and nobody hears the answer.
+    fn last_words(&mut self, wait: Wait) -> Result<(), Halt> {
+        while self.written < self.rest.len() {
+            self.written += self.put(&[IoSlice::new(&self.rest[self.written..])], wait)?;
+        }
+        Ok(())
     }
 
     #[cold]
@@ -297,9 +310,9 @@ impl<L: Link> Drop for StreamSender<L> {
         }
         if self.end.is_none() {
             self.rest.extend_from_slice(&GOODBYE);
-            if let Err(SendError::Full) = self.flush(Wait::Never) {
+            if let Err(Halt::WouldBlock) = self.last_words(Wait::Never) {
                 self.link.make_room();
-                let _ = self.flush(Wait::within(LINGER));
+                let _ = self.last_words(Wait::within(LINGER));
             }
         }
         self.link.close_write();

@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use ipc_core::frame::Framing;
 use ipc_core::{Receiver, RecvError, Sender};
@@ -23,6 +24,8 @@ struct Scripted {
     fd: std::fs::File,
     steps: RefCell<VecDeque<Step>>,
     stream: RefCell<VecDeque<u8>>,
+    /// How often it was asked why nothing can be written.
+    asked: Arc<AtomicU32>,
 }
 
 impl Scripted {
@@ -31,6 +34,7 @@ impl Scripted {
             fd: std::fs::File::open("/dev/null").unwrap(),
             steps: RefCell::new(steps.iter().copied().collect()),
             stream: RefCell::new(stream.iter().copied().collect()),
+            asked: Arc::default(),
         }
     }
 
@@ -75,6 +79,7 @@ impl Link for Scripted {
     }
 
     fn why_unwritable(&self, _: bool) -> SendError {
+        self.asked.fetch_add(1, Relaxed);
         SendError::PeerDied
     }
 
@@ -95,6 +100,19 @@ fn sender(steps: &[Step]) -> StreamSender<Scripted> {
 
 fn frame(message: &[u8]) -> Vec<u8> {
     [&framing().header(message.len()).unwrap()[..], message].concat()
+}
+
+#[test]
+fn a_dropped_sender_does_not_ask_why_its_goodbye_does_not_go() {
+    for steps in [&[Fails(Errno::PIPE)][..], &[Fails(Errno::AGAIN), Fails(Errno::PIPE)]] {
+        let sender = sender(steps);
+        let asked = Arc::clone(&sender.link().asked);
+        drop(sender);
+        assert_eq!(asked.load(Relaxed), 0, "{steps:?}");
+    }
+    let mut sender = sender(&[Fails(Errno::PIPE)]);
+    assert!(matches!(sender.send(b"for nobody"), Err(SendError::PeerDied)));
+    assert_eq!(sender.link().asked.load(Relaxed), 1, "who sends wants to know");
 }
 
 /// Errors of a kernel short of memory or of room, which pass.
