@@ -1,17 +1,17 @@
 //! Points at which a process can be made to die, for tests: `fault_point!("name")` is nothing unless the crate is built
-//! with `--cfg fault_points`, and then kills the process at the hit that `IPC_FAULT_POINT=name:hit` asks for.
+//! with the feature `__fault-points`, and then kills the process at the hit that `IPC_FAULT_POINT=name:hit` asks for.
 //! `cargo xtask chaos crash-points` plays them all.
 
 macro_rules! fault_point {
     ($name:literal) => {
-        #[cfg(fault_points)]
+        #[cfg(feature = "__fault-points")]
         $crate::fault::reach($name);
     };
 }
 pub(crate) use fault_point;
 
 /// Every point, in the order of a connection's life. A test holds it against the source.
-#[cfg(any(test, fault_points))]
+#[cfg(any(test, feature = "__fault-points"))]
 pub const POINTS: &[&str] = &[
     "bind.locked",
     "bind.bound",
@@ -59,7 +59,7 @@ pub const POINTS: &[&str] = &[
 ];
 
 /// Ends this process by SIGKILL if this is the hit that was asked for.
-#[cfg(fault_points)]
+#[cfg(feature = "__fault-points")]
 pub(crate) fn reach(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -73,7 +73,7 @@ pub(crate) struct Greeted {
 }
 
 impl Greeted {
-    #[cfg(any(test, fuzzing, fault_points))]
+    #[cfg(any(test, fuzzing, feature = "__fault-points"))]
     pub(crate) fn made_up(hello: Hello, fds: Vec<OwnedFd>) -> Greeted {
         Greeted { hello, protocol: 1, fds, peer: PeerInfo::default(), owed: None }
     }
@@ -450,7 +450,7 @@ impl Pending {
 }
 
 /// What lies in `socket`, for a harness.
-#[cfg(any(test, fuzzing, fault_points))]
+#[cfg(any(test, fuzzing, feature = "__fault-points"))]
 pub(crate) fn read_made_up(socket: BorrowedFd<'_>) -> Result<Option<Greeted>, SetupError> {
     Pending::new(PeerInfo::default(), None).read(socket, "read", "made-up input")
 }

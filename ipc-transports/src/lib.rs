@@ -17,14 +17,14 @@ mod directory;
 mod doorbell;
 mod errno;
 mod eventfd;
-#[cfg(not(any(test, fault_points)))]
+#[cfg(not(any(test, feature = "__fault-points")))]
 mod fault;
-#[cfg(any(test, fault_points))]
+#[cfg(any(test, feature = "__fault-points"))]
 #[doc(hidden)]
 pub mod fault;
 mod features;
 mod fork;
-#[cfg(any(test, fuzzing, fault_points))]
+#[cfg(any(test, fuzzing, feature = "__fault-points"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod half;

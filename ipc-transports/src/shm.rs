@@ -281,7 +281,7 @@ impl Theirs {
 }
 
 /// Imports what a harness has made up.
-#[cfg(any(test, fuzzing, fault_points))]
+#[cfg(any(test, fuzzing, feature = "__fault-points"))]
 pub(crate) fn import_made_up(greeted: Greeted) -> Result<(), SetupError> {
     Theirs::import(greeted, MAX_CAPACITY, "import", &"made-up input").map(drop)
 }

@@ -77,19 +77,29 @@ pub fn expect(rx: &mut impl Receiver, number: u64, len: usize) {
 pub fn check(bytes: &[u8], number: u64, len: usize) {
     assert_eq!(bytes.len(), len, "message {number} has the wrong length");
     let expected = message(number, len);
-    if let Some(at) = bytes.iter().zip(&expected).position(|(a, b)| a != b) {
+    if bytes != expected {
+        let at = bytes.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(len);
         panic!("message {number} of {len} bytes differs from what was sent at byte {at}");
     }
 }
 
+/// Bytes after which the contents of a message repeat. A prime: pieces of any size that a transport works in show when
+/// they change places.
+const PERIOD: usize = 4093;
+
 /// The contents of message `number` of `len` bytes: no two numbers agree in more than a few bytes.
 pub fn message(number: u64, len: usize) -> Vec<u8> {
     let mut random = Random(number.wrapping_mul(0xD6E8_FEB8_6659_FD93));
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
+    let mut bytes = Vec::with_capacity(len + PERIOD);
+    while bytes.len() < len.min(PERIOD) {
         bytes.extend(random.next().to_le_bytes());
     }
-    bytes.truncate(len);
+    bytes.truncate(len.min(PERIOD));
+    while bytes.len() < len {
+        // Multiples of the period, and copied in large pieces: tests move millions of bytes.
+        let more = bytes.len().min(len - bytes.len());
+        bytes.extend_from_within(..more);
+    }
     bytes
 }
 

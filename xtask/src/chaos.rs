@@ -8,10 +8,9 @@ use std::process::{Command, ExitCode};
 
 pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     let root = workspace::root()?;
-    let target = target(&root)?;
-    let built = build(&root, &target).status().context("cannot start cargo")?;
+    let built = build(&root).status().context("cannot start cargo")?;
     ensure!(built.success(), "the program chaos does not build");
-    let mut chaos = program(&root, &target);
+    let mut chaos = program(&root)?;
     if args == ["--page"] {
         chaos.arg("page");
     } else {
@@ -31,14 +30,16 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }
 
-/// Cargo, about to build the program with the points at which it can be made to crash.
-pub(crate) fn build(root: &Path, target: &Path) -> Command {
+/// What the library has to be built with, for the tests and for the faults: the same, so that it is built once.
+pub(crate) const FEATURES: &str = "ipc-tests/fault-points";
+
+/// Cargo, about to build the program with the points at which it can be made to crash. Of the whole workspace, as the
+/// tests are: a package alone would have its dependencies with other features, and all of them built again.
+pub(crate) fn build(root: &Path) -> Command {
     let mut command = Command::new(cargo());
     command
-        .args(["build", "--quiet", "--locked", "--package", "ipc-tests", "--bin", "chaos"])
+        .args(["build", "--quiet", "--locked", "--workspace", "--bin", "chaos", "--features", FEATURES])
         .current_dir(root);
-    // A target directory of its own: the flag reaches every crate of the build.
-    command.env("RUSTFLAGS", "--cfg fault_points").env("CARGO_TARGET_DIR", target);
     command
 }
 
@@ -53,15 +54,10 @@ fn bench(root: &Path) -> Result<PathBuf> {
     Ok(workspace::metadata(root)?.target_directory.into_std_path_buf().join("debug/ipc-bench"))
 }
 
-/// Where it is built.
-pub(crate) fn target(root: &Path) -> Result<PathBuf> {
-    Ok(workspace::metadata(root)?.target_directory.into_std_path_buf().join("chaos"))
-}
-
-pub(crate) fn program(root: &Path, target: &Path) -> Command {
-    let mut command = Command::new(target.join("debug/chaos"));
+pub(crate) fn program(root: &Path) -> Result<Command> {
+    let mut command = Command::new(workspace::metadata(root)?.target_directory.join("debug/chaos"));
     command.current_dir(root);
-    command
+    Ok(command)
 }
 
 /// The commit that is run, with `+` if the tree differs from it.

@@ -206,12 +206,11 @@ impl Run {
                 self.one(crate::loom::models(&self.root, &self.target().join("loom"), "model"), &log)
             }
             Action::Chaos => {
-                let target = self.target().join("chaos");
-                match self.one(crate::chaos::build(&self.root, &target), &log)? {
+                match self.one(crate::chaos::build(&self.root), &log)? {
                     Verdict::Passed(_) => {}
                     verdict => return Ok(verdict),
                 }
-                let mut chaos = crate::chaos::program(&self.root, &target);
+                let mut chaos = crate::chaos::program(&self.root)?;
                 chaos.args(["run", "--budget", CHAOS_BUDGET]);
                 self.one(chaos, &log)
             }

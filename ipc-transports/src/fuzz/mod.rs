@@ -1,6 +1,6 @@
 //! Harnesses for hostile input, one function per target: bytes in, nothing out, a panic when a promise is broken. The
 //! same functions run under libFuzzer (`fuzz/`), as bounded property tests, and in doses by `cargo xtask chaos fuzz`.
-//! Not part of the library: built with `--cfg fuzzing`, `--cfg fault_points` and in tests only.
+//! Not part of the library: built with `--cfg fuzzing`, the feature `__fault-points` and in tests only.
 
 mod frames;
 mod ring;

@@ -64,9 +64,9 @@ fn families(mechanism: &str) -> &'static [&'static str] {
 
 /// The points of the library, none if it was built without them.
 fn points() -> &'static [&'static str] {
-    #[cfg(fault_points)]
+    #[cfg(feature = "fault-points")]
     return ipc_transports::fault::POINTS;
-    #[cfg(not(fault_points))]
+    #[cfg(not(feature = "fault-points"))]
     &[]
 }
 

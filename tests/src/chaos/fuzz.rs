@@ -15,7 +15,7 @@ pub const TARGETS: &[Mechanism] =
 const RESULTS: &str = "results";
 
 /// Longest input in bytes.
-#[cfg(fault_points)]
+#[cfg(feature = "fault-points")]
 const LONGEST: usize = 256;
 
 /// `rounds` inputs for the target that the cell is named after. A finding is a panic: the cell's process ends with it.
@@ -24,14 +24,14 @@ pub fn run(cell: &mut Cell, rounds: u64) {
         documents(cell.seed, rounds);
         return counted(cell, rounds);
     }
-    #[cfg(fault_points)]
+    #[cfg(feature = "fault-points")]
     {
         let target = ipc_transports::fuzz::TARGETS.iter().find(|(name, _)| *name == cell.mechanism);
         let (_, target) = target.expect("a target of this name");
         ipc_transports::fuzz::random_inputs(*target, cell.seed, rounds, LONGEST);
         counted(cell, rounds);
     }
-    #[cfg(not(fault_points))]
+    #[cfg(not(feature = "fault-points"))]
     {
         cell.missed = rounds;
         cell.notes.push("built without the harnesses: use cargo xtask chaos".into());
@@ -132,7 +132,7 @@ mod tests {
         assert!(super::from_json(&super::small_document()).is_ok(), "the document before it is spoiled");
     }
 
-    #[cfg(fault_points)]
+    #[cfg(feature = "fault-points")]
     #[test]
     fn the_targets_are_those_of_the_library() {
         let names: Vec<_> = ipc_transports::fuzz::TARGETS.iter().map(|(name, _)| *name).collect();

@@ -1,6 +1,7 @@
 //! The steps of `cargo xtask ci`, in the order in which each lane runs them.
 
 use crate::bench::cargo;
+use crate::chaos::FEATURES;
 use std::process::Command;
 
 /// One check. The budget is what it takes with a warm target directory on two cores; going over is shown, not failed,
@@ -17,12 +18,13 @@ pub(super) struct Step {
 }
 
 /// The steps of a lane run one after the other, the two lanes side by side: half of the time of most steps is one core
-/// waiting for the other, or for a timer. They build in directories of their own, so that no cargo waits for the other.
+/// waiting for the other, or for a timer. They build in directories of their own, so that no cargo waits for the other:
+/// only `chaos` is of what the tests are of, and comes when that is built.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Lane {
     /// `target/debug`: what the sources are and whether they are right.
     Checks,
-    /// `target/loom`, `target/chaos` and `target/release`: models, faults and the program that people run.
+    /// `target/loom` and `target/release`: models and the program that people run; then the faults.
     Program,
 }
 
@@ -96,11 +98,22 @@ pub(super) const STEPS: &[Step] = &[
     Step {
         name: "build",
         budget_s: 90,
-        what: "everything builds from the lock file",
+        what: "all programs, tests and examples build from the lock file",
         needs: &[],
         full: false,
         lane: Lane::Checks,
-        action: Action::Cargo(&[&["build", "--workspace", "--all-targets", "--locked"]]),
+        // No benches: clippy has seen them, and whoever runs one builds it for speed.
+        action: Action::Cargo(&[&[
+            "build",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--examples",
+            "--features",
+            FEATURES,
+            "--locked",
+        ]]),
     },
     Step {
         name: "tests",
@@ -111,8 +124,18 @@ pub(super) const STEPS: &[Step] = &[
         lane: Lane::Checks,
         action: Action::Cargo(&[
             // Tests run the examples, and `--tests` alone does not build those.
-            &["build", "--workspace", "--examples", "--locked"],
-            &["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast"],
+            &["build", "--workspace", "--examples", "--features", FEATURES, "--locked"],
+            &[
+                "test",
+                "--workspace",
+                "--lib",
+                "--bins",
+                "--tests",
+                "--features",
+                FEATURES,
+                "--locked",
+                "--no-fail-fast",
+            ],
         ]),
     },
     Step {
@@ -128,6 +151,8 @@ pub(super) const STEPS: &[Step] = &[
             "--lib",
             "--bins",
             "--tests",
+            "--features",
+            FEATURES,
             "--locked",
             "--",
             "--ignored",
@@ -143,22 +168,13 @@ pub(super) const STEPS: &[Step] = &[
         action: Action::Loom,
     },
     Step {
-        name: "chaos",
-        budget_s: 110,
-        what: "processes killed, stopped, interrupted, starved and hostile; random input for the fuzz harnesses",
-        needs: &[],
-        full: false,
-        lane: Lane::Program,
-        action: Action::Chaos,
-    },
-    Step {
         name: "doctests",
         budget_s: 30,
         what: "the examples in the documentation compile and run",
         needs: &[],
         full: false,
         lane: Lane::Checks,
-        action: Action::Cargo(&[&["test", "--workspace", "--doc", "--locked"]]),
+        action: Action::Cargo(&[&["test", "--workspace", "--doc", "--features", FEATURES, "--locked"]]),
     },
     Step {
         name: "docs",
@@ -205,7 +221,15 @@ pub(super) const STEPS: &[Step] = &[
         needs: &[],
         full: false,
         lane: Lane::Checks,
-        action: Action::Cargo(&[&["test", "--workspace", "--test", "schema", "--locked"]]),
+        action: Action::Cargo(&[&[
+            "test",
+            "--workspace",
+            "--test",
+            "schema",
+            "--features",
+            FEATURES,
+            "--locked",
+        ]]),
     },
     Step {
         name: "bench-build",
@@ -260,5 +284,14 @@ pub(super) const STEPS: &[Step] = &[
         full: false,
         lane: Lane::Program,
         action: Action::Docs,
+    },
+    Step {
+        name: "chaos",
+        budget_s: 110,
+        what: "processes killed, stopped, interrupted, starved and hostile; random input for the fuzz harnesses",
+        needs: &[],
+        full: false,
+        lane: Lane::Program,
+        action: Action::Chaos,
     },
 ];
