@@ -202,6 +202,17 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_read_to_its_last_digit() {
+        // Found by `cargo xtask chaos fuzz`: it was read as 2.8000000001844674e29, which is the next number there is.
+        let text = r#"{"schema":"ipc-bench/run","schema_version":"1.0","run_id":"r","status":"complete",
+            "started":"2026-11-21T01:42:07Z","tool":{"version":"0.1.0"},
+            "yardsticks":{"clock_ns":{"value":2.800000000184467e29,"lo":1,"hi":2,"trials":7,"coverage":0.9}}}"#;
+        let once = to_json(&from_json(text).unwrap()).unwrap();
+        assert!(once.contains("2.800000000184467e+29"), "{once}");
+        assert_eq!(to_json(&from_json(&once).unwrap()).unwrap(), once);
+    }
+
+    #[test]
     fn unknown_fields_are_ignored_and_optional_ones_may_be_absent() {
         let text = r#"{"schema":"ipc-bench/run","schema_version":"1.9","run_id":"r","status":"complete",
             "started":"2026-11-21T01:42:07Z","tool":{"version":"9.9.9","phase_of_moon":1},"surprise":[1,2],
