@@ -69,7 +69,7 @@ impl Config {
         Config::parse(&path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Config, Failure> {
         let file = File { path, text };
         let table = DeTable::parse(text).map_err(|error| {
             let line = error.span().map_or(1, |span| file.line(&span));

@@ -31,6 +31,9 @@ mod error;
 mod events;
 mod explain;
 mod fit;
+#[cfg(any(feature = "__fuzz", fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hog;
 mod hooks;
 mod limits;

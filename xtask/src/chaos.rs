@@ -8,9 +8,11 @@ use std::process::{Command, ExitCode};
 
 pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     let root = workspace::root()?;
-    let built = build(&root).status().context("cannot start cargo")?;
+    // Ten million inputs are a matter of processor time alone; all other faults mostly wait.
+    let profile = if args.iter().any(|arg| arg == "fuzz") { "fuzz" } else { "dev" };
+    let built = build(&root, profile).status().context("cannot start cargo")?;
     ensure!(built.success(), "the program chaos does not build");
-    let mut chaos = program(&root)?;
+    let mut chaos = program(&root, profile)?;
     if args == ["--page"] {
         chaos.arg("page");
     } else {
@@ -35,10 +37,11 @@ pub(crate) const FEATURES: &str = "ipc-tests/fault-points";
 
 /// Cargo, about to build the program with the points at which it can be made to crash. Of the whole workspace, as the
 /// tests are: a package alone would have its dependencies with other features, and all of them built again.
-pub(crate) fn build(root: &Path) -> Command {
+pub(crate) fn build(root: &Path, profile: &str) -> Command {
     let mut command = Command::new(cargo());
     command
         .args(["build", "--quiet", "--locked", "--workspace", "--bin", "chaos", "--features", FEATURES])
+        .args(["--profile", profile])
         .current_dir(root);
     command
 }
@@ -54,8 +57,11 @@ fn bench(root: &Path) -> Result<PathBuf> {
     Ok(workspace::metadata(root)?.target_directory.into_std_path_buf().join("debug/ipc-bench"))
 }
 
-pub(crate) fn program(root: &Path) -> Result<Command> {
-    let mut command = Command::new(workspace::metadata(root)?.target_directory.join("debug/chaos"));
+/// The program, as built with `profile`.
+pub(crate) fn program(root: &Path, profile: &str) -> Result<Command> {
+    let directory = if profile == "dev" { "debug" } else { profile };
+    let target = workspace::metadata(root)?.target_directory;
+    let mut command = Command::new(target.join(directory).join("chaos"));
     command.current_dir(root);
     Ok(command)
 }

@@ -206,11 +206,11 @@ impl Run {
                 self.one(crate::loom::models(&self.root, &self.target().join("loom"), "model"), &log)
             }
             Action::Chaos => {
-                match self.one(crate::chaos::build(&self.root), &log)? {
+                match self.one(crate::chaos::build(&self.root, "dev"), &log)? {
                     Verdict::Passed(_) => {}
                     verdict => return Ok(verdict),
                 }
-                let mut chaos = crate::chaos::program(&self.root)?;
+                let mut chaos = crate::chaos::program(&self.root, "dev")?;
                 chaos.args(["run", "--budget", CHAOS_BUDGET]);
                 self.one(chaos, &log)
             }

@@ -55,8 +55,18 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "chaos",
-        usage: "chaos [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--full] [--budget S] [--record] [--page]",
-        flags: &["--mechanism", "--victim", "--n", "--seed", "--full", "--budget", "--record", "--page"],
+        usage: "chaos [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--full] [--budget S] [--idle] [--record] [--page]",
+        flags: &[
+            "--mechanism",
+            "--victim",
+            "--n",
+            "--seed",
+            "--full",
+            "--budget",
+            "--idle",
+            "--record",
+            "--page",
+        ],
         what: "kill, stop, interrupt and starve processes that talk, and check what the survivor is told",
         run: chaos::main,
     },
@@ -83,9 +93,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "loom",
-        usage: "loom [--mutants]",
+        usage: "loom [--mutants [PART]]",
         flags: &["--mutants"],
-        what: "explore the models of ring, bell, slot, waker table and mailbox; --mutants: seeded bugs they must catch",
+        what: "explore the models of ring, bell, slot, waker table and mailbox; --mutants: seeded bugs they must catch, all or those with PART in their names",
         run: loom::main,
     },
     Command {

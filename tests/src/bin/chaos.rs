@@ -42,7 +42,8 @@ fn main() -> ExitCode {
                 let program = std::env::current_exe().expect("procfs");
                 let (lines, failed) = dose::run(&program, &asked);
                 if let Some(origin) = &asked.record {
-                    let lines: Vec<String> = lines.iter().map(|line| ledger::signed(line, origin)).collect();
+                    let lines: Vec<String> =
+                        lines.iter().map(|line| ledger::signed(line, origin, asked.idle)).collect();
                     ledger::append(LEDGER.as_ref(), &lines)
                         .unwrap_or_else(|error| panic!("{LEDGER}: {error}"));
                 }
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: chaos run [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--full] [--budget SECONDS] [--record COMMIT]"
+        "usage: chaos run [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--full] [--budget SECONDS] [--idle] [--record COMMIT]"
     );
     for fault in FAULTS {
         eprintln!("  {:12} {}", fault.name, fault.what);
@@ -77,6 +78,7 @@ fn parse(arguments: &[String]) -> Option<Asked> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--full" => asked.full = true,
+            "--idle" => asked.idle = true,
             "--mechanism" => {
                 let name = arguments.next()?;
                 let mut known = FAULTS.iter().flat_map(|fault| fault.mechanisms).chain(MECHANISMS);

@@ -217,6 +217,8 @@ pub struct Asked {
     pub seed: Option<u64>,
     /// The lines go into the ledger.
     pub record: Option<super::ledger::Origin>,
+    /// One cell at a time; the lines say that nothing else ran, which is the caller's to see to.
+    pub idle: bool,
     /// No further cell is started after this long.
     pub budget: Option<Duration>,
 }
@@ -243,7 +245,7 @@ pub fn run(program: &Path, asked: &Asked) -> (Vec<String>, usize) {
     let (lines, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     let skipped = AtomicUsize::new(0);
     let (alone, together): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|(fault, ..)| fault.alone);
-    for (jobs, at_once) in [(together, AT_ONCE), (alone, 1)] {
+    for (jobs, at_once) in [(together, if asked.idle { 1 } else { AT_ONCE }), (alone, 1)] {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..at_once {

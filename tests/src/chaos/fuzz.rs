@@ -1,5 +1,5 @@
 //! Doses of random input for the harnesses of `ipc_transports::fuzz`, which only exist in the program that
-//! `cargo xtask chaos` builds, and for the reader of result files, which is here.
+//! `cargo xtask chaos` builds, and for the readers of result files and of `ipc-bench.toml`, which get spoiled files.
 
 use ipc_results::file::{from_json, to_json};
 use serde_json::Value;
@@ -9,10 +9,13 @@ use crate::end::Random;
 
 /// The targets, by their names.
 pub const TARGETS: &[Mechanism] =
-    &["header", "ring", "frames", "hello", "handshake", "address", "slot", "envelope", RESULTS];
+    &["header", "ring", "frames", "hello", "handshake", "address", "slot", "envelope", RESULTS, CONFIG];
 
-/// The target of this crate.
+/// Result files.
 const RESULTS: &str = "results";
+
+/// Settings files.
+const CONFIG: &str = "config";
 
 /// Longest input in bytes.
 #[cfg(feature = "fault-points")]
@@ -26,6 +29,10 @@ pub fn run(cell: &mut Cell, rounds: u64) {
     }
     #[cfg(feature = "fault-points")]
     {
+        if cell.mechanism == CONFIG {
+            settings(cell.seed, rounds);
+            return counted(cell, rounds);
+        }
         let target = ipc_transports::fuzz::TARGETS.iter().find(|(name, _)| *name == cell.mechanism);
         let (_, target) = target.expect("a target of this name");
         ipc_transports::fuzz::random_inputs(*target, cell.seed, rounds, LONGEST);
@@ -54,7 +61,7 @@ pub fn documents(seed: u64, rounds: u64) {
     for round in 0..rounds {
         let mut bytes = right.clone().into_bytes();
         for _ in 0..1 + random.below(4) {
-            spoil(&mut bytes, &mut random);
+            spoil(&mut bytes, &mut random, JSON_WORDS);
         }
         let text = String::from_utf8_lossy(&bytes);
         let Ok(run) = from_json(&text) else { continue };
@@ -71,22 +78,82 @@ pub fn documents(seed: u64, rounds: u64) {
     }
 }
 
+/// What a value of a result file turns into.
+const JSON_WORDS: &[&str] = &[
+    "null",
+    "-1",
+    "1e999",
+    "18446744073709551616",
+    "0.1",
+    "\"\"",
+    "[]",
+    "{}",
+    "HISTFAAA",
+    "\u{0}",
+    ",",
+    "true",
+];
+
+/// What a value of a settings file turns into.
+#[cfg(feature = "fault-points")]
+const TOML_WORDS: &[&str] = &[
+    "true",
+    "-1",
+    "1e999",
+    "nan",
+    "18446744073709551616",
+    "\"\"",
+    "\"quick\"",
+    "[]",
+    "[[]]",
+    "{}",
+    "1979-05-27",
+    "\n[preset.own]\n",
+    "\nextends = \"own\"\n",
+    "\u{0}",
+    "\n",
+    ".",
+];
+
+/// A settings file with something of everything.
+#[cfg(feature = "fault-points")]
+const RIGHT_SETTINGS: &str = r#"schema = 1
+[defaults]
+trials = 9
+preset = "own"
+[preset.own]
+extends = "quick"
+transport = ["uds", "shm"]
+size = [116, 1024]
+[preset.own.params]
+"uds.sndbuf" = "1M"
+[preset.other]
+extends = "own"
+duration = "50ms"
+[gate]
+baseline = "main"
+alpha = 0.05
+limits = { "@latency" = "5%|50ns", "shm/*" = "10%" }
+ignore = ["tcp/*"]
+fail_on = ["regressed"]
+"#;
+
+/// F6: settings files with some bytes changed, left out or put in.
+#[cfg(feature = "fault-points")]
+fn settings(seed: u64, rounds: u64) {
+    assert!(ipc_bench::fuzz::config(RIGHT_SETTINGS), "the file before it is spoiled");
+    let mut random = Random(seed);
+    for _ in 0..rounds {
+        let mut bytes = RIGHT_SETTINGS.as_bytes().to_vec();
+        for _ in 0..1 + random.below(4) {
+            spoil(&mut bytes, &mut random, TOML_WORDS);
+        }
+        ipc_bench::fuzz::config(&String::from_utf8_lossy(&bytes));
+    }
+}
+
 /// One change, as a torn disk, a bad hand or malice would make it.
-fn spoil(bytes: &mut Vec<u8>, random: &mut Random) {
-    const WORDS: &[&str] = &[
-        "null",
-        "-1",
-        "1e999",
-        "18446744073709551616",
-        "0.1",
-        "\"\"",
-        "[]",
-        "{}",
-        "HISTFAAA",
-        "\u{0}",
-        ",",
-        "true",
-    ];
+fn spoil(bytes: &mut Vec<u8>, random: &mut Random, words: &[&str]) {
     if bytes.is_empty() {
         bytes.push(b'{');
     }
@@ -100,10 +167,10 @@ fn spoil(bytes: &mut Vec<u8>, random: &mut Random) {
             let starts = |byte: &u8| byte.is_ascii_digit() || *byte == b'"';
             let from = bytes[at..].iter().position(starts).map_or(at, |start| at + start);
             let len = bytes[from..].iter().position(|byte| b",\n]}".contains(byte)).unwrap_or(0);
-            bytes.splice(from..from + len, WORDS[random.below(WORDS.len())].bytes());
+            bytes.splice(from..from + len, words[random.below(words.len())].bytes());
         }
         _ => {
-            let word = WORDS[random.below(WORDS.len())];
+            let word = words[random.below(words.len())];
             bytes.splice(at..at, word.bytes());
         }
     }

@@ -68,16 +68,17 @@ pub struct Origin {
     pub time: u64,
 }
 
-/// `line` with its origin and this machine in it.
-pub fn signed(line: &str, origin: &Origin) -> String {
+/// `line` with its origin and this machine in it; `idle`: which had nothing else to do.
+pub fn signed(line: &str, origin: &Origin, idle: bool) -> String {
     let system = rustix::system::uname();
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let build = if cfg!(debug_assertions) { "checked" } else { "release" };
     let head = format!(
-        "{{\"time\":{},\"commit\":{:?},\"kernel\":{:?},\"cpus\":{cpus},\"build\":\"{build}\",",
+        "{{\"time\":{},\"commit\":{:?},\"kernel\":{:?},\"cpus\":{cpus},\"build\":\"{build}\",{}",
         origin.time,
         origin.commit,
-        system.release().to_string_lossy()
+        system.release().to_string_lossy(),
+        if idle { "\"idle\":true," } else { "" }
     );
     line.replacen('{', &head, 1)
 }
@@ -165,12 +166,17 @@ impl Sum {
 /// A line is no JSON object.
 pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
     let mut sums: BTreeMap<(String, String, String), Sum> = BTreeMap::new();
+    let mut idle: BTreeMap<(String, String, String), Sum> = BTreeMap::new();
     let mut runs: BTreeMap<(u64, String, String, u64, String), u64> = BTreeMap::new();
     for line in ledger.lines().filter(|line| !line.is_empty()) {
         let row: Value = serde_json::from_str(line)?;
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
         let number = |value: &Value| value.as_u64().unwrap_or(0);
-        sums.entry((text("fault"), text("mechanism"), text("role"))).or_default().add(&row);
+        let cell = (text("fault"), text("mechanism"), text("role"));
+        if row["idle"] == true {
+            idle.entry(cell.clone()).or_default().add(&row);
+        }
+        sums.entry(cell).or_default().add(&row);
         let origin =
             (number(&row["time"]), text("commit"), text("kernel"), number(&row["cpus"]), text("build"));
         *runs.entry(origin).or_default() += 1;
@@ -189,6 +195,11 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
             }
         }
     }
+    page.push_str("\n## Death notices on an idle machine\n\n");
+    page.push_str("Runs with `--idle`: one cell at a time, and nothing else that ran.\n");
+    notices(&mut page, &idle);
+    page.push_str("\n## Death notices\n\n");
+    page.push_str("All runs; most shared the machine, and four cells ran at once.\n");
     notices(&mut page, &sums);
     page.push_str(
         "\n## Runs\n\n| When | Commit | Kernel | CPUs | Build | Cells |\n|---|---|---|---|---|---|\n",
@@ -201,7 +212,6 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
 
 /// How long after the blow the survivor was told, as a distribution per cell.
 fn notices(page: &mut String, sums: &BTreeMap<(String, String, String), Sum>) {
-    page.push_str("\n## Death notices\n\n");
     page.push_str("From the blow to the survivor's typed error, in % of all deaths up to each time. Runs that left no\n");
     page.push_str(
         "distribution in the ledger are not in this table.\n\n| Fault | Mechanism | Struck | Deaths |",
@@ -280,6 +290,10 @@ mod tests {
             page.contains("| shm | sender | 14 | 0 | 0.0 ms / 0.0 ms / 3.0 ms | 100 more rounds with 7 violations are superseded: the driver's |"),
             "{page}"
         );
+        let idle = line(4, 0, &format!(",\"idle\":true{notice}"));
+        let both = super::page(&(ledger + &idle)).expect("JSON lines");
+        let rows = |deaths: u64| both.matches(&format!("| kill9 | shm | sender | {deaths} | 75.00")).count();
+        assert_eq!((rows(4), rows(8)), (1, 1), "alone in its own table, and among all: {both}");
         assert!(page.contains("| kill9 | shm | sender | 4 | 75.00 | 75.00 | 100 |"), "{page}");
         assert!(page.contains("| shm | receiver | not tested | – | – | |"), "{page}");
     }
