@@ -105,6 +105,12 @@ percentiles are pessimistic.",
         text: "The system did not grant the real-time priority or the locked memory that was asked for. The cells were measured\n\
 without it; what was granted is among their settings in force (sched_fifo, locked_bytes).",
     },
+    Topic {
+        name: "W12",
+        also: &["condvar", "lock", "kill-safe"],
+        text: "Cells with shm-direct.lock=condvar sleep on a condition variable of the C library, as most people build it. They are\n\
+for comparison: a process killed inside pthread_cond_signal leaves its lock held, and the other side hangs for ever.",
+    },
 ];
 
 /// Prints what there is to say on a topic; without one, the topics.

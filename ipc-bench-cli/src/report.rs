@@ -80,6 +80,7 @@ impl Report {
             self.warn("W08", &format!("a yardstick is missing, and with it some ratios: {why}"), Vec::new());
         }
         self.refused(plan);
+        self.label_what_is_not_kill_safe();
         self.run.elapsed_ns = self.begun.elapsed().as_nanos() as u64;
     }
 
@@ -98,6 +99,18 @@ impl Report {
                     format!("{flag} was refused by the system; these cells were measured without it ({fix})");
                 self.warn("W11", &text, cells);
             }
+        }
+    }
+
+    /// Tells which cells are there for comparison only.
+    fn label_what_is_not_kill_safe(&mut self) {
+        // What shm-direct with lock=condvar counts among its settings in force.
+        let marked = |cell: &&Cell| cell.effective.contains_key("not kill-safe");
+        let cells: Vec<String> = self.run.cells.iter().filter(marked).map(|cell| cell.id.clone()).collect();
+        if !cells.is_empty() {
+            let text =
+                "not kill-safe: a process killed in pthread_cond_signal hangs the other side of these cells";
+            self.warn("W12", text, cells);
         }
     }
 

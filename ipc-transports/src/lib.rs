@@ -12,6 +12,7 @@ mod atomics;
 mod backing;
 mod bell;
 pub mod broadcast;
+mod condvar;
 mod control;
 mod directory;
 mod doorbell;
@@ -68,6 +69,7 @@ pub use pipe::{Pipe, PipeEnd, PipeListener, PipeOptions, PipeReceiver, PipeSende
 pub use seqpacket::{UdsSeqpacketReceiver, UdsSeqpacketSender};
 pub use shm::{Shm, ShmListener, ShmLoan, ShmMessage, ShmOptions, ShmReceiver, ShmSender, Trust};
 pub use shm_direct::{ShmDirect, ShmDirectListener, ShmDirectOptions, ShmDirectReceiver, ShmDirectSender};
+pub use slot::Lock;
 pub use socket::Socket;
 pub use stream::{StreamReceiver, StreamSender};
 pub use tcp::{Open, Tcp, TcpListener, TcpOptions, TcpReceiver, TcpSender};

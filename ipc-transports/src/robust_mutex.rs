@@ -62,7 +62,7 @@ impl RobustMutex {
         RobustMutex { memory: memory.clone(), offset }
     }
 
-    fn raw(&self) -> *mut libc::pthread_mutex_t {
+    pub(crate) fn raw(&self) -> *mut libc::pthread_mutex_t {
         self.memory.base().wrapping_add(self.offset).cast()
     }
 
@@ -82,12 +82,13 @@ impl RobustMutex {
     /// # Errors
     /// As [`try_lock`](RobustMutex::try_lock).
     pub(crate) fn lock_for(&self, patience: Duration) -> Result<Option<Holder>> {
-        let until = after(patience);
+        let until = after(CLOCK.0, patience);
         // SAFETY: initialised by `create`, mapped as long as `self.memory`; `until` lives through the call.
         self.taken(unsafe { timed_lock(self.raw(), &until) })
     }
 
-    fn taken(&self, answer: libc::c_int) -> Result<Option<Holder>> {
+    /// What `answer` of a locking call means.
+    pub(crate) fn taken(&self, answer: libc::c_int) -> Result<Option<Holder>> {
         match answer {
             0 => Ok(Some(Holder::Released)),
             libc::EBUSY | libc::ETIMEDOUT => Ok(None),
@@ -113,7 +114,7 @@ impl RobustMutex {
     }
 }
 
-fn check(answer: libc::c_int) -> Result<()> {
+pub(crate) fn check(answer: libc::c_int) -> Result<()> {
     if answer == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(answer)) }
 }
 
@@ -123,8 +124,9 @@ const CLOCK: (ClockId, libc::clockid_t) = (ClockId::Monotonic, libc::CLOCK_MONOT
 #[cfg(not(target_env = "gnu"))]
 const CLOCK: (ClockId, libc::clockid_t) = (ClockId::Realtime, libc::CLOCK_REALTIME);
 
-fn after(patience: Duration) -> libc::timespec {
-    let now = clock_gettime(CLOCK.0);
+/// The moment `patience` from now.
+pub(crate) fn after(clock: ClockId, patience: Duration) -> libc::timespec {
+    let now = clock_gettime(clock);
     let nanos = now.tv_nsec + i64::from(patience.subsec_nanos());
     let seconds = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
     libc::timespec {
@@ -195,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_deadline_is_a_point_in_time() {
-        let (now, until) = (clock_gettime(CLOCK.0), after(Duration::new(1, 999_999_999)));
+        let (now, until) = (clock_gettime(CLOCK.0), after(CLOCK.0, Duration::new(1, 999_999_999)));
         assert!((0..1_000_000_000).contains(&until.tv_nsec));
         assert!((1..=3).contains(&(until.tv_sec - now.tv_sec)));
     }

@@ -29,7 +29,7 @@ use crate::eventfd;
 use crate::features::{Features, features, unsupported};
 use crate::handshake::{agreed_in_a_pair, own_hello};
 use crate::memory::{Memory, Writers};
-use crate::slot::{Party, SharedCells, Side, slot_len};
+use crate::slot::{Lock, Party, SharedCells, Side, slot_len};
 use crate::waiting::Waiting;
 use halves::Half;
 
@@ -51,6 +51,16 @@ const IDENTITY: usize = 128;
 const LAYOUT: u64 =
     Hello::layout_of("shm-direct/1 identity=128 apart=128 mutex,state,len,flags|taken|published,payload")
         ^ Hello::layout_of(if cfg!(target_env = "gnu") { "glibc" } else { "another C library" });
+
+/// What [`LAYOUT`] becomes when both sides sleep on condition variables.
+const CONDVAR_LAYOUT: u64 = LAYOUT ^ Hello::layout_of("condvars at 64 and 136");
+
+fn layout(lock: Lock) -> u64 {
+    match lock {
+        Lock::Mutex => LAYOUT,
+        Lock::Condvar => CONDVAR_LAYOUT,
+    }
+}
 
 /// One slot per direction under a robust mutex; see `docs/transports.md`. Prefer [`Shm`](crate::Shm).
 ///
@@ -87,6 +97,8 @@ pub struct ShmDirectOptions {
     pub wait: Option<WaitPolicy>,
     /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
     pub fingerprint: Option<Fingerprint>,
+    /// How the sides sleep, `lock=mutex|condvar`; default `mutex`. `condvar` is **not kill-safe**.
+    pub lock: Option<Lock>,
 }
 
 impl Options for ShmDirectOptions {
@@ -96,7 +108,8 @@ impl Options for ShmDirectOptions {
             "max_message" => OptionError::fill_bytes(&mut self.max_message, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
             "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
-            _ => Err(OptionError::unknown(key, &["capacity", "max_message", "wait", "fingerprint"])),
+            "lock" => OptionError::fill(&mut self.lock, key, value),
+            _ => Err(OptionError::unknown(key, &["capacity", "max_message", "wait", "fingerprint", "lock"])),
         }
     }
 }
@@ -107,6 +120,7 @@ struct Settings {
     max_message: usize,
     wait: WaitPolicy,
     fingerprint: u64,
+    lock: Lock,
     features: &'static Features,
 }
 
@@ -148,13 +162,14 @@ impl Settings {
             max_message,
             wait: options.wait.unwrap_or(WaitPolicy::Adaptive),
             fingerprint: options.fingerprint.map_or(0, Fingerprint::number),
+            lock: options.lock.unwrap_or_default(),
             features,
         })
     }
 
     fn hello(&self) -> Hello {
         let fingerprint = self.fingerprint;
-        Hello { fingerprint, ..own_hello(LAYOUT, self.max_message, 2 * self.max_message, 0) }
+        Hello { fingerprint, ..own_hello(layout(self.lock), self.max_message, 2 * self.max_message, 0) }
     }
 }
 
@@ -201,16 +216,16 @@ impl Slots {
     }
 
     fn identity(hello: &Hello, size: usize) -> [u64; 4] {
-        [MAGIC, LAYOUT, hello.nonce, size as u64]
+        [MAGIC, hello.layout, hello.nonce, size as u64]
     }
 
     /// Makes memory with two empty slots for messages of up to `size` bytes; `hello` is its maker's.
-    fn create(hello: &Hello, size: usize) -> Result<(Slots, OwnedFd), SetupError> {
+    fn create(hello: &Hello, size: usize, lock: Lock) -> Result<(Slots, OwnedFd), SetupError> {
         let (memory, memfd) = Memory::create(Slots::bytes(size), Writers::Both, false)?;
         let fail = |error| setup_error("create", "a robust mutex", error);
         let slots = Slots {
-            listeners: SharedCells::create(&memory, IDENTITY, size).map_err(fail)?,
-            connectors: SharedCells::create(&memory, IDENTITY + slot_len(size), size).map_err(fail)?,
+            listeners: SharedCells::create(&memory, IDENTITY, size, lock).map_err(fail)?,
+            connectors: SharedCells::create(&memory, IDENTITY + slot_len(size), size, lock).map_err(fail)?,
             size,
         };
         // SAFETY: the first bytes of writable memory that nobody else has seen yet.
@@ -219,7 +234,7 @@ impl Slots {
     }
 
     /// Maps the memory that the side that said `hello` made.
-    fn import(memfd: &OwnedFd, hello: &Hello, size: usize) -> Result<Slots, SetupError> {
+    fn import(memfd: &OwnedFd, hello: &Hello, size: usize, lock: Lock) -> Result<Slots, SetupError> {
         let memory = Memory::import(memfd.as_fd(), Slots::bytes(size), Writers::Both)?;
         // SAFETY: the mapping is at least that long; the words are copied, then judged.
         let identity = unsafe { memory.base().cast::<[u64; 4]>().read_volatile() };
@@ -227,8 +242,8 @@ impl Slots {
             return Err(deny("the peer's memory belongs to another connection"));
         }
         Ok(Slots {
-            listeners: SharedCells::attach(&memory, IDENTITY, size),
-            connectors: SharedCells::attach(&memory, IDENTITY + slot_len(size), size),
+            listeners: SharedCells::attach(&memory, IDENTITY, size, lock),
+            connectors: SharedCells::attach(&memory, IDENTITY + slot_len(size), size, lock),
             size,
         })
     }
@@ -250,7 +265,10 @@ impl Slots {
         };
         let tx = half(Party::Writer, ours.clone(), our_bells.tx, their_bells.rx);
         let rx = half(Party::Reader, theirs, our_bells.rx, their_bells.tx);
-        let effective = vec![("capacity", 2 * size as u64), ("max_message", size as u64)];
+        let mut effective = vec![("capacity", 2 * size as u64), ("max_message", size as u64)];
+        if settings.lock == Lock::Condvar {
+            effective.push(("not kill-safe", 1));
+        }
         Connection::new(ShmDirectSender::new(tx, size), ShmDirectReceiver::new(rx, ours), peer, effective)
     }
 }
@@ -287,7 +305,7 @@ impl Listener for ShmDirectListener {
                 let bells: [OwnedFd; 2] =
                     greeted.fds.try_into().map_err(|_| deny("the peer did not hand over two eventfds"))?;
                 let bells = (Bells::new()?, Bells::import(bells)?);
-                let (slots, memfd) = Slots::create(hello, agreed.max_message as usize)?;
+                let (slots, memfd) = Slots::create(hello, agreed.max_message as usize, settings.lock)?;
                 let copy = |bell: &OwnedFd| {
                     bell.try_clone().map_err(|error| {
                         setup_error(
@@ -340,7 +358,7 @@ impl Transport for ShmDirect {
             .try_into()
             .map_err(|_| deny("the peer did not hand over one memory and two eventfds"))?;
         let theirs = Bells::import([rx, tx])?;
-        let slots = Slots::import(&memfd, &greeted.hello, agreed.max_message as usize)?;
+        let slots = Slots::import(&memfd, &greeted.hello, agreed.max_message as usize, settings.lock)?;
         let cells = (slots.connectors, slots.listeners, slots.size);
         Ok(Slots::connection(cells, &settings, (ours, theirs), &agreed, control, greeted.peer))
     }
@@ -351,7 +369,7 @@ impl Transport for ShmDirect {
         let (one, other, peer) = control::pair(settings.features)?;
         let hello = settings.hello();
         let agreed = agreed_in_a_pair(&hello);
-        let (slots, _memfd) = Slots::create(&hello, settings.max_message)?;
+        let (slots, _memfd) = Slots::create(&hello, settings.max_message, settings.lock)?;
         let (left, right) = (Bells::new()?, Bells::new()?);
         let end = |ours: &SharedCells, theirs: &SharedCells, bells: (&Bells, &Bells), control| {
             let cells = (ours.clone(), theirs.clone(), slots.size);
@@ -384,6 +402,48 @@ impl Transport for ShmDirect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipc_core::{Receiver, Sender};
+
+    #[test]
+    fn on_condition_variables_messages_cross_and_the_end_is_told() {
+        let options = ShmDirectOptions {
+            lock: Some(Lock::Condvar),
+            wait: Some(WaitPolicy::Park),
+            ..Default::default()
+        };
+        let (mut near, mut far) = ShmDirect::pair(&options).unwrap();
+        assert!(near.effective.contains(&("not kill-safe", 1)), "{:?}", near.effective);
+        let echo = std::thread::spawn(move || {
+            let mut buf = Vec::new();
+            while far.rx.recv(&mut buf).is_ok() {
+                far.tx.send(&buf).unwrap();
+            }
+        });
+        let mut buf = Vec::new();
+        for number in 0..2000u32 {
+            near.tx.send(&number.to_le_bytes()).unwrap();
+            near.rx.recv(&mut buf).unwrap();
+            assert_eq!(buf, number.to_le_bytes());
+        }
+        drop(near);
+        echo.join().unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_sleeps_otherwise_is_refused() {
+        let nonce: [u8; 8] = crate::handshake::random();
+        let at: Address =
+            format!("shm-direct:test-sleeps-{:016x}", u64::from_le_bytes(nonce)).parse().unwrap();
+        let options = ShmDirectOptions { lock: Some(Lock::Condvar), ..Default::default() };
+        let mut listener = ShmDirect::listen(&at, &options).unwrap();
+        let client = std::thread::spawn(move || {
+            ShmDirect::connect(&at, &Default::default(), Wait::within(std::time::Duration::from_secs(5)))
+        });
+        let accepted = listener.accept(Wait::within(std::time::Duration::from_millis(200)));
+        assert!(accepted.is_err(), "{accepted:?}");
+        let refused = client.join().unwrap().unwrap_err();
+        assert!(matches!(refused.kind, SetupErrorKind::Mismatch { .. }), "{refused}");
+    }
 
     #[test]
     fn no_capacity_is_advised_that_cannot_be() {

@@ -17,6 +17,9 @@
 //! `published` lies. `taken` moves only when a writer waits. The lines are 128 bytes apart because the processor fetches
 //! them in pairs.
 //!
+//! For comparison there is a variant whose sides sleep on condition variables instead of on `taken` and `published`
+//! ([`Lock::Condvar`]); they lie at 64 and 136, where the picture has room.
+//!
 //! Both sides write this memory, so nothing in it is believed: states are matched, lengths and counts are checked
 //! against what this side knows, and the payload is copied out before anybody parses it.
 #![allow(unsafe_code, reason = "raw access to memory that another process maps, too")]
@@ -29,6 +32,7 @@ use ipc_core::Wait;
 
 use crate::atomics::Ordering;
 use crate::backing::copy_in;
+use crate::condvar::{self, Condvar};
 use crate::fault::fault_point;
 use crate::memory::{Memory, futex_wait, futex_wake};
 use crate::robust_mutex::{self, Holder, RobustMutex};
@@ -61,6 +65,40 @@ pub(crate) enum Word {
 
 const _: () =
     assert!(robust_mutex::SIZE <= Word::State as usize, "the mutex lies before the words it protects");
+
+/// Offsets of the condition variables of the variant that has them: where the writer and where the reader sleeps.
+const CONDVARS: [usize; 2] = [APART + 8, 64];
+
+const _: () = assert!(CONDVARS[1] >= Word::Flags as usize + 4 && CONDVARS[1] + condvar::SIZE <= APART);
+const _: () = assert!(CONDVARS[0] + condvar::SIZE <= Word::Published as usize);
+
+/// How the sides of a slot sleep, of `shm-direct`'s option `lock=`.
+///
+/// ```
+/// use ipc_transports::Lock;
+/// assert_eq!("condvar".parse(), Ok(Lock::Condvar));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Lock {
+    /// `mutex`: a robust mutex, and a futex word to sleep on.
+    #[default]
+    Mutex,
+    /// `condvar`: a robust mutex, and a condition variable to sleep on. **Not kill-safe**: a peer killed at the wrong
+    /// moment hangs the survivor for ever. For comparison with what people build; both sides have to say so.
+    Condvar,
+}
+
+impl core::str::FromStr for Lock {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mutex" => Ok(Lock::Mutex),
+            "condvar" => Ok(Lock::Condvar),
+            other => Err(format!("unknown lock {other:?}; use mutex, or condvar, which is not kill-safe")),
+        }
+    }
+}
 
 /// In `taken` and `published`: who counts here has left for good.
 const LEFT: u32 = 1 << 31;
@@ -148,7 +186,8 @@ pub(crate) unsafe trait Cells {
     /// `len` is at most the slot's size; `to` has room for `max(len, LINE_PAYLOAD)` bytes.
     unsafe fn read(&self, len: usize, to: *mut u8);
 
-    fn sleep_on(&self, word: Word, expected: u32, timeout: Duration);
+    /// Sleeps unless `word` differs from `expected`. True: the lock of a peer that died is held now.
+    fn sleep_on(&self, word: Word, expected: u32, timeout: Duration) -> bool;
     fn wake(&self, word: Word);
     /// Fetches the lock's line for writing, without waiting for it.
     fn expect_to_lock(&self);
@@ -160,20 +199,48 @@ pub(crate) struct SharedCells {
     memory: Memory,
     offset: usize,
     mutex: RobustMutex,
+    /// Of the variant that sleeps on them: the writer's and the reader's.
+    condvars: Option<[Condvar; 2]>,
 }
 
 impl SharedCells {
     /// Makes a slot for messages of `size` bytes at `offset` of zeroed memory; once, by the memory's creator.
-    pub(crate) fn create(memory: &Memory, offset: usize, size: usize) -> rustix::io::Result<SharedCells> {
+    pub(crate) fn create(
+        memory: &Memory,
+        offset: usize,
+        size: usize,
+        lock: Lock,
+    ) -> rustix::io::Result<SharedCells> {
         assert!(offset.is_multiple_of(APART) && offset + slot_len(size) <= memory.len());
         let mutex = RobustMutex::create(memory, offset)?;
-        Ok(SharedCells { memory: memory.clone(), offset, mutex })
+        let condvars = match lock {
+            Lock::Mutex => None,
+            Lock::Condvar => {
+                let [writers, readers] = CONDVARS.map(|at| Condvar::create(memory, offset + at));
+                Some([writers?, readers?])
+            }
+        };
+        Ok(SharedCells { memory: memory.clone(), offset, mutex, condvars })
     }
 
     /// The slot that the memory's creator made there.
-    pub(crate) fn attach(memory: &Memory, offset: usize, size: usize) -> SharedCells {
+    pub(crate) fn attach(memory: &Memory, offset: usize, size: usize, lock: Lock) -> SharedCells {
         assert!(offset.is_multiple_of(APART) && offset + slot_len(size) <= memory.len());
-        SharedCells { memory: memory.clone(), offset, mutex: RobustMutex::attach(memory, offset) }
+        let condvars =
+            (lock == Lock::Condvar).then(|| CONDVARS.map(|at| Condvar::attach(memory, offset + at)));
+        SharedCells { memory: memory.clone(), offset, mutex: RobustMutex::attach(memory, offset), condvars }
+    }
+
+    /// As [`Cells::sleep_on`], on the condition variable of who waits for `word`.
+    fn sleep_on_condvar(&self, condvar: &Condvar, word: Word, expected: u32, timeout: Duration) -> bool {
+        let Ok(Some(holder)) = self.mutex.lock_for(timeout) else { return false };
+        // Relaxed: a change under the lock is seen; one without it, a goodbye, is found at the end of the slice.
+        let sleeps = holder == Holder::Released && self.load(word, Ordering::Relaxed) == expected;
+        let holder = if sleeps { condvar.wait_for(&self.mutex, timeout) } else { Ok(holder) };
+        if holder == Ok(Holder::Released) {
+            self.unlock();
+        }
+        holder == Ok(Holder::Died)
     }
 
     #[inline(always)]
@@ -255,13 +322,20 @@ unsafe impl Cells for SharedCells {
         }
     }
 
-    fn sleep_on(&self, word: Word, expected: u32, timeout: Duration) {
-        futex_wait(self.word(word), expected, timeout);
+    fn sleep_on(&self, word: Word, expected: u32, timeout: Duration) -> bool {
+        let Some(condvars) = &self.condvars else {
+            futex_wait(self.word(word), expected, timeout);
+            return false;
+        };
+        self.sleep_on_condvar(&condvars[usize::from(word == Word::Published)], word, expected, timeout)
     }
 
     fn wake(&self, word: Word) {
         fault_point!("slot.wake");
-        futex_wake(self.word(word));
+        match &self.condvars {
+            None => futex_wake(self.word(word)),
+            Some(condvars) => condvars[usize::from(word == Word::Published)].signal(),
+        }
     }
 
     #[inline(always)]
@@ -402,8 +476,12 @@ impl<C: Cells> Side<C> {
     }
 
     /// Sleeps on this side's word, after [`announce`](Side::announce).
-    pub(crate) fn sleep(&self, timeout: Duration) {
-        self.cells.sleep_on(self.party.word(), self.unchanged(), timeout);
+    pub(crate) fn sleep(&mut self, timeout: Duration) {
+        if self.cells.sleep_on(self.party.word(), self.unchanged(), timeout) {
+            // Nonsense in the slot is found by the attempt that follows.
+            let _ = self.repair();
+            self.cells.unlock();
+        }
     }
 
     /// Says that this side has left for good, and wakes the peer. Needs no lock, which a stopped peer might hold.

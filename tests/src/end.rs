@@ -171,6 +171,13 @@ impl Cue {
         line.trim_end().to_owned()
     }
 
+    /// The next line from the other side, if it says another one before its end.
+    pub fn hear_if_any(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.from.read_line(&mut line).ok()?;
+        (read > 0).then(|| line.trim_end().to_owned())
+    }
+
     /// Waits until the other side says `what`.
     pub fn wait_for(&mut self, what: &str) {
         assert_eq!(self.hear(), what);

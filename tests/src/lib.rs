@@ -20,6 +20,7 @@ pub mod peer;
 pub mod place;
 pub mod queue;
 pub mod run;
+pub mod stepper;
 pub mod table;
 pub mod traces;
 pub mod turn;

@@ -56,7 +56,9 @@ unsafe impl Cells for Hostile<'_> {
         unsafe { core::ptr::write_bytes(to, 0xEE, len.max(LINE_PAYLOAD)) };
     }
 
-    fn sleep_on(&self, _: Word, _: u32, _: Duration) {}
+    fn sleep_on(&self, _: Word, _: u32, _: Duration) -> bool {
+        false
+    }
 
     fn wake(&self, _: Word) {}
 

@@ -173,10 +173,11 @@ unsafe impl Cells for ModelCells {
         });
     }
 
-    fn sleep_on(&self, word: Word, expected: u32, _: Duration) {
+    fn sleep_on(&self, word: Word, expected: u32, _: Duration) -> bool {
         if !self.life.is_over() {
             self.futex(word).wait(self.word(word), expected, || self.peer_is_dead());
         }
+        false
     }
 
     fn wake(&self, word: Word) {

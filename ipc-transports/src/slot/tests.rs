@@ -10,9 +10,9 @@ const LATER: Duration = Duration::from_secs(5);
 
 fn slot() -> (Side<SharedCells>, Side<SharedCells>, SharedCells) {
     let memory = Memory::heap(slot_len(SIZE));
-    let cells = SharedCells::create(&memory, 0, SIZE).unwrap();
+    let cells = SharedCells::create(&memory, 0, SIZE, Lock::Mutex).unwrap();
     let writer = Side::new(cells.clone(), Party::Writer, SIZE, false);
-    let reader = Side::new(SharedCells::attach(&memory, 0, SIZE), Party::Reader, SIZE, false);
+    let reader = Side::new(SharedCells::attach(&memory, 0, SIZE, Lock::Mutex), Party::Reader, SIZE, false);
     (writer, reader, cells)
 }
 
@@ -270,7 +270,9 @@ unsafe impl Cells for Hostile {
         unsafe { core::ptr::write_bytes(to, 0xEE, len.max(LINE_PAYLOAD)) };
     }
 
-    fn sleep_on(&self, _: Word, _: u32, _: Duration) {}
+    fn sleep_on(&self, _: Word, _: u32, _: Duration) -> bool {
+        false
+    }
 
     fn wake(&self, _: Word) {}
 

@@ -1,6 +1,6 @@
 //! The other process of a test: `peer SCHEME ROLE ADDRESS`. ROLE is the name of a sentence, whose far side it plays on a
 //! connection to ADDRESS, or one of `listen` (tell the address, serve one client as an echo), `echo-client`, `echo`
-//! (connect, and answer until the end), `flood` and `sink` (send or receive until killed).
+//! (connect, and answer until the end), `drain` (tell the address, receive from one client, tell how it ended), `flood` and `sink` (send or receive until killed).
 
 use std::io::IoSlice;
 
@@ -37,6 +37,7 @@ fn play<T: Transport>(table: &[Sentence<T>], role: &str, address: &Address) {
     let cue = Cue::over(std::io::stdin(), std::io::stdout());
     match role {
         "listen" => serve_one::<T>(address, cue),
+        "drain" => drain::<T>(address, cue),
         "echo-client" => call_the_echo::<T>(address),
         "flood" => flood::<T>(address),
         "sink" => sink::<T>(address),
@@ -57,6 +58,21 @@ fn serve_one<T: Transport>(address: &Address, mut cue: Cue) {
     let mut buf = Vec::new();
     while connection.rx.recv_with(&mut buf, patiently()).is_ok() {
         connection.tx.send(&buf).expect("the client receives");
+    }
+}
+
+fn drain<T: Transport>(address: &Address, mut cue: Cue) {
+    let options = T::Options::default().resolved(address).unwrap_or_else(|error| panic!("{error}"));
+    let mut listener = T::listen(address, &options).unwrap_or_else(|error| panic!("{error}"));
+    cue.tell(listener.address());
+    let mut connection = listener.accept(patiently()).unwrap_or_else(|error| panic!("{error}"));
+    let mut buf = Vec::new();
+    connection.rx.recv_with(&mut buf, patiently()).expect("the client sends");
+    cue.tell("the first message");
+    loop {
+        if let Err(error) = connection.rx.recv_with(&mut buf, patiently()) {
+            return cue.tell(error);
+        }
     }
 }
 
