@@ -14,6 +14,7 @@ use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::Features;
 use crate::handshake::{Greeted, Handshakes, greet, say};
+use crate::places::Place;
 use crate::{peer, rendezvous};
 
 /// One direction of a connection, as seen by whoever speaks of it.
@@ -36,12 +37,14 @@ pub(crate) struct Control {
     pidfd: Option<OwnedFd>,
     /// `Half` bits the peer has said goodbye for, and [`NONSENSE`]. Locked while one of our halves looks into the socket.
     left: Mutex<u8>,
+    /// At a listener: the peer's place.
+    _place: Place,
 }
 
 impl Control {
-    fn new(socket: OwnedFd, peer: &PeerInfo, features: &Features) -> Self {
+    fn new(socket: OwnedFd, peer: &PeerInfo, features: &Features, place: Place) -> Self {
         let pidfd = peer::pidfd(socket.as_fd(), peer, features);
-        Control { socket, pidfd, left: Mutex::new(0) }
+        Control { socket, pidfd, left: Mutex::new(0), _place: place }
     }
 
     /// True once the peer has closed both halves or died. Whether it said goodbye is
@@ -177,8 +180,9 @@ impl ControlListener {
         let target = self.address.to_string();
         loop {
             let admit = |socket: &OwnedFd| peer::admitted(socket.as_fd(), &self.allowed_uids, OP, &target);
-            let (socket, greeted) = self.handshakes.next(self.rendezvous.as_fd(), admit, wait, &target)?;
-            let (ours, peer) = (hello(), greeted.peer);
+            let (socket, mut greeted) =
+                self.handshakes.next(self.rendezvous.as_fd(), admit, wait, &target)?;
+            let (ours, peer, place) = (hello(), greeted.peer, std::mem::take(&mut greeted.place));
             let answered = match greeted.agree(&ours, OP, &target) {
                 Ok(agreed) => respond(&ours, greeted, agreed),
                 // Our hello goes out all the same: it tells the client in what we differ.
@@ -196,7 +200,7 @@ impl ControlListener {
             };
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
             match say(socket.as_fd(), &ours, &fds) {
-                Ok(()) => return Ok((Control::new(socket, &peer, self.features), peer, made)),
+                Ok(()) => return Ok((Control::new(socket, &peer, self.features, place), peer, made)),
                 Err(Errno::MFILE | Errno::TOOMANYREFS) => {
                     return Err(setup_error(OP, &target, Errno::MFILE));
                 }
@@ -224,7 +228,7 @@ pub(crate) fn connect(
     let socket = rendezvous::connect(to, SocketType::SEQPACKET, wait)?;
     let peer = peer::admitted(socket.as_fd(), allowed_uids, "connect to", &target)?;
     let (greeted, agreed) = greet(&socket, peer, ours, fds, wait, &target)?;
-    Ok((Control::new(socket, &peer, features), greeted, agreed))
+    Ok((Control::new(socket, &peer, features, Place::default()), greeted, agreed))
 }
 
 /// Two control sockets connected to each other inside this process.
@@ -242,7 +246,8 @@ pub(crate) fn pair(features: &Features) -> Result<(Control, Control, PeerInfo), 
     )
     .map_err(fail)?;
     let peer = peer::admitted(one.as_fd(), &[], OP, "of control sockets")?;
-    Ok((Control::new(one, &peer, features), Control::new(other, &peer, features), peer))
+    let control = |socket| Control::new(socket, &peer, features, Place::default());
+    Ok((control(one), control(other), peer))
 }
 
 #[cfg(test)]

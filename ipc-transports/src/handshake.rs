@@ -18,6 +18,7 @@ use rustix::net::{
 use crate::doorbell::Doorbell;
 use crate::errno::setup_error;
 use crate::fault::fault_point;
+use crate::places::{Place, Places};
 use crate::token::{Challenge, Gate, Owed};
 
 /// A client that has not said its hello after this long is dropped.
@@ -70,12 +71,14 @@ pub(crate) struct Greeted {
     pub(crate) peer: PeerInfo,
     /// At a listener that asks for a token: our hello, which the client has, and our proof, which it has not.
     pub(crate) owed: Option<Owed>,
+    /// At a listener: the client's place, to be kept as long as the connection.
+    pub(crate) place: Place,
 }
 
 impl Greeted {
     #[cfg(any(test, fuzzing, feature = "__fault-points"))]
     pub(crate) fn made_up(hello: Hello, fds: Vec<OwnedFd>) -> Greeted {
-        Greeted { hello, protocol: 1, fds, peer: PeerInfo::default(), owed: None }
+        Greeted { hello, protocol: 1, fds, peer: PeerInfo::default(), owed: None, place: Place::default() }
     }
 
     /// Checks that our hello and theirs fit together.
@@ -170,7 +173,7 @@ pub(crate) fn greet(
 ) -> Result<(Greeted, Agreed), SetupError> {
     const OP: &str = "connect to";
     say(socket.as_fd(), ours, fds).map_err(|error| setup_error(OP, target, error))?;
-    let mut pending = Pending::new(peer, None);
+    let mut pending = Pending::new(peer, None, Place::default());
     loop {
         if let Some(greeted) = pending.read(socket.as_fd(), OP, target)? {
             let agreed = greeted.agree(ours, OP, target)?;
@@ -192,6 +195,8 @@ pub(crate) struct Handshakes {
     /// What clients must show beyond their hello.
     gate: Option<Gate>,
     pending: Vec<Guest>,
+    /// Of clients in the middle of their hello, and of connections.
+    places: Places,
     doorbell: Option<Doorbell>,
 }
 
@@ -219,7 +224,7 @@ impl Handshakes {
     }
 
     /// Waits for the next client with a whole hello, and proof where one is asked for. `admit` judges a client as it connects; one that is refused, that
-    /// hangs up, sends something else or takes longer than a second is dropped without disturbing the others.
+    /// is of another user with as many connections as [a user may have](crate::places::MOST), that hangs up, sends something else or takes longer than a second is dropped without disturbing the others.
     ///
     /// # Errors
     /// `TimedOut`; `Limit` when this process has fewer than [`ROOM`] descriptors left: clients then keep their places, in
@@ -236,9 +241,11 @@ impl Handshakes {
             while self.pending.len() < MAX_PENDING {
                 match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
                     Ok(socket) => {
-                        if let Ok(peer) = admit(&socket) {
-                            let (deadline, pending) =
-                                (Instant::now() + PATIENCE, Pending::new(peer, self.assumed.as_ref()));
+                        let admitted = admit(&socket).ok();
+                        let placed = admitted.and_then(|peer| Some((peer, self.places.take(peer.uid)?)));
+                        if let Some((peer, place)) = placed {
+                            let pending = Pending::new(peer, self.assumed.as_ref(), place);
+                            let deadline = Instant::now() + PATIENCE;
                             self.pending.push(Guest {
                                 socket,
                                 deadline,
@@ -377,12 +384,13 @@ struct Pending {
     got: usize,
     fds: Vec<OwnedFd>,
     peer: PeerInfo,
+    place: Place,
 }
 
 impl Pending {
-    fn new(peer: PeerInfo, assumed: Option<&Hello>) -> Self {
+    fn new(peer: PeerInfo, assumed: Option<&Hello>, place: Place) -> Self {
         let (bytes, got) = assumed.map_or(([0; HELLO_LEN], 0), |hello| (hello.encode(), HELLO_LEN));
-        Pending { bytes, got, fds: Vec::new(), peer }
+        Pending { bytes, got, fds: Vec::new(), peer, place }
     }
 
     /// Takes what is there, never a byte beyond the hello. `None`: not whole yet.
@@ -435,7 +443,8 @@ impl Pending {
         match Hello::decode(&self.bytes) {
             Ok((hello, protocol)) => {
                 let fds = std::mem::take(&mut self.fds);
-                Ok(Some(Greeted { hello, protocol, fds, peer: self.peer, owed: None }))
+                let place = std::mem::take(&mut self.place);
+                Ok(Some(Greeted { hello, protocol, fds, peer: self.peer, owed: None, place }))
             }
             // Some other program.
             Err(NotAHello) => {
@@ -452,7 +461,7 @@ impl Pending {
 /// What lies in `socket`, for a harness.
 #[cfg(any(test, fuzzing, feature = "__fault-points"))]
 pub(crate) fn read_made_up(socket: BorrowedFd<'_>) -> Result<Option<Greeted>, SetupError> {
-    Pending::new(PeerInfo::default(), None).read(socket, "read", "made-up input")
+    Pending::new(PeerInfo::default(), None, Place::default()).read(socket, "read", "made-up input")
 }
 
 /// `ppoll` that takes an interruption for a wake-up; callers look again anyway.
@@ -467,6 +476,45 @@ pub(crate) fn sleep(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> rustix
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::places::MOST;
+    use rustix::net::{AddressFamily, SocketType};
+
+    /// A path that is gone with the test.
+    struct Removed(std::path::PathBuf);
+
+    impl Drop for Removed {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    /// What a listener makes of a client that has said its hello: let in, or hung up on.
+    fn knock(handshakes: &mut Handshakes, listener: &OwnedFd) -> Option<Greeted> {
+        let name = rustix::net::getsockname(listener).expect("its own name");
+        let client = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+        rustix::net::connect(&client, &name).expect("a listener");
+        say(client.as_fd(), &own_hello(1, 100, 0, 0), &[]).expect("room");
+        let another = rustix::process::geteuid().as_raw() ^ 1;
+        let admit = |_: &OwnedFd| Ok(PeerInfo::new(Some(another), None));
+        handshakes.next(listener.as_fd(), admit, Wait::Never, "a test").ok().map(|(_, greeted)| greeted)
+    }
+
+    #[test]
+    fn another_users_clients_beyond_the_quota_are_hung_up_on_until_one_leaves() {
+        let path = std::env::temp_dir().join(format!("ipc-quota-test-{:016x}", u64::from_le_bytes(random())));
+        let name = rustix::net::SocketAddrUnix::new(&path).expect("a short path");
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let listener =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).expect("one");
+        rustix::net::bind(&listener, &name).and_then(|()| rustix::net::listen(&listener, 8)).expect("a name");
+        let mut handshakes = Handshakes::default();
+        let _removed = Removed(path);
+        let mut connections: Vec<Greeted> =
+            (0..MOST).map(|_| knock(&mut handshakes, &listener).expect("a place")).collect();
+        assert!(knock(&mut handshakes, &listener).is_none());
+        connections.pop();
+        assert!(knock(&mut handshakes, &listener).is_some());
+    }
 
     #[test]
     fn a_pair_made_by_a_pinned_thread_does_not_share_its_cpu() {

@@ -39,6 +39,7 @@ mod mqueue;
 mod passing;
 mod peer;
 mod pipe;
+mod places;
 mod pollset;
 mod rendezvous;
 mod ring;

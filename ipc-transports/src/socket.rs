@@ -17,6 +17,7 @@ use crate::features::Features;
 use crate::handshake::sleep;
 use crate::passing::Passing;
 use crate::peer;
+use crate::places::Place;
 use crate::stream::{Link, Mode, Shared};
 
 /// How long a failed send gives the peer's process to finish exiting, before a reset counts as an orderly close: a
@@ -66,13 +67,13 @@ pub(crate) struct Halves {
     pub(crate) effective: Vec<(&'static str, u64)>,
 }
 
-/// Takes `socket` apart.
+/// Takes `socket` apart, whose peer keeps its place as long as the connection.
 ///
 /// # Errors
 /// `Limit` when there is no descriptor for the second half.
 pub(crate) fn halves(
     socket: OwnedFd,
-    peer: PeerInfo,
+    (peer, place): (PeerInfo, Place),
     agreed: Agreed,
     features: &Features,
     op: &'static str,
@@ -89,7 +90,7 @@ pub(crate) fn halves(
     Ok(Halves {
         write: Socket { fd: socket, pidfd: pidfd.clone(), passing: OnceLock::new() },
         read: Socket { fd: second, pidfd, passing: OnceLock::new() },
-        shared: Arc::new(Shared::default()),
+        shared: Arc::new(Shared::keeping(place)),
         framing: Framing {
             max_message: agreed.max_message as usize,
             check: if agreed.crc { Check::Crc } else { Check::None },

@@ -17,6 +17,7 @@ use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features};
 use crate::handshake::{Handshakes, Opening, agreed_in_a_pair, greet, own_hello, say, sleep};
+use crate::places::Place;
 use crate::socket::{Buffers, Socket, halves};
 use crate::stream::{StreamReceiver, StreamSender, attempts};
 use crate::token::{self, Gate, Token};
@@ -259,7 +260,7 @@ fn connection(
     op: &'static str,
     target: &str,
 ) -> Result<Connection<TcpSender, TcpReceiver>, SetupError> {
-    let halves = halves(socket, PeerInfo::default(), agreed, features, op, target)?;
+    let halves = halves(socket, (PeerInfo::default(), Place::default()), agreed, features, op, target)?;
     let spins = attempts(options.wait.unwrap_or(WaitPolicy::Park));
     let tx = StreamSender::new(halves.write, halves.shared.clone(), halves.framing, spins);
     let rx = StreamReceiver::new(halves.read, halves.shared, halves.framing, spins);

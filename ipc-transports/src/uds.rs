@@ -18,6 +18,7 @@ use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features};
 use crate::handshake::{Handshakes, Opening, agreed_in_a_pair, greet, own_hello, say};
+use crate::places::Place;
 use crate::rendezvous::Rendezvous;
 use crate::seqpacket::{UdsSeqpacketReceiver, UdsSeqpacketSender};
 use crate::socket::{Buffers, Socket, halves};
@@ -192,13 +193,13 @@ impl UdsOptions {
     fn connection<K: Kind>(
         &self,
         socket: OwnedFd,
-        peer: PeerInfo,
+        (peer, place): (PeerInfo, Place),
         agreed: Agreed,
         features: &Features,
         op: &'static str,
         target: &str,
     ) -> Result<Connection<K::Tx, K::Rx>, SetupError> {
-        let halves = halves(socket, peer, agreed, features, op, target)?;
+        let halves = halves(socket, (peer, place), agreed, features, op, target)?;
         let spins = attempts(self.wait.unwrap_or(WaitPolicy::Park));
         let tx = K::sender(halves.write, halves.shared.clone(), halves.framing, spins);
         let rx = K::receiver(halves.read, halves.shared, halves.framing, spins);
@@ -251,7 +252,14 @@ impl<K: Kind> Listener for UnixListener<K> {
                     say(socket.as_fd(), &ours, &[]).map_err(fail)?;
                 }
                 let agreed = greeted.agree(&ours, OP, &target)?;
-                self.options.connection::<K>(socket, greeted.peer, agreed, self.features, OP, &target)
+                self.options.connection::<K>(
+                    socket,
+                    (greeted.peer, greeted.place),
+                    agreed,
+                    self.features,
+                    OP,
+                    &target,
+                )
             });
             match made {
                 Err(error) if !matches!(error.kind, SetupErrorKind::Limit { .. }) => {}
@@ -347,7 +355,7 @@ fn connect<K: Kind>(
         Opening::Hello => greet(&socket, peer, &ours, &[], wait, &target)?.1,
         Opening::Raw => ours.with_itself(),
     };
-    options.connection::<K>(socket, peer, agreed, features, OP, &target)
+    options.connection::<K>(socket, (peer, Place::default()), agreed, features, OP, &target)
 }
 
 type Both<K> = Connection<<K as Kind>::Tx, <K as Kind>::Rx>;
@@ -365,7 +373,7 @@ fn pair<K: Kind>(options: &UdsOptions) -> Result<(Both<K>, Both<K>), SetupError>
     let agreed = agreed_in_a_pair(&hello);
     let half = |socket: OwnedFd| {
         let peer = peer::admitted(socket.as_fd(), &[], OP, TARGET)?;
-        options.connection::<K>(socket, peer, agreed, features, OP, TARGET)
+        options.connection::<K>(socket, (peer, Place::default()), agreed, features, OP, TARGET)
     };
     Ok((half(one)?, half(other)?))
 }

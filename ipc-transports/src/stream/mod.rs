@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, Result};
 
 use crate::handshake::sleep;
+use crate::places::Place;
 
 pub use receiver::StreamReceiver;
 pub use sender::StreamSender;
@@ -50,9 +51,16 @@ pub trait Link: Send + std::fmt::Debug {
 #[derive(Debug, Default)]
 pub struct Shared {
     peer_said_goodbye: AtomicBool,
+    /// At a listener: the peer's place.
+    _place: Place,
 }
 
 impl Shared {
+    /// Of a connection that keeps `place`.
+    pub(crate) fn keeping(place: Place) -> Shared {
+        Shared { _place: place, ..Shared::default() }
+    }
+
     pub(crate) fn hear_goodbye(&self) {
         // Relaxed: a hint between two halves of one connection; no other data depends on it.
         self.peer_said_goodbye.store(true, Relaxed);
