@@ -148,7 +148,7 @@ fn a_peer_that_vanishes_without_goodbye_has_died() {
         assert!(matches!(one.rx.recv(&mut message), Err(RecvError::PeerDied { partial_bytes: 0 })));
         while one.tx.try_send(&[0; 1000]).is_ok() {}
         assert!(matches!(one.tx.send(&[0; 1000]), Err(SendError::PeerDied)));
-        std::mem::forget(other);
+        drop(other);
     }
 }
 
