@@ -136,6 +136,153 @@ fn a_mailbox_that_closes_over_a_batch_hands_each_message_to_exactly_one_side() {
     });
 }
 
+/// A supervisor or a child reduced to its mailbox and its links, which follow `watch.rs`: links are asked for through
+/// mailboxes, and who ends answers with an exit.
+struct Relative {
+    inbox: Inbox,
+    state: UnsafeCell<Relation>,
+}
+
+struct Relation {
+    lists: Lists<u32>,
+    /// One bit per relative that this one is linked to.
+    links: u32,
+    /// Exits that were news.
+    exits: u32,
+}
+
+// SAFETY: as above.
+unsafe impl Sync for Relative {}
+
+const LINK: u32 = 1;
+const UNLINK: u32 = 2;
+/// The exit of the child of bit 4, 8, …
+const EXIT: u32 = 3;
+
+/// In a child's `links`.
+const SUPERVISOR: u32 = 1;
+const OLD: u32 = 4;
+const NEW: u32 = 8;
+
+impl Relation {
+    fn obey(&mut self, word: u32) {
+        match word {
+            LINK => self.links |= SUPERVISOR,
+            UNLINK => self.links &= !SUPERVISOR,
+            exit => {
+                let from = exit & !EXIT;
+                self.exits += u32::from(self.links & from != 0);
+                self.links &= !from;
+            }
+        }
+    }
+
+    fn obey_all(&mut self) {
+        while let Some(node) = self.lists.take() {
+            self.obey(node.into_message());
+        }
+    }
+}
+
+impl Relative {
+    fn new() -> Arc<Relative> {
+        let state = UnsafeCell::new(Relation { lists: Lists::new(), links: 0, exits: 0 });
+        Arc::new(Relative { inbox: Inbox::busy(), state })
+    }
+
+    fn turn<R>(&self, act: impl FnOnce(&mut Relation) -> R) -> R {
+        // SAFETY: as above.
+        self.state.with_mut(|state| act(unsafe { &mut *state }))
+    }
+
+    /// False: it has ended.
+    fn tell(&self, word: u32) -> bool {
+        // SAFETY: `lists` are of `u32`.
+        let pushed = unsafe { self.inbox.push(Node::message(word, Priority::Normal, None)) };
+        if matches!(pushed, Ok(Push::Woke)) {
+            self.run();
+        }
+        pushed.is_ok()
+    }
+
+    fn run(&self) {
+        loop {
+            self.turn(|own| {
+                self.inbox.grab(&mut own.lists);
+                own.obey_all();
+            });
+            if self.inbox.rest() {
+                return;
+            }
+        }
+    }
+
+    /// As a supervisor: links to `child`, in a turn of this one's.
+    fn link(&self, child: &Relative, bit: u32) {
+        self.turn(|own| own.links |= bit);
+        if !child.tell(LINK) {
+            self.tell(EXIT | bit);
+        }
+    }
+
+    fn unlink(&self, child: &Relative, bit: u32) {
+        self.turn(|own| own.links &= !bit);
+        child.tell(UNLINK);
+    }
+
+    /// As the child of that bit: a last turn, then the end, which tells `supervisor` if it is linked or was about to be.
+    fn end(&self, supervisor: &Relative, bit: u32) {
+        self.turn(|own| {
+            self.inbox.grab(&mut own.lists);
+            own.obey_all();
+            let linked = own.links & SUPERVISOR != 0;
+            if linked {
+                supervisor.tell(EXIT | bit);
+            }
+            self.inbox.close(&mut own.lists);
+            while let Some(node) = own.lists.take() {
+                if node.into_message() == LINK {
+                    supervisor.tell(EXIT | bit);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn l13_a_link_to_a_child_that_ends_is_answered_by_one_exit() {
+    loom::model(|| {
+        let (supervisor, child) = (Relative::new(), Relative::new());
+        let ends = {
+            let supervisor = supervisor.clone();
+            let child = child.clone();
+            thread::spawn(move || child.end(&supervisor, OLD))
+        };
+        supervisor.link(&child, OLD);
+        supervisor.run();
+        ends.join().unwrap();
+        assert_eq!(supervisor.turn(|own| (own.exits, own.links)), (1, 0));
+    });
+}
+
+#[test]
+fn l13_the_end_of_a_replaced_child_is_no_news_and_leaves_the_link_to_the_next_one() {
+    loom::model(|| {
+        let (supervisor, old, new) = (Relative::new(), Relative::new(), Relative::new());
+        let ends = {
+            let supervisor = supervisor.clone();
+            let old = old.clone();
+            thread::spawn(move || old.end(&supervisor, OLD))
+        };
+        supervisor.link(&old, OLD);
+        supervisor.unlink(&old, OLD);
+        supervisor.link(&new, NEW);
+        supervisor.run();
+        ends.join().unwrap();
+        assert_eq!(supervisor.turn(|own| (own.exits, own.links)), (0, NEW));
+    });
+}
+
 #[test]
 fn an_answer_is_taken_or_dropped_once_whoever_leaves_last() {
     loom::model(|| {
