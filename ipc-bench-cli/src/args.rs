@@ -31,7 +31,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Measure a matrix of transports × sizes × modes
-    Run(Box<RunArgs>),
+    Run(Box<MeasureArgs>),
     /// Show what run would do: the matrix, the time it takes, where each setting came from
     Plan(Box<RunArgs>),
     /// Alternate trials of two builds or two settings, then compare; with --gate exit code 3 on a regression
@@ -100,6 +100,12 @@ pub(crate) enum Listed {
     Settings,
     /// Figures that can be compared and gated
     Metrics,
+    /// Runs kept under names
+    Baselines,
+    /// Encodings of mode codec
+    Codecs,
+    /// Workloads of --mode
+    Scenarios,
 }
 
 /// Flags of `server`.
@@ -133,7 +139,41 @@ pub(crate) struct ClientArgs {
     pub(crate) retry: String,
 
     #[command(flatten)]
+    pub(crate) measure: MeasureArgs,
+}
+
+/// Flags of `run` and `client`: what to measure, and what becomes of it.
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArgs {
+    #[command(flatten)]
     pub(crate) run: RunArgs,
+
+    #[command(flatten)]
+    pub(crate) kept: KeptArgs,
+}
+
+/// What becomes of a run beside its directory.
+#[derive(Debug, Default, Args)]
+pub(crate) struct KeptArgs {
+    /// Write the page with charts there as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+
+    /// Write the summary as Markdown there as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) md: Option<PathBuf>,
+
+    /// Write a row per trial as CSV
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+
+    /// Compare with this baseline or run when everything is measured: a name, last, a file
+    #[arg(long, value_name = "NAME")]
+    pub(crate) baseline: Option<String>,
+
+    /// Keep the run under a name, where it was measured to its end
+    #[arg(id = "save-baseline", long, value_name = "NAME")]
+    pub(crate) save_baseline: Option<String>,
 }
 
 /// Documents with a schema.
@@ -275,6 +315,16 @@ pub(crate) struct RunArgs {
     #[arg(id = "include-first", long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
     include_first: Option<String>,
 
+    /// Independent pairs at once, of rtt, oneway, stream and load: a server and a client process each, not pinned
+    /// [default: 1]
+    #[arg(long, value_name = "LIST")]
+    pairs: Vec<String>,
+
+    /// Clients at once of one server, of rtt, oneway, stream and load: a process each, not pinned; the server has a thread
+    /// for each [default: 1]
+    #[arg(long, value_name = "LIST")]
+    clients: Vec<String>,
+
     /// Sizes of the patterns: processes beside the first, in a mesh all of them [default: 1]
     #[arg(long, value_name = "LIST")]
     peers: Vec<String>,
@@ -386,6 +436,14 @@ pub(crate) struct RunArgs {
     /// Percentiles to report beside the usual ones 50,90,95,99,99.9,99.99: 75,99.5
     #[arg(long, value_name = "LIST")]
     percentiles: Option<String>,
+
+    /// Tell the trials of rtt, oneway and load in intervals as well: timeline of the report, --format hlog [default: none]
+    #[arg(long, value_name = "TIME")]
+    interval: Option<String>,
+
+    /// Cell that the ratios of the summary are taken against: uds/rtt/64 [default: the fastest at the smallest size]
+    #[arg(long, value_name = "CELL")]
+    reference: Option<String>,
 
     /// Transports of which at least one cell must be possible here, else exit code 6: a list, or all of -t [default: none]
     #[arg(long, value_name = "LIST")]

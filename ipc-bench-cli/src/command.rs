@@ -18,7 +18,8 @@ use ipc_results::{Environment, file, schema};
 use ipc_transports::Address;
 
 use crate::ab;
-use crate::args::{Cli, ClientArgs, Command, Document, Global, Listed, RunArgs, ServerArgs};
+use crate::args::{Cli, ClientArgs, Command, Document, Global, Listed, MeasureArgs, RunArgs, ServerArgs};
+use crate::codec::{self, Codec};
 use crate::config::Config;
 use crate::doctor;
 use crate::error::{Exit, Failure};
@@ -27,11 +28,12 @@ use crate::explain;
 use crate::limits;
 use crate::lists;
 use crate::ls;
+use crate::matrix::crowd::Crowd;
 use crate::mechanism::Mechanism;
 use crate::output::{self, Output};
 use crate::plan::{Context, Plan, Remote};
 use crate::presets;
-use crate::reading;
+use crate::reading::{self, Kept, baselines};
 use crate::records::Files;
 use crate::remote::Serving;
 use crate::replay;
@@ -49,8 +51,8 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let done = match cli.command {
-        Command::Run(args) if args.repro.is_some() => again(mechanisms, &cli.global, &args, settings),
-        Command::Run(args) if args.dry_run => plan(mechanisms, &cli.global, &args, settings),
+        Command::Run(args) if args.run.repro.is_some() => again(mechanisms, &cli.global, &args.run, settings),
+        Command::Run(args) if args.run.dry_run => plan(mechanisms, &cli.global, &args.run, settings),
         Command::Run(args) => run(mechanisms, &cli.global, &args, settings, None),
         Command::Ab(args) => ab::ab(mechanisms, &cli.global, &args, settings),
         Command::Server(args) => server(mechanisms, &cli.global, &args),
@@ -123,7 +125,7 @@ fn not_understood(error: &clap::Error) -> ExitCode {
 fn run(
     mechanisms: &[Mechanism],
     global: &Global,
-    args: &RunArgs,
+    args: &MeasureArgs,
     given: BTreeMap<&'static str, String>,
     remote: Option<Remote>,
 ) -> Result<(), Failure> {
@@ -145,7 +147,7 @@ fn run(
 pub(crate) fn measure(
     mechanisms: &[Mechanism],
     global: &Global,
-    args: &RunArgs,
+    MeasureArgs { run: args, kept }: &MeasureArgs,
     given: BTreeMap<&'static str, String>,
     remote: Option<Remote>,
     report: &mut Report,
@@ -154,10 +156,16 @@ pub(crate) fn measure(
     let events = events(global, args)?;
     let environment = Environment::read();
     let plan = Plan { remote, ..make_plan(mechanisms, global, args, given, &environment)? };
+    if plan.remote.is_some() && plan.cells.iter().any(|cell| matches!(cell.crowd, Some(Crowd::Pairs(_)))) {
+        return Err(Failure::usage("--pairs has no place here")
+            .why("the server is there already, and it is one")
+            .fix("use --clients, which connects that many processes to it"));
+    }
     report.plan(&plan, &environment);
     report.name(args.label.as_deref(), &args.tag);
     let root = output::root(global.dir.as_deref());
     let file = global.json.as_deref().filter(|_| !global.json_to_stdout());
+    let kept = Kept::prepare(kept, &root)?;
     let files = streams(&plan, args)?;
     let output = Output::prepare(&root, args.out.as_deref(), file, report.run_id())?;
     let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
@@ -172,7 +180,8 @@ pub(crate) fn measure(
     if !global.quiet {
         eprintln!("\nSaved  {}", output.directory.display());
     }
-    failure.map_or(Ok(()), Err)
+    let done = kept.keep(report.document(), global, talks);
+    failure.map_or(done, Err)
 }
 
 /// The files for one row per message.
@@ -268,7 +277,7 @@ fn client(
     given.insert("transport", mechanism.name.to_owned());
     let patience =
         lists::duration(&args.retry).map_err(|error| Failure::usage("--retry: not understood").why(error))?;
-    run(mechanisms, global, &args.run, given, Some(Remote { address: address.to_string(), patience }))
+    run(mechanisms, global, &args.measure, given, Some(Remote { address: address.to_string(), patience }))
 }
 
 /// The transport that an address names.
@@ -409,6 +418,26 @@ fn list(mechanisms: &[Mechanism], global: &Global, what: Listed) -> Result<(), F
                 serde_json::json!({ "name": metric.to_string(), "group": metric.group(),
                     "higher_is_better": metric.higher_is_better() })
             });
+            (text, json.collect())
+        }
+        Listed::Baselines => {
+            let names = baselines(&output::root(global.dir.as_deref()));
+            let text = names.iter().map(|name| format!("{name}\n")).collect();
+            (text, names.iter().map(|name| serde_json::json!({ "name": name })).collect())
+        }
+        Listed::Codecs => {
+            let built =
+                if codec::BUILT { "" } else { "   not in this program: build it with --features codecs" };
+            let text = Codec::ALL.iter().map(|codec| format!("{:<22}{built}\n", codec.label())).collect();
+            let json = Codec::ALL.iter().map(|codec| {
+                serde_json::json!({ "name": codec.name(), "label": codec.label(), "available": codec::BUILT })
+            });
+            (text, json.collect())
+        }
+        Listed::Scenarios => {
+            let text = Mode::all().map(|mode| format!("{:<14} {}\n", mode.name(), mode.about())).collect();
+            let json =
+                Mode::all().map(|mode| serde_json::json!({ "name": mode.name(), "about": mode.about() }));
             (text, json.collect())
         }
         Listed::Runs => {

@@ -1,6 +1,7 @@
 //! The matrix: every combination of the dimensions that were asked for, each with the reason why it cannot be measured
 //! here, if there is one.
 
+pub(crate) mod crowd;
 mod patterns;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::rate::{self, Rate};
 use crate::scene::{self, Scene};
 use crate::settings::{Origin, Settings, unknown};
 use crate::workload::{Access, Arrivals, Io, MAX_BATCH, Mode};
+use crowd::Crowd;
 
 /// One cell and how to measure it.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct PlannedCell {
     /// Messages per call.
     pub(crate) batch: u32,
     pub(crate) access: Access,
+    /// How many of the same are measured at once, where it is more than one.
+    pub(crate) crowd: Option<Crowd>,
     /// Size of the pattern, where it is one.
     pub(crate) peers: Option<usize>,
     /// How many of the peers of a fan-in send, where not all do.
@@ -97,6 +101,7 @@ pub(crate) fn cells(
     let accesses = settings.parse("access", accesses)?.unwrap_or_else(|| vec![Access::Copy]);
     let peers = settings.parse("peers", patterns::peers)?.unwrap_or_else(|| vec![1]);
     let hot = patterns::hot(settings, &modes)?;
+    let crowds = crowd::asked(settings)?;
     let backgrounds = settings.parse("background", background::list)?.unwrap_or_else(|| vec![None]);
     for cpu in backgrounds.iter().filter_map(|background| (*background)?.cpu) {
         topology.require(cpu)?;
@@ -112,7 +117,8 @@ pub(crate) fn cells(
                         let paced: Vec<_> =
                             scenes.into_iter().flat_map(|cell| cell.paced(pace).under(&loads)).collect();
                         let ways = paced.iter().flat_map(|cell| cell.through(&batches, &accesses, transport));
-                        for cell in ways.flat_map(|cell| cell.among(&peers, hot, transport)) {
+                        let crowded = ways.flat_map(|cell| cell.crowded(&crowds, transport));
+                        for cell in crowded.flat_map(|cell| cell.among(&peers, hot, transport)) {
                             cells.extend(
                                 backgrounds.iter().map(|background| cell.clone().beside(*background)),
                             );
@@ -276,7 +282,7 @@ impl PlannedCell {
     pub(crate) fn connections(&self) -> usize {
         match self.scene {
             Some(Scene::Idle { endpoints, .. }) => endpoints,
-            _ => self.peers.unwrap_or(1),
+            _ => self.peers.or(self.crowd.map(Crowd::connections)).unwrap_or(1),
         }
     }
 
@@ -489,6 +495,7 @@ fn plan_cell(
         pace: None,
         batch: 1,
         access: Access::Copy,
+        crowd: None,
         peers: None,
         hot: None,
         shared_ring: false,

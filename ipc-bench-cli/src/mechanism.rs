@@ -38,6 +38,8 @@ pub(crate) struct Mechanism {
     pub(crate) work: fn(&mut Session, &Job, &Address) -> Result<Outcome, Ended>,
     /// The client's side of a trial with a server that is there already, inside a worker.
     pub(crate) visit: fn(&mut Session, &Job, &Address, Duration) -> Result<Outcome, Ended>,
+    /// The one server of several clients, inside a worker.
+    pub(crate) host: fn(&mut Session, &Address, usize) -> Result<Outcome, Ended>,
     /// One process of a pattern, inside a worker.
     pub(crate) node: fn(&mut Session, &Job, &Address, &Node, u32) -> Result<Outcome, Ended>,
     /// One side of a scene, inside a worker.
@@ -62,6 +64,7 @@ impl Mechanism {
             accepts: |key, value| T::Options::default().fill(key, value),
             work: work::<T, W>,
             visit: visit::<T, W>,
+            host: remote::host::<T, W>,
             node: node::run::<T, W>,
             scene: scene::run::<T, W>,
             listen: remote::listen::<T, W>,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipc_results::Environment;
+use ipc_results::run::throughput_is_primary;
 
 use crate::arm::Side;
 use crate::error::{Exit, Failure};
@@ -16,7 +17,8 @@ use crate::order::Order;
 use crate::pin::{Pin, Pins, Topology};
 use crate::rate::Rate;
 use crate::scene::{self, Scene};
-use crate::settings::Settings;
+use crate::settings::{Settings, unknown};
+use crate::workload::windows;
 use crate::workload::{Io, Length, Mode, Warmup};
 use crate::yardstick::Yardstick;
 
@@ -45,6 +47,10 @@ pub(crate) struct Plan {
     pub(crate) priority: u8,
     /// The memory of the measuring processes is locked.
     pub(crate) locked: bool,
+    /// Length of the intervals that trials are told in as well.
+    pub(crate) interval: Option<Duration>,
+    /// The cell that the ratios of the summary are taken against.
+    pub(crate) reference: Option<String>,
     /// The first cell that fails ends the run.
     pub(crate) fail_fast: bool,
     /// Most trials of a cell that are made again because something disturbed them.
@@ -135,6 +141,10 @@ impl Plan {
         let hooks = Hooks::of(&settings)?;
         let priority = settings.parse("sched", real_time)?.unwrap_or(0);
         let locked = settings.parse("mlock", yes_or_no)?.unwrap_or(false);
+        let interval = settings.parse("interval", |text| {
+            let interval = lists::duration(text)?;
+            windows::count(length, interval).map(|_| interval)
+        })?;
         let fail_fast = settings.parse("fail-fast", yes_or_no)?.unwrap_or(false);
         let retry_flagged = settings.parse("retry-flagged", retries)?.unwrap_or(0);
         let topology = Topology::read(&context.environment.cpu)
@@ -144,6 +154,7 @@ impl Plan {
         let awake = awake(&settings, &pins, context.environment)?;
         let mut cells = matrix::cells(&settings, context.mechanisms, &topology, alone)?;
         required(&settings, &cells)?;
+        let reference = reference(&settings, &cells)?;
         scene::plan::place_journals(&mut cells, context.directory);
         if cells.iter().all(|cell| cell.impossible.is_some()) {
             return Err(nothing_to_measure(&cells));
@@ -151,7 +162,10 @@ impl Plan {
         let mut yardsticks: Vec<Yardstick> = Yardstick::standard();
         yardsticks.retain(|yardstick| !(alone && yardstick.spins()));
         // The limits wait in their calls; held against one of them, awaiting would be taken for the transport.
-        let has_limit = |cell: &&mut PlannedCell| cell.point.mode == Mode::Rtt && cell.io == Io::Sync;
+        // They are of one pair alone, too.
+        let has_limit = |cell: &&mut PlannedCell| {
+            cell.point.mode == Mode::Rtt && cell.io == Io::Sync && cell.crowd.is_none()
+        };
         for cell in cells.iter_mut().filter(|cell| cell.impossible.is_none()).filter(has_limit) {
             let behind = Yardstick::behind(&cell.point.transport, &cell.wait, cell.point.size);
             cell.limit = behind.filter(|yardstick| !(alone && yardstick.spins())).map(|yardstick| {
@@ -179,6 +193,8 @@ impl Plan {
             hooks,
             priority,
             locked,
+            interval,
+            reference,
             fail_fast,
             retry_flagged,
             cut: None,
@@ -319,6 +335,21 @@ fn required(settings: &Settings, cells: &[PlannedCell]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The cell of the plan that is to be the reference; of those whose latencies are ranked.
+fn reference(settings: &Settings, cells: &[PlannedCell]) -> Result<Option<String>, Failure> {
+    let Some((text, origin)) = settings.text("reference") else { return Ok(None) };
+    let ranked = |cell: &&PlannedCell| {
+        cell.impossible.is_none()
+            && cell.point.rate.is_none()
+            && !throughput_is_primary(cell.point.mode.name())
+    };
+    let ids: Vec<String> = cells.iter().filter(ranked).map(|cell| cell.point.to_string()).collect();
+    match ids.iter().any(|id| id == text) {
+        true => Ok(Some(text.to_owned())),
+        false => Err(unknown("reference", text, ids.iter().map(String::as_str), origin)),
+    }
 }
 
 /// `fifo:N`.

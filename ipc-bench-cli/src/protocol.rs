@@ -35,7 +35,7 @@ use crate::scene::Scene;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 10;
+pub(crate) const PROTOCOL: u32 = 11;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -111,6 +111,9 @@ pub(crate) enum Link {
     Transport { name: String, address: String },
     /// A transport whose server is there already and is told what to do over the connection.
     Remote { name: String, address: String, patience: Duration },
+    /// A transport by name and where to listen, for the one server of so many clients, each of which says over its own
+    /// connection what it is there for.
+    Hall { name: String, address: String, clients: usize },
     /// An inherited end of a bare loop, in the text form of `ipc_limits::End`.
     Bare { end: String, size: usize },
     /// No link: the cost of one operation of this process alone.
@@ -177,6 +180,8 @@ pub(crate) struct Outcome {
     pub(crate) records: Vec<Record>,
     /// Messages whose rows found no room.
     pub(crate) records_lost: u64,
+    /// The measured part in intervals.
+    pub(crate) timeline: Vec<Window>,
     /// Of a pattern: number of a sender and messages it made for this one, or this one received from it.
     pub(crate) made_for: Vec<(usize, u64)>,
     pub(crate) got_from: Vec<(usize, u64)>,
@@ -190,6 +195,15 @@ pub(crate) struct Outcome {
     pub(crate) peer: Option<Box<Outcome>>,
     /// Result of [`Link::Alone`], in its unit.
     pub(crate) cost: Option<f64>,
+}
+
+/// One interval of the measured part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Window {
+    /// Since the start of the measured part.
+    pub(crate) start_ns: u64,
+    pub(crate) elapsed_ns: u64,
+    pub(crate) latency: Histogram,
 }
 
 /// A recorder on its way to the runner.

@@ -4,6 +4,7 @@ mod again;
 mod baseline;
 mod compare;
 mod gate;
+mod kept;
 mod merge;
 mod recipe;
 mod report;
@@ -18,9 +19,10 @@ use ipc_results::{Run, file, html};
 use crate::error::{Exit, Failure};
 use crate::output;
 
-pub(crate) use baseline::baseline;
+pub(crate) use baseline::{baseline, baselines};
 pub(crate) use compare::compare;
 pub(crate) use gate::{annotations, gate, judged, policy};
+pub(crate) use kept::Kept;
 pub(crate) use merge::merge;
 pub(crate) use report::report;
 

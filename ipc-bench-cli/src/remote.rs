@@ -22,13 +22,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::mechanism::setup;
+use crate::mechanism::{Ended, setup};
 use crate::payload::MIN_SIZE;
 use crate::protocol::{Outcome, PROTOCOL, Role};
 use crate::records::CAPACITY;
 use crate::signals::Signals;
 use crate::ways::Ways;
-use crate::worker::{Serve, broken_trial};
+use crate::worker::{Serve, Session, broken_trial};
 use crate::workload::{Blocking, MAX_BATCH, Observer, Work};
 use crate::{os, pin};
 
@@ -200,12 +200,12 @@ pub(crate) fn listen<T: Transport, W: Ways<T>>(
                 let present = Present::at(serving);
                 let guest = Arc::clone(serving);
                 let spawned = thread::Builder::new().name("client".into()).spawn(move || {
-                    let done = attend::<T, W>(connection, &guest);
+                    let done = attend::<T, W>(connection, guest.cpu, check);
                     drop(present);
                     match done {
                         Ok(work) if !guest.quiet => eprintln!("served {} of {} bytes", work.mode, work.size),
                         Ok(_) => {}
-                        Err(failure) => eprintln!("{failure}"),
+                        Err(ended) => eprintln!("{}", ended.failure),
                     }
                 });
                 spawned.map_err(|error| Failure::failed("no thread for a client").why(error))?;
@@ -215,6 +215,33 @@ pub(crate) fn listen<T: Transport, W: Ways<T>>(
         }
     }
     Ok(())
+}
+
+/// Serves so many clients of one trial at once, each on a thread of its own.
+pub(crate) fn host<T: Transport, W: Ways<T>>(
+    session: &mut Session,
+    address: &Address,
+    clients: usize,
+) -> Result<Outcome, Ended> {
+    let no_connection = |error| setup(format!("{}: no connection", T::NAME), &error);
+    let mut listener = T::listen(address, &T::Options::default()).map_err(no_connection)?;
+    session.listening(listener.address());
+    let mut guests = Vec::new();
+    for _ in 0..clients {
+        let connection = listener.accept(Wait::Forever).map_err(no_connection)?;
+        // What our own runner asks for is not checked: side B of a comparison may be held back on purpose.
+        let guest = thread::Builder::new()
+            .name("client".into())
+            .spawn(move || attend::<T, W>(connection, None, |_, _| Ok(())));
+        guests.push(guest.map_err(|error| Failure::failed("no thread for a client").why(error))?);
+    }
+    drop(listener);
+    session.ready(Vec::new());
+    let _watch = session.watch();
+    for guest in guests {
+        guest.join().map_err(|_| Failure::failed("a thread that served a client panicked"))??;
+    }
+    Ok(Outcome::default())
 }
 
 /// A client that is being served, for as long as this lives, however its thread ends.
@@ -254,12 +281,13 @@ fn check(work: &Work, max_message: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One client.
+/// One client, on a CPU of its own where one is given, if `check` finds nothing wrong with what it asks for.
 fn attend<T: Transport, W: Ways<T>>(
     connection: Connection<T::Tx, T::Rx>,
-    serving: &Serving,
-) -> Result<Work, Failure> {
-    if let Some(cpu) = serving.cpu {
+    cpu: Option<u32>,
+    check: impl Fn(&Work, usize) -> Result<(), Failure>,
+) -> Result<Work, Ended> {
+    if let Some(cpu) = cpu {
         pin::pin_this_thread(cpu)
             .map_err(|error| Failure::failed(format!("cannot run on cpu {cpu}")).why(error))?;
     }
@@ -271,7 +299,7 @@ fn attend<T: Transport, W: Ways<T>>(
     let mut usage = Usage { before: None, during: None };
     let serve = Serve { work: &greeting.work, observer: &mut usage };
     let (mut end, served) = W::perform(&greeting.work, end, serve)?;
-    let outcome = served.map_err(|broken| broken_trial(Role::Server, &broken).failure)?;
+    let outcome = served.map_err(|broken| broken_trial(Role::Server, &broken))?;
     // Without a common clock a stamp of ours would be taken for one of theirs.
     let last_recv_ns = outcome.last_recv_ns.filter(|_| own.clock.is_shared_with(&greeting.clock));
     say(&mut end, &Outcome { cpu: usage.during, last_recv_ns, ..outcome })?;

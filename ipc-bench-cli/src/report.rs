@@ -48,6 +48,7 @@ impl Report {
             config_toml: Some(plan.settings.to_toml()),
             seed: plan.seed,
             order: Some(plan.order.to_string()),
+            reference: plan.reference.clone(),
         };
         if cfg!(debug_assertions) {
             self.warn("W05", "debug build: its numbers mean nothing; use `cargo xtask bench`", Vec::new());

@@ -1,6 +1,7 @@
 //! Makes the trials of a plan, each with processes of its own.
 
 mod again;
+mod crowd;
 mod events;
 mod explain;
 mod outcomes;
@@ -293,6 +294,9 @@ impl<'a> Runner<'a> {
     }
 
     fn measure_work(&self, planned: &PlannedCell, work: Work) -> Result<Outcomes, Trouble> {
+        if let Some(crowd) = planned.crowd {
+            return self.gather(planned, crowd, work);
+        }
         if let Some(remote) = &self.plan.remote {
             return self.visit(planned, work, remote);
         }
@@ -311,7 +315,7 @@ impl<'a> Runner<'a> {
         crew.start_hogs(hogs.len(), &id)?;
         crew.start(Role::Server, &id, None)?;
         crew.start(Role::Client, &id, None)?;
-        let own = address(planned, scratch.path());
+        let own = address(planned, scratch.path(), "s");
         let link = |_: Role, address: Option<&str>| {
             let address = address.map_or_else(|| own.clone(), |given| with_options(given, planned));
             match planned.scene.clone() {
@@ -347,6 +351,7 @@ impl<'a> Runner<'a> {
             access: planned.access,
             include_first: self.plan.include_first,
             records: if self.files.is_wanted() { CAPACITY } else { 0 },
+            interval: self.plan.interval,
             hold_ns: planned.arm.as_ref().map_or(0, |arm| arm.hold_ns),
             priority: self.plan.priority,
             locked: self.plan.locked,
@@ -502,6 +507,7 @@ pub(crate) const STANDARD_WORK: Work = Work {
     access: Access::Copy,
     include_first: false,
     records: 0,
+    interval: None,
     hold_ns: 0,
     priority: 0,
     locked: false,
@@ -539,12 +545,12 @@ fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
     }
 }
 
-/// Where the server of a trial listens.
-fn address(planned: &PlannedCell, directory: &Path) -> String {
+/// Where a server of a trial listens.
+fn address(planned: &PlannedCell, directory: &Path, file: &str) -> String {
     let name = &planned.point.transport;
     match name.as_str() {
         "tcp" => with_options("tcp:127.0.0.1:0", planned),
-        _ => with_options(&format!("{name}:{}", directory.join("s").display()), planned),
+        _ => with_options(&format!("{name}:{}", directory.join(file).display()), planned),
     }
 }
 

@@ -89,7 +89,7 @@ fn make(mechanisms: &[Mechanism], global: &Global, args: &VerifyArgs, line: &str
     if !global.quiet {
         eprintln!("measuring  ipc-bench run {line}");
     }
-    run.allow_debug |= args.allow_debug;
+    run.run.allow_debug |= args.allow_debug;
     // Only the verdicts are shown; the run is saved like any other.
     let own = Global { quiet: true, dir: global.dir.clone(), config: global.config.clone(), ..own };
     let mut report = Report::begin("verify");

@@ -23,11 +23,12 @@ use crate::pattern::shared;
 use crate::pattern::{Duty, Node};
 use crate::pin;
 use crate::protocol::{
-    self, Alone, Complaint, Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role,
+    self, Alone, Complaint, Histogram, Job, Link, Outcome, PROTOCOL, Ready, Reply, Request, Role, Window,
 };
 use crate::records::CHUNK;
 use crate::scratch;
 use crate::ways::{Halves, Ways};
+use crate::workload::windows::Windows;
 use crate::workload::{
     BareEnd, Broken, Endpoint, Executor, InPlace, Mode, Observer, Sent, Task, Work, arrivals, load, oneway,
     rtt, stream,
@@ -87,6 +88,10 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
         Link::Remote { name, address, patience } => {
             let (mechanism, address) = find(mechanisms, name, address)?;
             (mechanism.visit)(session, job, &address, *patience)
+        }
+        Link::Hall { name, address, clients } => {
+            let (mechanism, address) = find(mechanisms, name, address)?;
+            (mechanism.host)(session, &address, *clients)
         }
         Link::Bare { end, size } => {
             let link = End::inherited(end).and_then(End::open).map_err(bare_failure)?;
@@ -361,6 +366,7 @@ impl<O: Observer> Task for Serve<'_, O> {
 fn rtt_outcome(trips: rtt::RoundTrips) -> Outcome {
     let (records, records_lost) = trips.tape.records.unwrap_or_default().into_rows();
     Outcome {
+        timeline: timeline(trips.tape.windows),
         records,
         records_lost,
         messages: trips.measured.messages,
@@ -394,6 +400,7 @@ fn sent_outcome(sent: Sent) -> Outcome {
 fn arrived_outcome(arrived: arrivals::Arrived) -> Outcome {
     let (records, records_lost) = arrived.tape.records.unwrap_or_default().into_rows();
     Outcome {
+        timeline: timeline(arrived.tape.windows),
         records,
         records_lost,
         messages: arrived.messages,
@@ -403,6 +410,13 @@ fn arrived_outcome(arrived: arrivals::Arrived) -> Outcome {
         service: arrived.tape.service.as_ref().map(histogram),
         ..Outcome::default()
     }
+}
+
+fn timeline(windows: Option<Windows>) -> Vec<Window> {
+    let intervals = windows.map(Windows::into_intervals).unwrap_or_default();
+    let window =
+        |(start_ns, elapsed_ns, recorder)| Window { start_ns, elapsed_ns, latency: histogram(&recorder) };
+    intervals.into_iter().map(window).collect()
 }
 
 fn delivered_outcome(delivered: stream::Delivered) -> Outcome {

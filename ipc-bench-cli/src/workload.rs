@@ -15,6 +15,7 @@ pub(crate) mod pace;
 pub(crate) mod rtt;
 pub(crate) mod stream;
 pub(crate) mod tape;
+pub(crate) mod windows;
 
 use std::fmt;
 use std::time::Duration;
@@ -77,6 +78,33 @@ impl Mode {
 }
 
 impl Mode {
+    /// What happens, in a line.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Mode::Rtt => "ping-pong: a message there, the same bytes back, one at a time",
+            Mode::OneWay => "paced messages, timed by the side that receives them",
+            Mode::Stream => "as many messages as fit, one way",
+            Mode::Load => "open loop: messages at times fixed in advance, at --rate",
+            Mode::Pattern(Pattern::FanOut) => "one process sends to --peers others in turn",
+            Mode::Pattern(Pattern::FanIn) => "--peers processes send to one",
+            Mode::Pattern(Pattern::Pipeline) => "each message goes through a chain of --peers processes",
+            Mode::Pattern(Pattern::Broadcast) => "every message goes to each of --peers processes",
+            Mode::Pattern(Pattern::Mesh) => "each of --peers processes sends to all the others",
+            Mode::Scene(Kind::Idle) => {
+                "memory, processor time and wake-ups of open endpoints that nobody uses"
+            }
+            Mode::Scene(Kind::Leak) => "memory and descriptors over many connections and messages",
+            Mode::Scene(Kind::Burst) => "--burst messages at once, a --gap, and again",
+            Mode::Scene(Kind::Mixed) => "messages of several sizes, by their weights",
+            Mode::Scene(Kind::Ramp) => "loads of different height in turn",
+            Mode::Scene(Kind::Stability) => {
+                "throughput per second over a longer time, and how much it varies"
+            }
+            Mode::Scene(Kind::Events) => "--peers processes send records to one that appends them durably",
+            Mode::Scene(Kind::Codec) => "values encoded, carried and decoded",
+        }
+    }
+
     /// Whether stamps of one side are subtracted from those of the other.
     pub(crate) fn needs_one_clock(self) -> bool {
         matches!(self, Mode::OneWay | Mode::Load)
@@ -302,6 +330,8 @@ pub(crate) struct Work {
     /// Messages that get a row of their own, at most; 0 for none. In a round trip the echo then carries the moment of its
     /// arrival on the other side, which is read for it.
     pub(crate) records: u32,
+    /// Length of the intervals that the measured part is told in as well, of a workload whose messages are timed.
+    pub(crate) interval: Option<Duration>,
     /// How long the server of a round trip or a stream holds every message back on purpose, in nanoseconds.
     pub(crate) hold_ns: u64,
     /// Real-time priority of the measuring thread, 0 for none.

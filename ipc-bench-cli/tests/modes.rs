@@ -192,3 +192,39 @@ fn a_row_per_message_is_written_as_csv_and_json() {
         ["nowhere/x cannot be written", "No such file", "another file"],
     );
 }
+
+#[test]
+fn a_trial_is_told_in_intervals_in_the_report_and_in_the_log() {
+    let place = Place::new();
+    let line =
+        "-t uds -s 64 --mode rtt,load --rate 2k/s --pairs 1,2 --trials 1 -d 100ms --interval 20ms --out here";
+    let output = place.measure(line);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let saved = std::fs::read(place.path().join("here/run.json")).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&saved).unwrap();
+    let mut intervals = 0;
+    for cell in document["cells"].as_array().unwrap() {
+        let (id, trial) = (&cell["id"], &cell["trials"][0]);
+        let timeline = trial["timeline"].as_array().unwrap();
+        assert!((1..=5).contains(&timeline.len()), "{id}: {}", timeline.len());
+        let sum = |field: &str| timeline.iter().map(|own| own[field].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(sum("messages"), trial["messages"].as_u64().unwrap(), "{id}");
+        assert!(sum("elapsed_ns") >= 80_000_000, "{id}");
+        assert!(
+            timeline.iter().enumerate().all(|(at, own)| own["start_ns"] == at as u64 * 20_000_000),
+            "{id}"
+        );
+        intervals += timeline.iter().filter(|own| own["hdr"].is_string()).count();
+    }
+    let log = stdout(&place.run("report here --format hlog")).to_owned();
+    assert_eq!(log.lines().filter(|line| line.starts_with("Tag=")).count(), intervals);
+    let page = std::fs::read_to_string(place.path().join("here/report.html")).unwrap();
+    assert!(page.contains("id=\"timeline\""), "the page has no timeline");
+    for (line, told) in [
+        ("-t uds --mode stream --interval 10ms", ["--interval 10ms changes nothing here", "rtt", "drop it"]),
+        ("-t uds --mode rtt -n 10 --interval 10ms", ["--interval 10ms", "-d instead of -n", ""]),
+        ("-t uds --mode rtt -d 1s --interval 1us", ["--interval 1us", "2 to 1000", ""]),
+    ] {
+        assert_refused(&place.measure(line), 2, told);
+    }
+}

@@ -49,6 +49,8 @@ const PLANNED: &[(&str, &str)] = &[
     ("size", "--size 1K"),
     ("mode", "--mode stream"),
     ("io", "--io async"),
+    ("pairs", "--pairs 2"),
+    ("clients", "--clients 2"),
     ("peers", "--mode fan-in --peers 2"),
     ("hot", "--mode fan-in --peers 3 --hot 1"),
     ("endpoints", "--mode idle --endpoints 3"),
@@ -64,6 +66,8 @@ const PLANNED: &[(&str, &str)] = &[
     ("sched", "--sched fifo:3"),
     ("mlock", "--mlock"),
     ("percentiles", "--percentiles 75"),
+    ("interval", "--interval 50ms"),
+    ("reference", "--reference uds/rtt/64"),
     ("require", "--require uds"),
     ("fail-fast", "--fail-fast"),
     ("retry-flagged", "--retry-flagged 2"),
@@ -100,6 +104,11 @@ const SHOWN: &[(&str, &str)] = &[
     ("stream-csv", "a_row_per_message_is_written_as_csv_and_json"),
     ("stream-json", "a_row_per_message_is_written_as_csv_and_json"),
     ("seed", "round_trips_and_streams_are_measured_between_processes_and_saved"),
+    ("html", "a_run_is_written_compared_and_kept_under_a_name_in_one_go"),
+    ("md", "a_run_is_written_compared_and_kept_under_a_name_in_one_go"),
+    ("csv", "a_run_is_written_compared_and_kept_under_a_name_in_one_go"),
+    ("baseline", "a_run_is_written_compared_and_kept_under_a_name_in_one_go"),
+    ("save-baseline", "a_run_is_written_compared_and_kept_under_a_name_in_one_go"),
     ("no-html", "files_go_where_they_are_told_to"),
     ("out", "files_go_where_they_are_told_to"),
     ("label", "a_run_keeps_what_it_is_called"),
@@ -264,6 +273,10 @@ fn documents_for_other_programs_are_printed() {
     }
     assert!(stdout(&place.run("list metrics")).starts_with("p50 "));
     assert!(stdout(&place.run("list settings")).contains("\ntrials "));
+    assert!(stdout(&place.run("list codecs")).contains("bincode-unmaintained"));
+    assert!(
+        stdout(&place.run("list scenarios")).contains("\nfan-in         --peers processes send to one\n")
+    );
     assert!(stdout(&place.run("completions bash")).contains("ipc-bench"));
     assert!(stdout(&place.run("man")).contains(".TH ipc-bench 1"));
     assert_eq!(place.run("man pages").status.code(), Some(0));

@@ -143,3 +143,65 @@ fn a_pattern_that_cannot_be_here_says_why() {
         ["--peers 300", "more than 256", ""],
     );
 }
+
+#[test]
+fn several_pairs_and_several_clients_of_one_server_are_measured_at_once() {
+    for transport in ["uds", "tcp", "pipe", "shm", "shm-direct", "uds-seqpacket"] {
+        let place = Place::new();
+        let line = format!(
+            "-t {transport} -s 64 --mode rtt,stream,oneway,load --rate 2k/s --pairs 2 --clients 1,3 --trials 1 -n 60 --json=-"
+        );
+        let output = place.measure(&line);
+        assert_eq!(output.status.code(), Some(0), "{transport}: {}", stderr(&output));
+        let document = document(&output);
+        let cells = document["cells"].as_array().unwrap();
+        assert_eq!(cells.len(), 12);
+        for (mode, rate) in [("rtt", ""), ("stream", ""), ("oneway", ""), ("load", "/r2k")] {
+            for (crowd, count) in [("/pairs=2", 2), ("", 1), ("/clients=3", 3)] {
+                let id = format!("{transport}/{mode}/64{rate}{crowd}");
+                let cell = cells.iter().find(|cell| cell["id"] == id.as_str()).unwrap();
+                let trial = &cell["trials"][0];
+                assert_eq!(
+                    (&trial["messages"], &cell["clients"]),
+                    (&(count * 60).into(), &count.into()),
+                    "{id}"
+                );
+                assert!(
+                    trial["cpu"]["user_ns"].is_number() && trial["first_message_ns"].is_number()
+                        || mode == "stream"
+                );
+                let fair = &cell["summary"]["measures"]["fairness_ratio"]["value"];
+                assert_eq!(fair.as_f64(), (count > 1).then_some(1.0), "{id}: as many messages each");
+                if mode == "load" {
+                    assert_eq!(trial["requested_rate"], 2000.0, "{id}: of all together");
+                }
+            }
+        }
+        place.assert_nothing_is_left();
+    }
+    let place = Place::new();
+    for (line, told) in [
+        ("-t uds --mode fan-in --clients 2", ["--clients 2 changes nothing here", "rtt, oneway", "drop it"]),
+        ("-t uds --mode rtt --pairs 300", ["--pairs 300", "more than 256", ""]),
+    ] {
+        assert_refused(&place.measure(line), 2, told);
+    }
+}
+
+#[test]
+fn a_killed_client_among_several_fails_the_cell_at_once_and_takes_the_others_with_it() {
+    for (crowd, victim) in [("pairs=2", 3), ("clients=3", 2), ("clients=3", 0)] {
+        let place = Place::new();
+        let id = format!("shm/rtt/64/{crowd}");
+        let flag = crowd.replace('=', " ");
+        let child =
+            place.command(&measuring(&format!("-t shm -s 64 --mode rtt --{flag} --trials 1 -d 5m --json=-")));
+        let child = { child }.spawn().unwrap();
+        kill(place.worker(&format!("peer {victim}"), &id), Signal::KILL);
+        let output = place.finish(child);
+        assert_eq!(output.status.code(), Some(1), "{id}");
+        let reason = document(&output)["cells"][0]["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains(&format!("the peer {victim} of {id} died (signal 9")), "{reason}");
+        place.assert_nothing_is_left();
+    }
+}

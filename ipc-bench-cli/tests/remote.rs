@@ -48,6 +48,26 @@ fn a_server_started_by_hand_serves_one_client_after_another() {
 }
 
 #[test]
+fn several_clients_are_measured_at_once_against_a_server_started_by_hand() {
+    let place = Place::new();
+    let (child, address) = server(&place, "uds:many");
+    let output = place.command(&client(&address, "--mode rtt,stream --clients 3")).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for cell in document(&output)["cells"].as_array().unwrap() {
+        assert_eq!(
+            (&cell["clients"], &cell["trials"][1]["messages"]),
+            (&3.into(), &150.into()),
+            "{}",
+            cell["id"]
+        );
+    }
+    let refused = place.command(&client(&address, "--mode rtt --pairs 2")).output().unwrap();
+    assert_refused(&refused, 2, ["--pairs has no place here", "there already", "--clients"]);
+    kill(child.id(), Signal::INT);
+    assert_eq!(place.finish(child).status.code(), Some(130));
+}
+
+#[test]
 fn a_second_listener_is_refused_with_the_process_that_has_the_address() {
     let place = Place::new();
     let (first, address) = server(&place, "uds:busy");

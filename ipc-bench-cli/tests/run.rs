@@ -177,3 +177,45 @@ fn the_order_and_the_waiting_policy_are_part_of_the_result() {
         assert!(limit.is_null() || limit == "unix_spin_rtt_ns", "{limit}");
     }
 }
+
+#[test]
+fn a_run_is_written_compared_and_kept_under_a_name_in_one_go() {
+    let place = Place::new();
+    let line = "-t uds -s 64 --mode rtt --trials 2 -n 200";
+    let first = place.measure(&format!("{line} --save-baseline main --html a.html --md a.md --csv a.csv"));
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let read = |name: &str| std::fs::read_to_string(place.path().join(name)).unwrap();
+    assert!(read("a.html").contains("<html") && read("a.md").contains("### Round trip"));
+    assert_eq!(read("a.csv").lines().count(), 1 + 2, "a row per trial");
+    assert_eq!(stdout(&place.run("list baselines")), "main\n");
+    let kept = read("results/baselines/main.json");
+    let second = place.measure(&format!("{line} --baseline main --save-baseline main"));
+    assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
+    let text = stdout(&second);
+    assert!(text.contains("A main") && text.contains("B this run"), "{text}");
+    assert_ne!(read("results/baselines/main.json"), kept, "the name stands for the new run");
+    for (flag, told) in [
+        ("--save-baseline last", ["no name of a baseline", "look like last", "letters"]),
+        ("--baseline nobody", ["\"nobody\" is no run", "no baseline", "baseline list"]),
+        ("--md -", ["--md needs the name of a file", "only one writer", "report last --format md"]),
+    ] {
+        let refused = place.measure(&format!("{line} {flag}"));
+        common::assert_refused(&refused, 2, told);
+    }
+}
+
+#[test]
+fn the_reference_of_a_run_is_kept_with_it_and_has_to_be_one_of_its_cells() {
+    let place = Place::new();
+    let line = "-t uds,pipe -s 64 --mode rtt,stream --trials 1 -n 50";
+    let output = place.measure(&format!("{line} --reference pipe/rtt/64 --json=-"));
+    assert_eq!(document(&output)["manifest"]["reference"], "pipe/rtt/64");
+    for wrong in ["tcp/rtt/64", "uds/stream/64"] {
+        let refused = place.measure(&format!("{line} --reference {wrong}"));
+        common::assert_refused(
+            &refused,
+            2,
+            [&format!("unknown reference \"{wrong}\""), "there are: uds/rtt/64", ""],
+        );
+    }
+}

@@ -183,6 +183,7 @@ fn main() {
         config_toml: Some("preset = \"invented\"\ntrials = 7\nseed = 4711\n".into()),
         seed: 4711,
         order: Some("interleave".into()),
+        reference: None,
     };
     run.environment = environment();
     let yardsticks = [

@@ -222,7 +222,7 @@ pub struct Warmup {
 }
 
 /// One interval of the measured part of a trial.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     /// Its start, in nanoseconds since the start of the measured part.
     pub start_ns: u64,
@@ -240,6 +240,9 @@ pub struct Interval {
     pub steal_ns: Option<u64>,
     /// Moves to another CPU.
     pub migrations: Option<u64>,
+    /// Those latencies as in [`Latency::hdr`], with two digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hdr: Option<String>,
 }
 
 impl Interval {
@@ -254,6 +257,7 @@ impl Interval {
             max_ns: recorder.max_ns(),
             steal_ns: None,
             migrations: None,
+            hdr: (!recorder.is_empty()).then(|| recorder.encode()),
         }
     }
 }

@@ -203,7 +203,7 @@ impl<'a> Table<'a> {
         match self.mode {
             "rtt" => format!("Round trip{}", peers("1 client", "clients")),
             "oneway" => format!("One way{}", peers("1 sender", "senders")),
-            "stream" => format!("Throughput{}", peers("1 → 1", "pairs")),
+            "stream" => format!("Throughput{}", peers("1 → 1", "connections")),
             other => format!("{}{}", other, peers("1 peer", "peers")),
         }
     }

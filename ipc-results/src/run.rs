@@ -154,6 +154,9 @@ pub struct Manifest {
     pub seed: u64,
     /// Order of the trials: `interleave`, `shuffle` or `grouped`.
     pub order: Option<String>,
+    /// Id of the cell that the ratios of the summary are taken against; absent for the fastest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
 }
 
 /// One line of the check of the machine.

@@ -53,3 +53,15 @@ fn a_run_of_three_trials_claims_no_separation() {
     let text = rendered(&run, &Style::default());
     assert!(text.contains("too few trials to tell") && !text.contains(" separated"), "{text}");
 }
+
+#[test]
+fn ratios_are_taken_against_the_cell_that_the_run_names() {
+    let mut run = invented();
+    run.manifest.reference = Some("uds/rtt/4096".into());
+    let text = rendered(&run, &Style::default());
+    assert!(text.contains("Summary, 4 KiB round trip\n  shm is fastest; against uds:\n"), "{text}");
+    assert!(text.contains("faster: shm") && text.contains("slower: tcp"), "{text}");
+    // One that the file does not have leaves the fastest.
+    run.manifest.reference = Some("nobody/rtt/64".into());
+    assert_eq!(rendered(&run, &Style::default()), rendered(&invented(), &Style::default()));
+}

@@ -1,5 +1,7 @@
 //! `baseline`: runs under names.
 
+use std::path::Path;
+
 use ipc_results::compare::Session;
 use ipc_results::policy::Policy;
 use ipc_results::verdict::Verdict;
@@ -21,47 +23,54 @@ pub(crate) fn baseline(
     args: &BaselineArgs,
 ) -> Result<(), Failure> {
     let root = output::root(global.dir.as_deref());
-    let directory = root.join("baselines");
     match args {
         BaselineArgs::Save { name, run: named, validate, allow_debug } => {
-            let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-            if name.is_empty()
-                || name.starts_with(['.', '-'])
-                || !name.chars().all(legal)
-                || name.starts_with("last")
-            {
-                return Err(Failure::usage(format!("{name:?} is no name of a baseline"))
-                    .why("it becomes a file's name and must not look like last")
-                    .fix("use letters, digits, `.`, `_` and `-`"));
-            }
+            check_name(name)?;
             let run = load(&root, named)?;
             if *validate {
                 let what = Again { run: named, cells: None, times: 1, allow_debug: *allow_debug };
                 repeats(named, &run, &again(mechanisms, global, &root, &what)?)?;
             }
-            std::fs::create_dir_all(&directory).map_err(|error| {
-                Failure::usage(format!("{} cannot be made", directory.display())).why(error)
-            })?;
-            file::write_run(&baseline_file(&root, name), &run)
-                .map_err(|error| Failure::usage("the baseline cannot be saved").why(error))
+            save(&root, name, &run)
         }
         BaselineArgs::List => {
-            let mut names: Vec<String> = std::fs::read_dir(&directory)
-                .map(|entries| {
-                    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
-                })
-                .unwrap_or_default();
-            names.sort();
-            print(
-                &names
-                    .iter()
-                    .filter_map(|name| Some(format!("{}\n", name.strip_suffix(".json")?)))
-                    .collect::<String>(),
-            )
+            print(&baselines(&root).iter().map(|name| format!("{name}\n")).collect::<String>())
         }
         BaselineArgs::Rm { name } => std::fs::remove_file(baseline_file(&root, name))
             .map_err(|error| Failure::usage(format!("there is no baseline {name}")).why(error)),
     }
+}
+
+/// Names of the baselines under `root`, in their order.
+pub(crate) fn baselines(root: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(root.join("baselines")).into_iter().flatten();
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        Some(entry.ok()?.file_name().to_str()?.strip_suffix(".json")?.to_owned())
+    };
+    let mut names: Vec<String> = entries.filter_map(name).collect();
+    names.sort();
+    names
+}
+
+/// Refuses what can be no name of a baseline.
+pub(super) fn check_name(name: &str) -> Result<(), Failure> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with(['.', '-']) || !name.chars().all(legal) || name.starts_with("last")
+    {
+        return Err(Failure::usage(format!("{name:?} is no name of a baseline"))
+            .why("it becomes a file's name and must not look like last")
+            .fix("use letters, digits, `.`, `_` and `-`"));
+    }
+    Ok(())
+}
+
+/// Keeps a run under a name that was checked.
+pub(super) fn save(root: &Path, name: &str, run: &Run) -> Result<(), Failure> {
+    let directory = root.join("baselines");
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| Failure::usage(format!("{} cannot be made", directory.display())).why(error))?;
+    file::write_run(&baseline_file(root, name), run)
+        .map_err(|error| Failure::usage("the baseline cannot be saved").why(error))
 }
 
 /// Refuses a run that the machine does not repeat: what is held against it later would be held against an accident.

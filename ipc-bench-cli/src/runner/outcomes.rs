@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use ipc_results::Recorder;
-use ipc_results::run::{Cell, Latency, Limit, Throughput, Trial, Warmup};
+use ipc_results::run::{Cell, Interval, Latency, Limit, Throughput, Trial, Warmup};
 use serde_json::Value;
 
 use crate::crew::Trouble;
 use crate::plan::Plan;
-use crate::protocol::{Histogram, Outcome, Ready};
+use crate::protocol::{Histogram, Outcome, Ready, Window};
 use crate::scene::combine;
 use crate::workload::{Length, Work};
 
@@ -36,7 +36,7 @@ impl Outcomes {
     }
 
     /// From the first send to the last receive, each by the side that did it where both read one clock.
-    fn elapsed_ns(&self) -> u64 {
+    pub(super) fn elapsed_ns(&self) -> u64 {
         let last = self.server.last_recv_ns.or(self.client.last_recv_ns);
         last.zip(self.client.first_send_ns).map_or(0, |(last, first)| last.saturating_sub(first))
     }
@@ -93,10 +93,13 @@ impl Outcomes {
         let last_recv_ns = server.last_recv_ns.or(client.last_recv_ns);
         let cpu = client.cpu.zip(server.cpu).map(|(client, server)| client.plus(server));
         let mut stats = client.stats;
-        for (name, count) in server.stats {
-            let sum = stats.entry(name.clone()).or_default();
-            *sum = if name.starts_with("max_") { count.max(*sum) } else { *sum + count };
+        for (name, events) in server.stats {
+            count(&mut stats, name, events);
         }
+        let interval = |window: Window| {
+            Some(Interval::new(window.start_ns, window.elapsed_ns, &recorder(&window.latency)?))
+        };
+        let timeline = if client.timeline.is_empty() { server.timeline } else { client.timeline };
         let mut flags: Vec<String> = client.flags.into_iter().chain(server.flags).collect();
         // A hundredth of the time of two CPUs.
         if steal_ns.is_some_and(|steal| steal > elapsed_ns / 50) {
@@ -126,6 +129,7 @@ impl Outcomes {
             first_message_ns: client.first_message_ns.or(server.first_message_ns),
             stats,
             latency: latency(client.latency.or(server.latency)),
+            timeline: timeline.into_iter().filter_map(interval).collect(),
             service: latency(server.service),
             throughput,
             requested_rate: work.open_loop.map(|asked| asked.per_s),
@@ -137,6 +141,13 @@ impl Outcomes {
             ..Trial::default()
         }
     }
+}
+
+/// Adds a counter of one side to those of both.
+pub(super) fn count(stats: &mut BTreeMap<String, u64>, name: String, events: u64) {
+    let is_peak = name.starts_with("max_");
+    let sum = stats.entry(name).or_default();
+    *sum = if is_peak { events.max(*sum) } else { *sum + events };
 }
 
 fn latency(histogram: Option<Histogram>) -> Option<Latency> {

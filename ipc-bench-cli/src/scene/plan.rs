@@ -11,6 +11,7 @@ use crate::error::Failure;
 use crate::fit::Impossible;
 use crate::lists;
 use crate::matrix::PlannedCell;
+use crate::matrix::crowd::has_crowds;
 use crate::mechanism::Mechanism;
 use crate::settings::{Origin, Settings};
 use crate::workload::{Io, Mode};
@@ -57,8 +58,15 @@ pub(crate) fn refuse_what_changes_nothing(settings: &Settings, modes: &[Mode]) -
 type OfPairs = (&'static str, fn(Mode) -> bool, &'static str);
 const OF_PAIRS: &[OfPairs] = &[
     ("peers", |mode| mode.pattern().is_some(), "fan-out, fan-in, pipeline, broadcast or mesh"),
-    ("include-first", |mode| matches!(mode, Mode::Rtt | Mode::OneWay | Mode::Load), "rtt, oneway or load"),
+    ("pairs", has_crowds, "rtt, oneway, stream or load"),
+    ("clients", has_crowds, "rtt, oneway, stream or load"),
+    ("interval", has_times, "rtt, oneway or load"),
+    ("include-first", has_times, "rtt, oneway or load"),
 ];
+
+fn has_times(mode: Mode) -> bool {
+    matches!(mode, Mode::Rtt | Mode::OneWay | Mode::Load)
+}
 
 /// The sizes that a mode is measured with: where a shape has its own ones, the longest of them stands for all.
 pub(crate) fn sizes(settings: &Settings, mode: Mode, sizes: &[usize]) -> Result<Vec<usize>, Failure> {

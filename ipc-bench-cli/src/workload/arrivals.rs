@@ -52,12 +52,12 @@ pub(crate) async fn server<E: Endpoint>(
                 Some(due) => now.saturating_sub(origin_ns + due.next_ns()),
                 None => service_ns,
             };
-            arrived.tape.record(Sample { latency_ns, service_ns, record });
+            arrived.tape.record(Sample { now_ns: now, latency_ns, service_ns, record });
             arrived.messages += 1;
             arrived.last_recv_ns = now;
         } else {
             // Recorded and forgotten, so that the memory is warm.
-            arrived.tape.record(Sample { latency_ns: service_ns, service_ns, record });
+            arrived.tape.record(Sample { now_ns: now, latency_ns: service_ns, service_ns, record });
             if marks.sequence == 0 {
                 arrived.first_message_ns = service_ns;
             }

@@ -45,6 +45,7 @@ fn work(mode: Mode) -> Work {
         access,
         include_first,
         records: 0,
+        interval: None,
         hold_ns: 0,
         priority: 0,
         locked: false,

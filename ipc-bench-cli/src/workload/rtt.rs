@@ -85,7 +85,7 @@ impl Client {
                 let marks = incoming.check(reply)?;
                 let (latency_ns, stamp) = (t1 - t0, sent_ns(reply));
                 let record_of = Record::round_trip(t0, marks.sequence, stamp.saturating_sub(t0), latency_ns);
-                record(Sample { latency_ns, service_ns: 0, record: record_of });
+                record(Sample { now_ns: t1, latency_ns, service_ns: 0, record: record_of });
                 if marks.is_inspected() {
                     incoming.inspect(reply)?;
                 }

@@ -3,11 +3,14 @@
 use ipc_results::Recorder;
 
 use super::Work;
+use super::windows::Windows;
 use crate::records::{Record, Records};
 
 /// One message, as the side that takes the time saw it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
+    /// When it was there.
+    pub(crate) now_ns: u64,
     /// What is measured: the round trip, the way to the receiver, or in open loop the response time.
     pub(crate) latency_ns: u64,
     /// Open loop only: from the actual send.
@@ -21,6 +24,7 @@ pub(crate) struct Sample {
 pub(crate) struct Tape {
     pub(crate) latency: Recorder,
     pub(crate) service: Option<Recorder>,
+    pub(crate) windows: Option<Windows>,
     pub(crate) records: Option<Records>,
 }
 
@@ -29,6 +33,7 @@ impl Tape {
         Tape {
             latency: Recorder::new(),
             service: work.open_loop.map(|_| Recorder::new()),
+            windows: Windows::new(work),
             records: (work.records > 0).then(|| Records::new(work.records)),
         }
     }
@@ -38,6 +43,9 @@ impl Tape {
         self.latency.record(sample.latency_ns);
         if let Some(service) = &mut self.service {
             service.record(sample.service_ns);
+        }
+        if let Some(windows) = &mut self.windows {
+            windows.record(sample.now_ns, sample.latency_ns);
         }
         if let Some(records) = &mut self.records {
             records.push(sample.record);
@@ -57,6 +65,9 @@ impl Tape {
         self.latency.clear();
         if let Some(service) = &mut self.service {
             service.clear();
+        }
+        if let Some(windows) = &mut self.windows {
+            windows.clear();
         }
         if let Some(records) = &mut self.records {
             records.clear();

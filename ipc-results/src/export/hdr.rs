@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Interval, Trial};
 use crate::recorder::{DecodeError, Recorder};
 use crate::run::Run;
 
@@ -48,33 +48,52 @@ pub fn hgrm_name(cell: &Cell) -> String {
     format!("{}.hgrm", cell.id.replace('/', "_"))
 }
 
-/// Every trial with latencies as an interval in HdrHistogram's log format (version 1.3): its tag is the cell, its times are
-/// seconds since the first trial on the clock of the run, its maximum is in milliseconds.
+/// Every trial with latencies in HdrHistogram's log format (version 1.3), one with a timeline as its intervals, any other as
+/// one: its tag is the cell, its times are seconds since the first trial on the clock of the run, its maximum is in
+/// milliseconds.
 pub fn hlog(run: &Run) -> String {
-    let mut intervals: Vec<_> = run
-        .cells
-        .iter()
-        .flat_map(|cell| cell.completed().map(move |trial| (cell, trial)))
-        .filter_map(|(cell, trial)| Some((trial.first_send_ns?, cell, trial, trial.latency.as_ref()?)))
-        .collect();
-    intervals.sort_by_key(|(start_ns, ..)| *start_ns);
-    let first_ns = intervals.first().map_or(0, |(start_ns, ..)| *start_ns);
+    let trials = run.cells.iter().flat_map(|cell| cell.completed().map(move |trial| (cell, trial)));
+    let mut lines: Vec<_> = trials.flat_map(|(cell, trial)| intervals(cell, trial)).collect();
+    lines.sort_by_key(|line| line.start_ns);
+    let first_ns = lines.first().map_or(0, |line| line.start_ns);
     let mut text = format!(
         "#[Histogram log format version 1.3]\n#[{}, {}: times since its first trial]\n\
          \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n",
         run.run_id, run.started
     );
-    for (start_ns, cell, trial, latency) in intervals {
+    for Line { cell, start_ns, elapsed_ns, max_ns, hdr } in lines {
         // A comma or a space would end the tag.
         let tag = cell.id.replace([',', ' '], "_");
         let _ = writeln!(
             text,
-            "Tag={tag},{:.3},{:.3},{:.3},{}",
+            "Tag={tag},{:.3},{:.3},{:.3},{hdr}",
             (start_ns - first_ns) as f64 / 1e9,
-            trial.elapsed_ns as f64 / 1e9,
-            latency.max_ns as f64 / 1e6,
-            latency.hdr
+            elapsed_ns as f64 / 1e9,
+            max_ns as f64 / 1e6,
         );
     }
     text
+}
+
+/// One line of a log.
+struct Line<'a> {
+    cell: &'a Cell,
+    start_ns: u64,
+    elapsed_ns: u64,
+    max_ns: u64,
+    hdr: &'a str,
+}
+
+fn intervals<'a>(cell: &'a Cell, trial: &'a Trial) -> Vec<Line<'a>> {
+    let (Some(first_ns), Some(latency)) = (trial.first_send_ns, &trial.latency) else { return Vec::new() };
+    let line = |start_ns, elapsed_ns, max_ns, hdr| Line { cell, start_ns, elapsed_ns, max_ns, hdr };
+    let of = |own: &'a Interval| {
+        Some(line(first_ns + own.start_ns, own.elapsed_ns, own.max_ns?, own.hdr.as_deref()?))
+    };
+    let lines: Vec<_> = trial.timeline.iter().filter_map(of).collect();
+    if lines.is_empty() {
+        vec![line(first_ns, trial.elapsed_ns, latency.max_ns, &latency.hdr)]
+    } else {
+        lines
+    }
 }

@@ -22,11 +22,15 @@ pub fn markdown_of_run(report: &Report<'_>) -> String {
     if let Some(ranking) = &report.ranking {
         let mut text =
             format!("\n**{}** is fastest at {}", inline(&ranking.ranked[0].name), size(ranking.size_bytes));
-        for other in &ranking.ranked[1..] {
-            if let Some((times, separation)) = &other.slower_than_first {
-                let note = if *separation == Separation::Separated { "" } else { ", not separable" };
-                text += &format!("; {}× faster than {}{note}", ratio(times.value), inline(&other.name));
-            }
+        let reference = inline(&ranking.ranked[ranking.reference].name);
+        for other in &ranking.ranked {
+            let Some((times, word, separation)) = other.times() else { continue };
+            let note = if separation == Separation::Separated { "" } else { ", not separable" };
+            let (times, name) = (ratio(times.value), inline(&other.name));
+            text += &match ranking.reference {
+                0 => format!("; {times}× faster than {name}{note}"),
+                _ => format!("; {name} is {times}× {word} than {reference}{note}"),
+            };
         }
         page.block(&format!("{text}.\n"));
     }

@@ -1,4 +1,4 @@
-//! Who is fastest at the smallest size, and who cannot be told apart.
+//! Who is fastest at the smallest size or at that of the reference, and who cannot be told apart.
 
 use crate::cell::Cell;
 use crate::estimate::Estimate;
@@ -17,7 +17,9 @@ pub struct Ranking<'a> {
     pub size_bytes: u64,
     /// Rows measured at that size by rising median.
     pub ranked: Vec<Ranked<'a>>,
-    /// Pairs `(faster, slower)` of indices into `ranked` that these trials cannot tell apart.
+    /// Index into `ranked` of the entry that the others are held against: the first, unless the run names another.
+    pub reference: usize,
+    /// Pairs `(faster, slower)` of indices into `ranked`, without the reference, that these trials cannot tell apart.
     pub not_separable: Vec<(usize, usize, Estimate)>,
 }
 
@@ -30,8 +32,8 @@ pub struct Ranked<'a> {
     pub cell: &'a Cell,
     /// Median latency.
     pub p50_ns: Estimate,
-    /// How many times slower than the first entry; absent for the first itself.
-    pub slower_than_first: Option<(Estimate, Separation)>,
+    /// Its median over that of the reference; absent for the reference itself.
+    pub against_reference: Option<(Estimate, Separation)>,
     /// Whether its workers kept their processors busy for the whole round trip instead of sleeping.
     pub burns_cpu: bool,
 }
@@ -60,15 +62,31 @@ impl Separation {
     }
 }
 
+impl Ranked<'_> {
+    /// How many times faster or slower than the reference, never below 1, with the word for it.
+    pub fn times(&self) -> Option<(Estimate, &'static str, Separation)> {
+        let (ratio, separation) = self.against_reference?;
+        if ratio.value >= 1.0 {
+            return Some((ratio, "slower", separation));
+        }
+        let inverse = Estimate { value: 1.0 / ratio.value, lo: 1.0 / ratio.hi, hi: 1.0 / ratio.lo, ..ratio };
+        Some((inverse, "faster", separation))
+    }
+}
+
 impl<'a> Ranking<'a> {
     pub(super) fn new(report: &Report<'a>) -> Option<Self> {
-        let table = report.tables.iter().find(|table| !table.by_throughput)?;
+        let named = report.run.manifest.reference.as_ref();
+        let named = named.and_then(|id| report.run.cells.iter().find(|cell| cell.id == *id));
+        let is_its = |mode: &str| named.is_none_or(|cell| cell.mode == mode);
+        let table = report.tables.iter().find(|table| !table.by_throughput && is_its(table.mode))?;
+        let column = named.and_then(|cell| table.sizes.binary_search(&cell.size_bytes).ok()).unwrap_or(0);
         let measured = |row: &Row<'a>| {
-            let cell = row.cells[0]?;
+            let cell = row.cells[column]?;
             let p50_ns = cell.summary.as_ref()?.latency.p50_ns?;
             let name = report.series[row.series].clone();
             let burns_cpu = burns_cpu(report.figures(&cell.id));
-            Some(Ranked { name, cell, p50_ns, slower_than_first: None, burns_cpu })
+            Some(Ranked { name, cell, p50_ns, against_reference: None, burns_cpu })
         };
         let mut ranked: Vec<Ranked<'a>> = table.rows.iter().filter_map(measured).collect();
         ranked.sort_by(|a, b| a.p50_ns.value.total_cmp(&b.p50_ns.value));
@@ -77,19 +95,24 @@ impl<'a> Ranking<'a> {
         }
         let medians: Vec<Vec<f64>> =
             ranked.iter().map(|entry| Metric::P50.over(report.figures(&entry.cell.id))).collect();
+        // One that was not measured in the end leaves the fastest.
+        let is_named = |entry: &Ranked<'a>| named.is_some_and(|named| entry.cell.id == named.id);
+        let reference = ranked.iter().position(is_named).unwrap_or(0);
+        for (index, entry) in ranked.iter_mut().enumerate().filter(|(index, _)| *index != reference) {
+            let ratio = rank_sum::ratio(&medians[reference], &medians[index]);
+            entry.against_reference = ratio.map(|ratio| (ratio, Separation::of(&ratio)));
+        }
+        let others = || (0..ranked.len()).filter(|index| *index != reference);
         let mut not_separable = Vec::new();
-        for faster in 0..ranked.len() {
-            for slower in faster + 1..ranked.len() {
+        for faster in others() {
+            for slower in others().filter(|slower| *slower > faster) {
                 let Some(ratio) = rank_sum::ratio(&medians[faster], &medians[slower]) else { continue };
-                let separation = Separation::of(&ratio);
-                if faster == 0 {
-                    ranked[slower].slower_than_first = Some((ratio, separation));
-                } else if separation == Separation::NotSeparable {
+                if Separation::of(&ratio) == Separation::NotSeparable {
                     not_separable.push((faster, slower, ratio));
                 }
             }
         }
-        Some(Self { mode: table.mode, size_bytes: table.sizes[0], ranked, not_separable })
+        Some(Self { mode: table.mode, size_bytes: table.sizes[column], ranked, reference, not_separable })
     }
 }
 

@@ -8,18 +8,26 @@ use super::Page;
 use super::grid::{self, Column, Group};
 
 pub(super) fn ranking(page: &mut Page, report: &Report<'_>, ranking: &Ranking<'_>) {
-    let [first, others @ ..] = ranking.ranked.as_slice() else { return };
+    let first = &ranking.ranked[0];
     let workload = if ranking.mode == "rtt" { "round trip" } else { ranking.mode };
     page.heading(&format!("Summary, {} {workload}", size(ranking.size_bytes)));
-    page.line(&format!("  {} is fastest", first.name));
-    let known = || others.iter().filter_map(|other| Some((other, other.slower_than_first.as_ref()?)));
-    let text = |cell: &dyn Fn(&str, &Estimate, Separation) -> String| {
-        known().map(|(other, (ratio, separation))| cell(&other.name, ratio, *separation)).collect::<Vec<_>>()
+    let against = match ranking.reference {
+        0 => String::new(),
+        reference => format!("; against {}:", ranking.ranked[reference].name),
     };
+    page.line(&format!("  {} is fastest{against}", first.name));
+    let known = || ranking.ranked.iter().filter_map(|other| Some((&other.name, other.times()?)));
+    let text = |cell: &dyn Fn(&str, &Estimate, Separation) -> String| {
+        known().map(|(name, (ratio, _, separation))| cell(name, &ratio, separation)).collect::<Vec<_>>()
+    };
+    let than = known().map(|(name, (_, word, _))| match ranking.reference {
+        0 => format!("faster than {name}"),
+        _ => format!("{word}: {name}"),
+    });
     let columns = vec![
         Column::right("", text(&|_, ratio, _| format!("{}×", units::ratio(ratio.value)))),
         Column::left("", text(&|_, ratio, _| interval(ratio))),
-        Column::left("", text(&|name, _, _| format!("faster than {name}"))),
+        Column::left("", than.collect()),
         Column::left("", text(&|_, _, separation| verdict(separation).to_owned())),
     ];
     for line in grid::lines(&[Group { title: String::new(), columns }]).iter().skip(2) {

@@ -45,6 +45,7 @@ fn work(mode: Mode, length: Length) -> Work {
         access: crate::workload::Access::Copy,
         include_first: false,
         records: 0,
+        interval: None,
     }
 }
 
