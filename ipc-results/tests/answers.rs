@@ -34,3 +34,20 @@ fn patterns_idle_endpoints_and_codecs_have_answers_too() {
     let run = file::from_json(include_str!("fixtures/invented-scenes.v1.json")).unwrap();
     insta::assert_snapshot!(answers(&run));
 }
+
+#[test]
+fn the_most_clients_of_one_server_have_an_answer() {
+    let mut run = common::invented();
+    for (transport, clients) in [("shm", 2), ("shm", 4), ("uds", 4)] {
+        let mut cell = run.cell(&format!("{transport}/rtt/64")).unwrap().clone();
+        cell.id += &format!("/clients={clients}");
+        cell.clients = clients;
+        run.cells.push(cell);
+    }
+    let text = answers(&run);
+    let question = "One server, many clients (round trips per second of 4 clients together, 64 B)\n";
+    let (_, told) = text.split_once(question).unwrap_or_else(|| panic!("{text}"));
+    assert!(told.lines().next().unwrap().contains("shm/rtt/64/clients=4"), "{told}");
+    assert!(told.lines().nth(1).unwrap().contains("uds/rtt/64/clients=4"), "{told}");
+    assert!(!told.contains("clients=2"), "{told}");
+}

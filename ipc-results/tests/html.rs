@@ -3,11 +3,12 @@
 
 mod common;
 
-use common::{invented, slow_down};
+use common::{invented, shorten, slow_down};
 use ipc_results::compare::{Comparison, Session};
 use ipc_results::policy::Policy;
 use ipc_results::report::Report;
-use ipc_results::{Run, html};
+use ipc_results::run::{RunStatus, Warning};
+use ipc_results::{Run, html, summarise};
 
 fn page(run: &Run) -> String {
     let repro = |cell: &ipc_results::Cell| format!("measure <{}>", cell.id);
@@ -147,4 +148,33 @@ fn awaited_calls_stand_beside_waiting_ones_with_ratio_and_processor_time() {
     let section = section.split_once("</section>").unwrap().0;
     assert!(section.contains("<code>shm/rtt/64</code>") && section.contains("1.50× ("), "{section}");
     assert!(!section.contains("–</td>"), "processor time of both: {section}");
+}
+
+#[test]
+fn what_takes_back_the_heading_stands_beside_it() {
+    let mut run = invented();
+    assert!(!page(&run).contains("class=\"caution\""));
+    shorten(&mut run, 3);
+    run.status = RunStatus::Partial;
+    run.warnings.push(Warning { code: "W05".into(), message: "debug build".into(), cells: Vec::new() });
+    let page = page(&run);
+    let (header, _) = page.split_once("</header>").unwrap();
+    for told in ["This was a debug build", "The run was interrupted", "four of each are the least"] {
+        assert!(header.contains(told), "{told}: {header}");
+    }
+}
+
+#[test]
+fn a_trial_beyond_the_scale_tells_its_distance() {
+    let (mut run, mut slow) = (invented(), invented());
+    assert!(!page(&run).contains("class=\"beyond\""));
+    slow_down(&mut slow, "shm/rtt/64", 4.0);
+    let trial = slow.cell("shm/rtt/64").unwrap().trials[2].clone();
+    let cell = run.cells.iter_mut().find(|cell| cell.id == "shm/rtt/64").unwrap();
+    cell.trials[2] = trial;
+    cell.summary = summarise(cell).unwrap();
+    let page = page(&run);
+    let (_, told) = page.split_once("class=\"beyond\"").unwrap();
+    let (_, told) = told.split_once('>').unwrap();
+    assert!(told.starts_with("+3") || told.starts_with("+29"), "{}", &told[..20]);
 }

@@ -16,12 +16,13 @@ pub(super) fn answer(page: &mut Page, report: &Report<'_>, options: &Options<'_>
     let day = run.started.replace('T', " ").replace('Z', " UTC");
     let machine = crate::text::machine(&run.environment, crate::units::Charset::Unicode);
     page.push(&format!(
-        "<header><p class=\"over\">ipc-bench · {} · {}</p><h1>{}</h1><p class=\"sentences\">{}</p>\
+        "<header><p class=\"over\">ipc-bench · {} · {}</p><h1>{}</h1><p class=\"sentences\">{}</p>{}\
          <p class=\"meta\">{}{}</p></header>\n",
         escape(&run.run_id),
         escape(&day),
         headline(report),
         sentences(report),
+        cautions(report),
         if run.label.is_empty() { String::new() } else { format!("<b>{}</b> · ", escape(&run.label)) },
         escape(&machine),
     ));
@@ -37,6 +38,27 @@ pub(super) fn answer(page: &mut Page, report: &Report<'_>, options: &Options<'_>
     }
     page.push("</div>");
     page.end_section();
+}
+
+/// What takes back the heading, beside it and not further down: who pastes one pastes the other.
+fn cautions(report: &Report<'_>) -> String {
+    let run = report.run;
+    let mut cautions = Vec::new();
+    if run.warnings.iter().any(|warning| warning.code == "W05") {
+        cautions.push("This was a debug build: its numbers mean nothing.");
+    }
+    if run.status == RunStatus::Partial {
+        cautions.push("The run was interrupted: some cells have fewer trials than were planned.");
+    }
+    let entries = report.answers.iter().flat_map(|answer| &answer.entries);
+    if entries.into_iter().any(|entry| matches!(entry.behind, Some((_, Separation::TooFewTrials)))) {
+        cautions.push("So few trials do not establish an order: four of each are the least.");
+    }
+    if cautions.is_empty() {
+        String::new()
+    } else {
+        format!("<p class=\"caution\">{}</p>", cautions.join(" "))
+    }
 }
 
 /// The finding as a heading.
@@ -93,12 +115,13 @@ fn sentences(report: &Report<'_>) -> String {
     let first = report.answers.first().and_then(|answer| answer.entries.first());
     if let Some(limit) = first.and_then(|entry| entry.cell.summary.as_ref()?.limit.as_ref()) {
         let (name, _) = yardstick(&limit.name, 1.0);
-        sentences.push(format!(
-            "That is {}× the physical limit of this machine ({}–{}), the {name} measured in the same run.",
-            ratio(limit.ratio),
-            ratio(limit.lo),
-            ratio(limit.hi)
-        ));
+        let [times, lo, hi] = [limit.ratio, limit.lo, limit.hi].map(ratio);
+        sentences.push(if limit.ratio < 1.0 {
+            // Nothing is below its limit: the two met different luck, or a limit that is not one.
+            format!("The {name} measured in the same run, its limit, was no faster ({times}×, {lo}–{hi}).")
+        } else {
+            format!("That is {times}× the physical limit of this machine ({lo}–{hi}), the {name} measured in the same run.")
+        });
     }
     for answer in report.answers.iter().skip(1).take(2) {
         let Some(best) = answer.entries.first() else { continue };

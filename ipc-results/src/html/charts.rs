@@ -289,9 +289,16 @@ pub(super) fn timeline(page: &mut Page, report: &Report<'_>) {
     if cells.is_empty() {
         return;
     }
-    let lead = "One trial over time, interval by interval: the thick line is the median, the thin one the p99, the points are maxima. A \
-                tick at the lower edge is an interval in which the hypervisor took time or a worker moved to another CPU.";
-    page.section("timeline", "Timeline", "Over time", lead);
+    let lead = "One trial over time, interval by interval: the thick line is the median, the thin one the p99, the points are maxima.";
+    let ticks = " A tick at the lower edge is an interval in which the hypervisor took time or a worker moved to another CPU.";
+    let mut intervals = cells.iter().flat_map(|cell| cell.completed()).flat_map(|trial| &trial.timeline);
+    let has_ticks = intervals.any(|own| own.steal_ns.is_some() || own.migrations.is_some());
+    page.section(
+        "timeline",
+        "Timeline",
+        "Over time",
+        &format!("{lead}{}", if has_ticks { ticks } else { "" }),
+    );
     page.push("<div class=\"grid\">");
     for cell in cells {
         if let Some((svg, numbers)) = timeline_chart(report, cell) {
@@ -301,6 +308,9 @@ pub(super) fn timeline(page: &mut Page, report: &Report<'_>) {
     page.push("</div>");
     page.end_section();
 }
+
+/// Rows below a timeline: the chart has all of them, and a page of a thousand rows per cell is read by nobody.
+const MOST_INTERVALS: usize = 50;
 
 fn timeline_chart(report: &Report<'_>, cell: &Cell) -> Option<(String, String)> {
     let trial = cell.completed().find(|trial| trial.timeline.len() > 1)?;
@@ -326,19 +336,30 @@ fn timeline_chart(report: &Report<'_>, cell: &Cell) -> Option<(String, String)> 
         }
     }
     let absent = |ns: Option<u64>| ns.map_or_else(|| "–".into(), |ns| time(ns as f64));
-    let rows = trial.timeline.iter().map(|own| {
-        vec![
+    let stolen = trial.timeline.iter().any(|own| own.steal_ns.is_some());
+    let rows = trial.timeline.iter().take(MOST_INTERVALS).map(|own| {
+        let mut row = vec![
             time(own.start_ns as f64),
             count(own.messages),
             absent(own.p50_ns),
             absent(own.p99_ns),
             absent(own.max_ns),
-            own.steal_ns.map_or_else(|| "–".into(), |ns| percent(ns as f64 / own.elapsed_ns as f64)),
-        ]
+        ];
+        if stolen {
+            row.push(
+                own.steal_ns.map_or_else(|| "–".into(), |ns| percent(ns as f64 / own.elapsed_ns as f64)),
+            );
+        }
+        row
     });
     let heads = ["from", "messages", "p50", "p99", "max", "stolen"];
-    let note = format!("<p class=\"lead\">trial {}{}</p>", trial.index, escape(&flags(&trial.flags)));
-    Some((plot.finish(), note + &table("numbers tall", &heads, rows)))
+    let heads = &heads[..if stolen { 6 } else { 5 }];
+    let more = match trial.timeline.len().saturating_sub(MOST_INTERVALS) {
+        0 => String::new(),
+        more => format!(", {more} more intervals in run.json"),
+    };
+    let note = format!("<p class=\"lead\">trial {}{}{more}</p>", trial.index, escape(&flags(&trial.flags)));
+    Some((plot.finish(), note + &table("numbers tall", heads, rows)))
 }
 
 fn flags(flags: &[String]) -> String {

@@ -7,7 +7,7 @@ use crate::estimate::Estimate;
 use crate::export::escape;
 use crate::metric::Metric;
 use crate::report::Report;
-use crate::units::size;
+use crate::units::{change, size};
 
 use super::axis::Axis;
 use super::page::{Page, named, table};
@@ -20,7 +20,7 @@ const RIGHT: f64 = 16.0;
 const ROW: f64 = 30.0;
 const BOTTOM: f64 = 42.0;
 
-/// Deviations are drawn up to here; further trials stand at the edge.
+/// Deviations are drawn up to here; further trials stand at the edge, the furthest on each side with its distance.
 const MOST: f64 = 0.5;
 
 pub(super) fn trials(page: &mut Page, report: &Report<'_>) {
@@ -90,6 +90,12 @@ fn strip(report: &Report<'_>, cells: &[(usize, &Cell)], metric: Metric) -> Optio
         for (value, flagged) in trials {
             let text = format!("{}: {}", report.series[*series], metric.format(*value));
             drawing.point(index, *series, inside(*value), *flagged, &text);
+        }
+        let distances = || trials.iter().map(|(value, _)| away(median, *value));
+        for furthest in [distances().fold(0.0, f64::min), distances().fold(0.0, f64::max)] {
+            if furthest.abs() > reach {
+                drawing.beyond(index, furthest.clamp(-reach, reach), &change(1.0 + furthest));
+            }
         }
     }
     let most = rows.iter().map(|row| row.trials.len()).max().unwrap_or(0);
@@ -191,6 +197,15 @@ impl Rows {
         self.push(format_args!(
             "<path class=\"mark dot{hollow} {class}\" d=\"{mark}\"><title>{}</title></path>",
             escape(text)
+        ));
+    }
+
+    /// What a point at the edge stands for, on the inner side of it.
+    fn beyond(&mut self, row: usize, edge: f64, text: &str) {
+        let (side, anchor) = if edge > 0.0 { (-9.0, "end") } else { (9.0, "start") };
+        let (x, y) = (self.px(edge) + side, self.py(row) + 4.0);
+        self.push(format_args!(
+            "<text class=\"beyond\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
         ));
     }
 

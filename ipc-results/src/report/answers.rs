@@ -153,6 +153,7 @@ pub(super) fn answers<'a>(report: &Report<'a>) -> Vec<Answer<'a>> {
         );
     }
     answers.extend(PATTERNS.iter().filter_map(|(mode, question)| pattern(report, mode, question)));
+    answers.extend(clients(report));
     answers.extend(idle(report));
     answers.extend(codec(report));
     answers
@@ -167,6 +168,17 @@ fn pattern<'a>(report: &Report<'a>, mode: &str, question: &'static str) -> Optio
     let measure = format!("messages delivered per second, {mode} of {most} processes, {}", size(bytes));
     let cells = largest().filter(|cell| cell.size_bytes == bytes).map(|cell| (report.series_of(cell), cell));
     Some(answer(report, question, measure, Figure::Of(Metric::MsgsPerS), cells))
+}
+
+/// The transports with the most clients of one server and the smallest messages that this run has of round trips.
+fn clients<'a>(report: &Report<'a>) -> Option<Answer<'a>> {
+    let crowds = || measured(report, "rtt").filter(|cell| cell.id.contains("/clients="));
+    let most = crowds().map(|cell| cell.clients).max()?;
+    let largest = || crowds().filter(move |cell| cell.clients == most);
+    let bytes = largest().map(|cell| cell.size_bytes).min()?;
+    let measure = format!("round trips per second of {most} clients together, {}", size(bytes));
+    let cells = largest().filter(|cell| cell.size_bytes == bytes).map(|cell| (report.series_of(cell), cell));
+    Some(answer(report, "One server, many clients", measure, Figure::Of(Metric::MsgsPerS), cells))
 }
 
 /// What an open endpoint costs a process that does nothing with it.
