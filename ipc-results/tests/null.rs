@@ -1,6 +1,12 @@
-//! The false alarm rate and the power of the verdicts, on invented trials of fixed seeds: the slice of
+//! The false alarm rate and the power of the verdicts, on invented trials of fixed seeds and on stored ones: the slice of
 //! `cargo xtask selftest-stats` that needs no measuring. Everything is deterministic.
+//!
+//! `fixtures/null-trials.tsv` has the p50 of every trial of the `ab` runs of one build against itself that
+//! `cargo xtask selftest-stats --power 0` made on 2026-11-29, with nothing else measuring, on a virtual machine of two CPUs
+//! that its host moves about: trials of one cell differ by a factor of three.
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
+
+use std::collections::BTreeMap;
 
 use ipc_results::metric::Metric;
 use ipc_results::statistics::{holm, median, rank_sum};
@@ -88,6 +94,68 @@ fn ten_per_cent_are_seen_in_nineteen_of_twenty_runs_on_a_quiet_machine_and_named
         seen += u32::from(verdicts(&[pair])[0] == Verdict::Regressed);
     }
     assert!(seen >= RUNS * 19 / 20, "{seen} of {RUNS} are red (seed {SEED})");
+}
+
+/// The trials of the stored runs of one cell: those of side A and of side B.
+type Sides = (Vec<f64>, Vec<f64>);
+
+/// The stored runs of each cell.
+fn stored() -> BTreeMap<&'static str, Vec<Sides>> {
+    let mut cells: BTreeMap<&str, Vec<Sides>> = BTreeMap::new();
+    for line in include_str!("fixtures/null-trials.tsv").lines().filter(|line| !line.starts_with('#')) {
+        let [cell, run, side, p50_ns] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let runs = cells.entry(cell).or_default();
+        runs.resize(runs.len().max(run.parse::<usize>().unwrap() + 1), Sides::default());
+        let (a, b) = runs.last_mut().unwrap();
+        if side == "a" { a } else { b }.push(p50_ns.parse().unwrap());
+    }
+    cells
+}
+
+/// Halves drawn at random out of all trials of a cell, those of the second multiplied by `factor`.
+fn halves(random: &mut Random, runs: &[Sides], factor: f64) -> Sides {
+    let mut pool: Vec<f64> = runs.iter().flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
+    for place in 0..2 * TRIALS {
+        let from = place + (random.uniform() * (pool.len() - place) as f64) as usize;
+        pool.swap(place, from);
+    }
+    (pool[..TRIALS].to_vec(), pool[TRIALS..2 * TRIALS].iter().map(|ns| ns * factor).collect())
+}
+
+#[test]
+fn stored_trials_without_a_difference_are_red_no_more_often_than_nominal() {
+    const DRAWN: u32 = 600;
+    for (cell, runs) in stored() {
+        let red = runs.iter().filter(|pair| verdicts(&[(*pair).clone()])[0] == Verdict::Regressed).count();
+        assert!(red <= (runs.len() * 2).div_ceil(50), "{cell}: {red} of {} runs are red", runs.len());
+        let mut random = Random(SEED);
+        let red = (0..DRAWN)
+            .filter(|_| verdicts(&[halves(&mut random, &runs, 1.0)])[0] == Verdict::Regressed)
+            .count();
+        let nominal = ALPHA / 2.0 * f64::from(DRAWN);
+        assert!(
+            red as f64 <= nominal + 3.0 * nominal.sqrt(),
+            "{cell}: {red} of {DRAWN} drawn are red (seed {SEED})"
+        );
+    }
+}
+
+#[test]
+fn what_stored_trials_cannot_show_is_inconclusive_and_never_called_unchanged() {
+    const DRAWN: u32 = 400;
+    for (cell, runs) in stored() {
+        let mut random = Random(SEED);
+        let drawn = |random: &mut Random, factor| verdicts(&[halves(random, &runs, factor)])[0];
+        let tenth: Vec<Verdict> = (0..DRAWN).map(|_| drawn(&mut random, 1.1)).collect();
+        let count = |wanted| tenth.iter().filter(|verdict| **verdict == wanted).count();
+        let nominal = ALPHA / 2.0 * f64::from(DRAWN);
+        let most = nominal + 3.0 * nominal.sqrt();
+        assert!(count(Verdict::Improved) as f64 <= most, "{cell}: slower was called faster (seed {SEED})");
+        assert_eq!(count(Verdict::Unchanged), 0, "{cell}: a tenth was called nothing (seed {SEED})");
+        // Beyond what one trial differs from another by, nine of them on each side see it.
+        let seen = (0..40).filter(|_| drawn(&mut random, 4.0) == Verdict::Regressed).count();
+        assert!(seen >= 38, "{cell}: {seen} of 40 are red (seed {SEED})");
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
         }
         let started = Instant::now();
         let delay = test.median_ns(flags)? / 10;
-        let (red, _) = test.repeat(dose.power, flags, Some(delay))?;
+        let (red, files) = test.repeat(dose.power, flags, Some(delay))?;
         let fewest = needed_red(dose.power);
         failed |= red < fewest;
         println!(
@@ -79,6 +79,9 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
             dose.power,
             started.elapsed().as_secs_f64()
         );
+        if red < fewest {
+            println!("       {}", scatter(&files)?);
+        }
     }
     Ok(ExitCode::from(u8::from(failed)))
 }
@@ -176,6 +179,29 @@ impl Test {
             "the cell has no median: a trial of 100 ms had fewer than 20 messages, this machine is too busy",
         )
     }
+}
+
+/// How far the trials of one side lie apart, by the intervals of the medians that are in the files: what is missed on a
+/// machine that scatters more than what was put in says nothing against the verdicts.
+fn scatter(files: &[PathBuf]) -> Result<String> {
+    let mut widths = Vec::new();
+    for file in files {
+        let run: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+        for cell in run["cells"].as_array().into_iter().flatten() {
+            let p50 = &cell["summary"]["p50_ns"];
+            if let (Some(lo), Some(hi)) = (p50["lo"].as_f64(), p50["hi"].as_f64()) {
+                widths.push(hi / lo);
+            }
+        }
+    }
+    widths.sort_by(f64::total_cmp);
+    let at = |share: f64| widths.get((widths.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+    Ok(format!(
+        "within one side the ends of the interval of p50 are a factor of {:.2} apart in the middle run, {:.2} in the worst \
+         tenth; what was put in is 1.10",
+        at(0.5),
+        at(0.9)
+    ))
 }
 
 /// Comparisons drawn from the trials of runs without a difference.
