@@ -93,7 +93,7 @@ fn measure(
         print(&text::comparison(&comparison, args.all, &global.style()))?;
     }
     if !global.quiet {
-        eprintln!("\nSaved  {}", output.directory.display());
+        eprint!("{}", global.charset().apply(&output.farewell()));
     }
     if let Some(failure) = failure {
         return Err(failure);

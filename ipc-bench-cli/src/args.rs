@@ -138,8 +138,22 @@ pub(crate) struct ClientArgs {
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) retry: String,
 
+    /// What listens there: bench, a server of ours, or echo, any program that sends back the bytes it gets. framing=raw in the
+    /// address leaves out the hello that comes before the frames
+    #[arg(long, value_name = "WHAT", default_value = "bench", hide_possible_values = true)]
+    pub(crate) peer: Peer,
+
     #[command(flatten)]
     pub(crate) measure: MeasureArgs,
+}
+
+/// What a client talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    /// A server of ours.
+    Bench,
+    /// Whatever sends back what it gets.
+    Echo,
 }
 
 /// Flags of `run` and `client`: what to measure, and what becomes of it.
@@ -512,6 +526,10 @@ pub(crate) struct RunArgs {
     /// Print the command that measures this cell alone, and measure nothing
     #[arg(long, value_name = "CELL")]
     pub(crate) repro: Option<String>,
+
+    /// Print the ids of the cells that would be measured, and measure nothing
+    #[arg(long)]
+    pub(crate) list: bool,
 
     /// Show the plan and measure nothing
     #[arg(long)]

@@ -18,7 +18,9 @@ use ipc_results::{Environment, file, schema};
 use ipc_transports::Address;
 
 use crate::ab;
-use crate::args::{Cli, ClientArgs, Command, Document, Global, Listed, MeasureArgs, RunArgs, ServerArgs};
+use crate::args::{
+    Cli, ClientArgs, Command, Document, Global, Listed, MeasureArgs, Peer, RunArgs, ServerArgs,
+};
 use crate::codec::{self, Codec};
 use crate::config::Config;
 use crate::doctor;
@@ -52,6 +54,7 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(args) if args.run.repro.is_some() => again(mechanisms, &cli.global, &args.run, settings),
+        Command::Run(args) if args.run.list => ids(mechanisms, &cli.global, &args.run, settings),
         Command::Run(args) if args.run.dry_run => plan(mechanisms, &cli.global, &args.run, settings),
         Command::Run(args) => run(mechanisms, &cli.global, &args, settings, None),
         Command::Ab(args) => ab::ab(mechanisms, &cli.global, &args, settings),
@@ -178,7 +181,7 @@ pub(crate) fn measure(
         print(&report::text(report.document(), &global.style()))?;
     }
     if !global.quiet {
-        eprintln!("\nSaved  {}", output.directory.display());
+        eprint!("{}", global.charset().apply(&output.farewell()));
     }
     let done = kept.keep(report.document(), global, talks);
     failure.map_or(done, Err)
@@ -277,7 +280,21 @@ fn client(
     given.insert("transport", mechanism.name.to_owned());
     let patience =
         lists::duration(&args.retry).map_err(|error| Failure::usage("--retry: not understood").why(error))?;
-    run(mechanisms, global, &args.measure, given, Some(Remote { address: address.to_string(), patience }))
+    let echo = args.peer == Peer::Echo;
+    if echo {
+        // The one mode in which the other side does nothing but send back.
+        match given.get("mode").map(String::as_str) {
+            None => drop(given.insert("mode", Mode::Rtt.name().to_owned())),
+            Some("rtt") => {}
+            Some(other) => {
+                return Err(Failure::usage(format!("--mode {other} needs a server of ours"))
+                    .why("an echo sends back what it gets, and counts and times nothing")
+                    .fix("use --mode rtt with --peer echo, or start ipc-bench server there"));
+            }
+        }
+    }
+    let remote = Remote { address: address.to_string(), patience, echo };
+    run(mechanisms, global, &args.measure, given, Some(remote))
 }
 
 /// The transport that an address names.
@@ -324,6 +341,18 @@ fn plan(
             if global.json_to_stdout() { print(&document) } else { write(path, &document) }
         }
     }
+}
+
+/// Prints the ids of the cells that a run would measure.
+fn ids(
+    mechanisms: &[Mechanism],
+    global: &Global,
+    args: &RunArgs,
+    given: BTreeMap<&'static str, String>,
+) -> Result<(), Failure> {
+    let plan = make_plan(mechanisms, global, args, given, &Environment::read())?;
+    let possible = plan.cells.iter().filter(|cell| cell.impossible.is_none());
+    print(&possible.map(|cell| format!("{}\n", cell.point)).collect::<String>())
 }
 
 /// Prints the command that measures one cell.

@@ -10,6 +10,8 @@
 //! size = [116, 1024]
 //! [preset.adas.params]
 //! "uds.sndbuf" = "1M"
+//! [report]
+//! percentiles = [75, 99.5]
 //! [gate]
 //! baseline = "main"
 //! limits = { "@latency" = "5%|50ns" }
@@ -42,6 +44,8 @@ pub(crate) struct Config {
     /// Settings of the run that is replayed; not from the file.
     pub(crate) manifest: BTreeMap<&'static str, (String, Origin)>,
     pub(crate) presets: BTreeMap<String, FilePreset>,
+    /// What the table of the report says; it becomes one of the defaults.
+    percentiles: Option<(String, Origin)>,
     /// What the table of that name says.
     pub(crate) gate: Option<gate::GateTable>,
 }
@@ -81,6 +85,15 @@ impl Config {
             match key.get_ref().as_ref() {
                 "schema" => schema = file.text_of(value)?,
                 "defaults" => config.defaults = file.section(value, &[])?.values,
+                "report" => {
+                    for (key, value) in file.table(value)? {
+                        if key.get_ref().as_ref() != "percentiles" {
+                            return Err(file.unknown(key.span(), key.get_ref(), ["percentiles"].into_iter()));
+                        }
+                        let origin = file.origin(&key.span());
+                        config.percentiles = file.text_of(value)?.map(|text| (text, origin));
+                    }
+                }
                 "gate" => config.gate = Some(file.gate(value)?),
                 "preset" => {
                     for (name, value) in file.table(value)? {
@@ -92,10 +105,13 @@ impl Config {
                     return Err(file.unknown(
                         key.span(),
                         other,
-                        ["schema", "defaults", "preset", "gate"].into_iter(),
+                        ["schema", "defaults", "preset", "gate", "report"].into_iter(),
                     ));
                 }
             }
+        }
+        if let Some(percentiles) = config.percentiles.take() {
+            config.defaults.entry("percentiles").or_insert(percentiles);
         }
         match schema.as_deref() {
             Some(SCHEMA) => Ok(config),
@@ -221,6 +237,17 @@ impl File<'_> {
 mod tests {
     use super::*;
     use crate::settings::Settings;
+
+    #[test]
+    fn the_table_of_the_report_says_which_percentiles() {
+        let text = "schema = 1\n[report]\npercentiles = [75, 99.5]\n";
+        let config = Config::parse(Path::new("x.toml"), text).unwrap();
+        let settings = Settings::complete(BTreeMap::new(), &config).unwrap();
+        let origin = Origin::File { path: "x.toml".into(), line: 3 };
+        assert_eq!(settings.text("percentiles"), Some(("75,99.5", &origin)));
+        let wrong = Config::parse(Path::new("x.toml"), "schema = 1\n[report]\npercentile = 1\n").unwrap_err();
+        assert!(wrong.to_string().contains("x.toml:3: unknown key"), "{wrong}");
+    }
 
     const TEXT: &str = r#"schema = 1
 [defaults]

@@ -37,7 +37,7 @@ pub(crate) struct Mechanism {
     /// One side of a trial, inside a worker.
     pub(crate) work: fn(&mut Session, &Job, &Address) -> Result<Outcome, Ended>,
     /// The client's side of a trial with a server that is there already, inside a worker.
-    pub(crate) visit: fn(&mut Session, &Job, &Address, Duration) -> Result<Outcome, Ended>,
+    pub(crate) visit: fn(&mut Session, &Job, &Address, Duration, bool) -> Result<Outcome, Ended>,
     /// The one server of several clients, inside a worker.
     pub(crate) host: fn(&mut Session, &Address, usize) -> Result<Outcome, Ended>,
     /// One process of a pattern, inside a worker.
@@ -156,6 +156,7 @@ fn visit<T: Transport, W: Ways<T>>(
     job: &Job,
     address: &Address,
     patience: Duration,
+    echo: bool,
 ) -> Result<Outcome, Ended> {
     let deadline = Instant::now() + patience;
     let connection = loop {
@@ -173,10 +174,12 @@ fn visit<T: Transport, W: Ways<T>>(
         return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
     }
     let mut end = Blocking { tx, rx };
-    remote::greet(&mut end, &job.work)?;
+    if !echo {
+        remote::greet(&mut end, &job.work)?;
+    }
     session.ready(effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
     let (mut end, outcome) = session.measure::<T, W>(end, job)?;
-    let peer = Some(Box::new(remote::outcome(&mut end)?));
+    let peer = if echo { None } else { Some(Box::new(remote::outcome(&mut end)?)) };
     Ok(Outcome { stats: counters::<T>(&end), peer, ..outcome })
 }
 

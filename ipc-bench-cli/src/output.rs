@@ -60,6 +60,23 @@ impl Output {
         Ok(Output { directory, json: json.map(Path::to_owned), latest })
     }
 
+    /// Where the files are and how large, and what can be done with them.
+    pub(crate) fn farewell(&self) -> String {
+        let size = |name: &str| Some((name.to_owned(), fs::metadata(self.directory.join(name)).ok()?.len()));
+        let files: Vec<String> = ["run.json", "report.html"]
+            .into_iter()
+            .filter_map(size)
+            .map(|(name, bytes)| format!("{name} {} KB", bytes.div_ceil(1000)))
+            .collect();
+        let directory = self.directory.display();
+        // Runs elsewhere than in the directory of all runs have no number.
+        let next = match self.latest {
+            Some(_) => "ipc-bench compare last~1 last · ipc-bench baseline save NAME".to_owned(),
+            None => format!("ipc-bench report {directory}"),
+        };
+        format!("\nSaved  {directory}  {}\nNext   {next} · ipc-bench doctor\n", files.join(" · "))
+    }
+
     /// Writes the run's files; each is replaced in one step. The page is left out where `html` says so.
     ///
     /// # Errors

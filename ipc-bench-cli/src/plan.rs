@@ -84,6 +84,8 @@ pub(crate) struct Remote {
     pub(crate) address: String,
     /// How long to look for it.
     pub(crate) patience: Duration,
+    /// It is none of ours, and sends back what it gets.
+    pub(crate) echo: bool,
 }
 
 /// One thing the runner does.

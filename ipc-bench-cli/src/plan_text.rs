@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::plan::Plan;
+use crate::presets;
 use crate::settings::Origin;
 use crate::workload::Length;
 
@@ -44,6 +45,10 @@ impl Plan {
         }
         for (reason, ids) in self.skipped() {
             text += &format!("skipped  {}    {reason}\n", ids.join(", "));
+        }
+        if self.settings.text("preset").is_some_and(|(name, _)| name == "container") {
+            text += "in two containers (only the directory with the sockets is shared; a queue needs one IPC namespace)\n";
+            text.extend(presets::CONTAINERS.lines().map(|line| format!("  {line}\n")));
         }
         text
     }

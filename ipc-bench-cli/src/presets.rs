@@ -88,6 +88,31 @@ pub(crate) const ALL: &[Preset] = &[
             ("duration", "300ms"),
         ],
     },
+    Preset {
+        name: "seeds",
+        about: "what the systems that came before printed: small and large messages, and patterns of 10 and 50 processes",
+        values: &[
+            ("transport", "all"),
+            ("size", "64,256,512,1K,4K,1M"),
+            ("mode", "rtt,oneway,stream,fan-out,fan-in,pipeline,broadcast,mesh"),
+            ("peers", "10,50"),
+            ("trials", "5"),
+            ("duration", "200ms"),
+            ("warmup", "50ms"),
+        ],
+    },
+    Preset {
+        name: "container",
+        about: "what crosses the border of a container by a shared directory or a port; its plan shows the command lines",
+        values: &[
+            ("transport", "uds,shm,shm-direct,tcp"),
+            ("size", "64,4K,64K"),
+            ("mode", "rtt,stream"),
+            ("trials", "5"),
+            ("duration", "200ms"),
+            ("warmup", "50ms"),
+        ],
+    },
     #[cfg(feature = "codecs")]
     Preset {
         name: "codec",
@@ -135,6 +160,15 @@ pub(crate) const ALL: &[Preset] = &[
         ],
     },
 ];
+
+/// What to type for a server in one container and its client in another; docker takes the same words.
+pub(crate) const CONTAINERS: &str = "\
+podman build -t ipc-bench .
+podman run -d --rm --name ipc-server --ipc=private -v ipc-run:/run/ipc ipc-bench server uds:/run/ipc/uds.sock shm:/run/ipc/shm.sock
+podman run --rm --ipc=private -v ipc-run:/run/ipc ipc-bench client shm:/run/ipc/shm.sock -p container
+podman run -d --rm --name ipc-queue --ipc=host ipc-bench server mq:bench
+podman run --rm --ipc=host ipc-bench client mq:bench --mode rtt -s 64
+";
 
 pub(crate) fn find(name: &str) -> Option<&'static Preset> {
     ALL.iter().find(|preset| preset.name == name)

@@ -35,7 +35,7 @@ use crate::scene::Scene;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 11;
+pub(crate) const PROTOCOL: u32 = 12;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -109,8 +109,9 @@ impl Role {
 pub(crate) enum Link {
     /// A transport by name: the server listens at the address, the client connects to it.
     Transport { name: String, address: String },
-    /// A transport whose server is there already and is told what to do over the connection.
-    Remote { name: String, address: String, patience: Duration },
+    /// A transport whose server is there already. It is told what to do over the connection, unless all it does is to send
+    /// back what it gets.
+    Remote { name: String, address: String, patience: Duration, echo: bool },
     /// A transport by name and where to listen, for the one server of so many clients, each of which says over its own
     /// connection what it is there for.
     Hall { name: String, address: String, clients: usize },

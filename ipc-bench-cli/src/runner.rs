@@ -368,6 +368,7 @@ impl<'a> Runner<'a> {
             name: planned.point.transport.clone(),
             address: with_options(&remote.address, planned),
             patience: remote.patience,
+            echo: remote.echo,
         };
         let mut outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
         crew.dismiss();

@@ -85,9 +85,9 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
             let (mechanism, address) = find(mechanisms, name, address)?;
             (mechanism.work)(session, job, &address)
         }
-        Link::Remote { name, address, patience } => {
+        Link::Remote { name, address, patience, echo } => {
             let (mechanism, address) = find(mechanisms, name, address)?;
-            (mechanism.visit)(session, job, &address, *patience)
+            (mechanism.visit)(session, job, &address, *patience, *echo)
         }
         Link::Hall { name, address, clients } => {
             let (mechanism, address) = find(mechanisms, name, address)?;

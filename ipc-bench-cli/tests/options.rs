@@ -114,6 +114,7 @@ const SHOWN: &[(&str, &str)] = &[
     ("label", "a_run_keeps_what_it_is_called"),
     ("tag", "a_run_keeps_what_it_is_called"),
     ("dry-run", "a_dry_run_is_a_plan"),
+    ("list", "a_dry_run_is_a_plan"),
     ("events", "events_are_json_lines_between_trials"),
     ("manifest", "a_run_is_replayed_from_its_file"),
     ("repro", "a_cell_has_the_command_that_measures_it_alone"),
@@ -221,6 +222,8 @@ fn a_run_keeps_what_it_is_called() {
 fn a_dry_run_is_a_plan() {
     let place = Place::new();
     assert_eq!(stdout(&place.run("run -t uds --dry-run")), stdout(&place.run("plan -t uds")));
+    let ids = place.run("run -t uds,mq -s 64,1M --mode rtt --list");
+    assert_eq!(stdout(&ids), "uds/rtt/64\nmq/rtt/64\nuds/rtt/1048576\n");
     assert!(!place.path().join("results").exists());
 }
 
@@ -245,6 +248,13 @@ fn colours_and_characters_are_as_asked_for() {
     assert!(run("--color always").contains('\u{1b}'));
     let ascii = run("--ascii");
     assert!(ascii.is_ascii(), "{ascii}");
+    // A locale that cannot show anything else says the same, and one that can does not.
+    let list = |locale: &str| {
+        let mut command = place.command("plan -t uds");
+        let output = place.finish(command.env("LC_ALL", locale).spawn().unwrap());
+        stdout(&output).is_ascii()
+    };
+    assert!(list("de_DE.ISO-8859-1") && !list("de_DE.UTF-8"));
 }
 
 #[test]

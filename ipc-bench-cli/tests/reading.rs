@@ -41,6 +41,8 @@ fn saved_runs_are_rendered_compared_and_gated_without_measuring() {
 
     assert_eq!(place.run("baseline save main last~1").status.code(), Some(0));
     assert_eq!(stdout(&place.run("baseline list")), "main\n");
+    assert_eq!(stdout(&place.run("baseline show main")), stdout(&place.run("report main")));
+    assert_refused(&place.run("baseline show nobody"), 2, ["no baseline nobody", "", "baseline list"]);
     let output = place.run("compare main last --all");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("uds/rtt/64"));

@@ -5,14 +5,18 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::process::{Child, Stdio};
 
 use common::{Place, assert_refused, document, kill, stderr, stdout};
 use rustix::process::Signal;
 
 /// Starts a server and waits until it listens; the address it says it has.
 fn server(place: &Place, line: &str) -> (Child, String) {
-    let mut child = place.command(&format!("server {line}")).spawn().unwrap();
+    listening(place.command(&format!("server {line}")).spawn().unwrap())
+}
+
+/// Waits until a server that was started listens.
+fn listening(mut child: Child) -> (Child, String) {
     let mut said = String::new();
     // One byte at a time, so that what follows the line stays in the pipe.
     let pipe = child.stderr.as_mut().unwrap();
@@ -186,4 +190,91 @@ fn an_address_names_the_transport() {
     );
     assert_refused(&place.run("client udz:x"), 2, ["unknown transport \"udz\"", "uds", "did you mean uds"]);
     assert_eq!(place.run("server uds").status.code(), Some(2));
+}
+
+/// Sends back what comes, on every connection, until the test ends.
+fn echo<S: std::io::Read + std::io::Write + Send + 'static>(
+    accept: impl Fn() -> std::io::Result<(S, S)> + Send + 'static,
+) {
+    std::thread::spawn(move || {
+        while let Ok((mut from, mut to)) = accept() {
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        }
+    });
+}
+
+#[test]
+fn any_server_that_echoes_bytes_can_be_measured() {
+    let place = Place::new();
+    let path = place.path().join("foreign");
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port();
+    echo(move || unix.accept().and_then(|(stream, _)| Ok((stream.try_clone()?, stream))));
+    echo(move || tcp.accept().and_then(|(stream, _)| Ok((stream.try_clone()?, stream))));
+    for address in
+        [format!("uds:{}?framing=raw", path.display()), format!("tcp:127.0.0.1:{port}?framing=raw")]
+    {
+        let output = place.command(&client(&address, "--peer echo --clients 1,2")).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{address}: {}", stderr(&output));
+        for (cell, messages) in document(&output)["cells"].as_array().unwrap().iter().zip([50, 100]) {
+            assert_eq!((&cell["status"], &cell["mode"]), (&"ok".into(), &"rtt".into()));
+            assert_eq!(cell["trials"][1]["messages"], messages);
+            assert!(cell["summary"]["p50_ns"]["value"].as_f64().unwrap() > 0.0);
+        }
+    }
+    let refused = place.command(&client("uds:foreign", "--peer echo --mode stream")).output().unwrap();
+    assert_refused(
+        &refused,
+        2,
+        ["--mode stream needs a server of ours", "counts and times nothing", "--mode rtt"],
+    );
+    place.assert_nothing_is_left();
+}
+
+/// The program in user, IPC, network and mount namespaces of its own, as in a container of its own; with nothing to see in
+/// the directory `hidden`.
+fn apart(place: &Place, line: &str, hidden: Option<&std::path::Path>) -> std::process::Command {
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-U", "-r", "-i", "-n", "-m", "--", "sh", "-c"]);
+    match hidden {
+        Some(hidden) => command.arg("mount -t tmpfs none \"$0\" && exec \"$@\"").arg(hidden),
+        None => command.args(["exec \"$@\"", "sh"]),
+    };
+    let program = place.command(line);
+    command.arg(program.get_program()).args(program.get_args()).current_dir(place.path());
+    for (name, value) in program.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_server_in_namespaces_of_its_own_is_reached_through_a_shared_directory() {
+    let place = Place::new();
+    if !apart(&place, "list presets", None).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this user may not make namespaces (unshare -U -r -i -n -m true)");
+        return;
+    }
+    let shared = place.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    for transport in ["shm", "uds"] {
+        let line = format!("server {transport}:{}/s.sock", shared.display());
+        let (child, address) = listening(apart(&place, &line, None).spawn().unwrap());
+        let output = apart(&place, &client(&address, "--mode rtt,oneway"), None).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{transport}: {}", stderr(&output));
+        for cell in document(&output)["cells"].as_array().unwrap() {
+            assert_eq!(
+                (&cell["status"], &cell["trials"][1]["messages"]),
+                (&"ok".into(), &50.into()),
+                "{cell}"
+            );
+        }
+        let line = client(&address, "--mode rtt --retry 0s");
+        let outside = apart(&place, &line, Some(&shared)).output().unwrap();
+        assert_refused(&outside, 1, ["cannot connect to", "nobody is listening", "visible (mounted)"]);
+        kill(child.id(), Signal::INT);
+        assert_eq!(place.finish(child).status.code(), Some(130));
+    }
 }

@@ -152,6 +152,11 @@ pub(crate) enum BaselineArgs {
     },
     /// Names of all baselines
     List,
+    /// Print the tables of a baseline
+    Show {
+        /// The name
+        name: String,
+    },
     /// Forget a baseline
     Rm {
         /// The name

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use ipc_results::compare::Session;
 use ipc_results::policy::Policy;
+use ipc_results::report::Report;
 use ipc_results::verdict::Verdict;
-use ipc_results::{Run, file};
+use ipc_results::{Run, file, text};
 
 use crate::args::{BaselineArgs, Global};
 use crate::command::print;
@@ -35,6 +36,17 @@ pub(crate) fn baseline(
         }
         BaselineArgs::List => {
             print(&baselines(&root).iter().map(|name| format!("{name}\n")).collect::<String>())
+        }
+        BaselineArgs::Show { name } => {
+            let file = baseline_file(&root, name);
+            let run = file::read_run(&file).map_err(|error| {
+                Failure::usage(format!("there is no baseline {name}"))
+                    .why(error.why)
+                    .fix("ipc-bench baseline list shows those there are")
+            })?;
+            let report =
+                Report::new(&run).map_err(|error| Failure::failed("the run is damaged").why(error))?;
+            print(&text::render(&report, &global.style()))
         }
         BaselineArgs::Rm { name } => std::fs::remove_file(baseline_file(&root, name))
             .map_err(|error| Failure::usage(format!("there is no baseline {name}")).why(error)),

@@ -65,7 +65,12 @@ impl Runner<'_> {
         for (client, address) in addresses.into_iter().enumerate() {
             let link = match crowd {
                 Crowd::Pairs(_) => Link::Transport { name: name.clone(), address },
-                Crowd::Clients(_) => Link::Remote { name: name.clone(), address, patience: self.patience() },
+                Crowd::Clients(_) => Link::Remote {
+                    name: name.clone(),
+                    address,
+                    patience: self.patience(),
+                    echo: remote.is_some_and(|remote| remote.echo),
+                },
             };
             crew.tell(roles[servers + client], &job(Role::Client, link, client, None))?;
         }
