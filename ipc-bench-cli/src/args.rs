@@ -451,6 +451,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "LIST")]
     percentiles: Option<String>,
 
+    /// What the sides read: monotonic, tsc (the counter of the processor, without the kernel's conversion), auto: tsc where the
+    /// kernel trusts it [default: monotonic]
+    #[arg(long, value_name = "CLOCK")]
+    clock: Option<String>,
+
     /// Tell the trials of rtt, oneway and load in intervals as well: timeline of the report, --format hlog [default: none]
     #[arg(long, value_name = "TIME")]
     interval: Option<String>,

@@ -164,6 +164,11 @@ pub(crate) fn measure(
             .why("the server is there already, and it is one")
             .fix("use --clients, which connects that many processes to it"));
     }
+    if plan.remote.is_some() && plan.counter.is_some() {
+        return Err(Failure::usage("--clock tsc has no place here")
+            .why("the server is there already, and reads the clock of the kernel")
+            .fix("leave it out: --clock monotonic"));
+    }
     report.plan(&plan, &environment);
     report.name(args.label.as_deref(), &args.tag);
     let root = output::root(global.dir.as_deref());

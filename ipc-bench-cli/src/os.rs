@@ -94,6 +94,24 @@ pub(crate) fn trust_our_own_worker() -> Trust {
     unsafe { Trust::peer() }
 }
 
+/// The time stamp counter, read after everything before it was done, as the kernel's own clock reads it. Zero where there is
+/// none: the plan has refused to use it there.
+#[inline]
+pub(crate) fn ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_lfence, _rdtsc};
+        // SAFETY: SSE2, which has the fence, belongs to x86-64.
+        unsafe { _mm_lfence() };
+        // SAFETY: Linux lets every process read the counter.
+        unsafe { _rdtsc() }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

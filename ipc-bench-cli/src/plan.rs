@@ -7,6 +7,7 @@ use ipc_results::Environment;
 use ipc_results::run::throughput_is_primary;
 
 use crate::arm::Side;
+use crate::clock::Counter;
 use crate::error::{Exit, Failure};
 use crate::fit::Impossible;
 use crate::hooks::Hooks;
@@ -47,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) priority: u8,
     /// The memory of the measuring processes is locked.
     pub(crate) locked: bool,
+    /// What is read instead of `CLOCK_MONOTONIC`.
+    pub(crate) counter: Option<Counter>,
     /// Length of the intervals that trials are told in as well.
     pub(crate) interval: Option<Duration>,
     /// The cell that the ratios of the summary are taken against.
@@ -143,6 +146,7 @@ impl Plan {
         let hooks = Hooks::of(&settings)?;
         let priority = settings.parse("sched", real_time)?.unwrap_or(0);
         let locked = settings.parse("mlock", yes_or_no)?.unwrap_or(false);
+        let counter = settings.parse("clock", |text| counter(text, context.environment))?.flatten();
         let interval = settings.parse("interval", |text| {
             let interval = lists::duration(text)?;
             windows::count(length, interval).map(|_| interval)
@@ -195,6 +199,7 @@ impl Plan {
             hooks,
             priority,
             locked,
+            counter,
             interval,
             reference,
             fail_fast,
@@ -337,6 +342,17 @@ fn required(settings: &Settings, cells: &[PlannedCell]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// `monotonic`, `tsc`, or `auto`: the counter where this machine has one that can be trusted.
+fn counter(text: &str, environment: &Environment) -> Result<Option<Counter>, String> {
+    let counter = || Counter::calibrate(environment.clocksource.as_deref());
+    match text {
+        "monotonic" => Ok(None),
+        "tsc" => counter().map(Some),
+        "auto" => Ok(counter().ok()),
+        _ => Err(format!("{text:?} is not a clock; there are monotonic, tsc, auto")),
+    }
 }
 
 /// The cell of the plan that is to be the reference; of those whose latencies are ranked.

@@ -171,7 +171,8 @@ impl<'a> Runner<'a> {
         let Some(params) = yardstick.params() else {
             let Yardstick::Alone(alone) = yardstick else { return Ok(None) };
             crew.start(Role::Client, &name, None)?;
-            let outcomes = self.converse(&mut crew, |_, _| Link::Alone(alone), STANDARD_WORK, None, &[])?;
+            let work = Work { counter: self.plan.counter, ..STANDARD_WORK };
+            let outcomes = self.converse(&mut crew, |_, _| Link::Alone(alone), work, None, &[])?;
             crew.dismiss();
             return Ok(outcomes.client.cost);
         };
@@ -189,7 +190,9 @@ impl<'a> Runner<'a> {
             size,
         };
         // Under the same conditions as the cells that are held against it.
-        let work = Work { size, priority: self.plan.priority, locked: self.plan.locked, ..STANDARD_WORK };
+        let plan = self.plan;
+        let (priority, locked, counter) = (plan.priority, plan.locked, plan.counter);
+        let work = Work { size, priority, locked, counter, ..STANDARD_WORK };
         let outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
         crew.dismiss();
         let p50 = outcomes.client.latency.as_ref().and_then(recorder).and_then(|r| r.percentile_ns(50.0));
@@ -352,6 +355,7 @@ impl<'a> Runner<'a> {
             include_first: self.plan.include_first,
             records: if self.files.is_wanted() { CAPACITY } else { 0 },
             interval: self.plan.interval,
+            counter: self.plan.counter,
             hold_ns: planned.arm.as_ref().map_or(0, |arm| arm.hold_ns),
             priority: self.plan.priority,
             locked: self.plan.locked,
@@ -509,6 +513,7 @@ pub(crate) const STANDARD_WORK: Work = Work {
     include_first: false,
     records: 0,
     interval: None,
+    counter: None,
     hold_ns: 0,
     priority: 0,
     locked: false,
@@ -539,7 +544,8 @@ fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
         Mode::Scene(Kind::Idle | Kind::Leak | Kind::Codec) => ("previous_t1", "after_recv"),
         Mode::Pattern(_) | Mode::Scene(_) => ("stamp_of_sender", "after_recv"),
     };
-    cell.method = Method { clock: "monotonic".into(), t0: t0.into(), t1: t1.into() };
+    let clock = if plan.counter.is_some() { "tsc" } else { "monotonic" };
+    cell.method = Method { clock: clock.into(), t0: t0.into(), t1: t1.into() };
     match &planned.impossible {
         Some(impossible) => cell.skipped(format!("{}: {}", impossible.what, impossible.why)),
         None => cell,

@@ -85,6 +85,7 @@ const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("sched", None),
     ("mlock", Some("no")),
     ("percentiles", None),
+    ("clock", Some("monotonic")),
     ("interval", None),
     ("reference", None),
     ("require", None),

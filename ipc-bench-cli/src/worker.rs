@@ -15,7 +15,7 @@ use ipc_transports::{Address, Transport};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::Signal;
 
-use crate::clock::now_ns;
+use crate::clock::{self, now_ns};
 use crate::error::Failure;
 use crate::mechanism::{Ended, Mechanism};
 use crate::os;
@@ -68,6 +68,9 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
         pin::pin_this_thread(cpu).map_err(|error| {
             Failure::failed(format!("the {} cannot be pinned to cpu {cpu}", job.role.name())).why(error)
         })?;
+    }
+    if let Some(counter) = job.work.counter {
+        clock::read_from(counter);
     }
     // A process beside the measurement is not the one that is meant.
     if !matches!(job.role, Role::Hog(_)) {

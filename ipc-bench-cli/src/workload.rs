@@ -23,6 +23,7 @@ use std::time::Duration;
 use ipc_transports::{RecvError, SendError};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Counter;
 use crate::pattern::Pattern;
 use crate::payload::{Flaw, Phase};
 use crate::scene::Kind;
@@ -332,6 +333,8 @@ pub(crate) struct Work {
     pub(crate) records: u32,
     /// Length of the intervals that the measured part is told in as well, of a workload whose messages are timed.
     pub(crate) interval: Option<Duration>,
+    /// What the sides read instead of `CLOCK_MONOTONIC`.
+    pub(crate) counter: Option<Counter>,
     /// How long the server of a round trip or a stream holds every message back on purpose, in nanoseconds.
     pub(crate) hold_ns: u64,
     /// Real-time priority of the measuring thread, 0 for none.

@@ -228,3 +228,31 @@ fn a_trial_is_told_in_intervals_in_the_report_and_in_the_log() {
         assert_refused(&place.measure(line), 2, told);
     }
 }
+
+#[test]
+fn the_counter_of_the_processor_can_be_the_clock_of_all_processes() {
+    let place = Place::new();
+    let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let trusted = std::fs::read_to_string(source).is_ok_and(|source| source.trim() == "tsc");
+    let line = "-t uds -s 64 --mode rtt,oneway,fan-in --peers 2 --trials 2 -n 500 --json=-";
+    if !trusted || !cfg!(target_arch = "x86_64") {
+        assert_refused(&place.measure(&format!("{line} --clock tsc")), 2, ["--clock tsc", "", ""]);
+    }
+    let output = place.measure(&format!("{line} --clock auto"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    let clock = if trusted && cfg!(target_arch = "x86_64") { "tsc" } else { "monotonic" };
+    let whole = document["elapsed_ns"].as_u64().unwrap();
+    for cell in document["cells"].as_array().unwrap() {
+        assert_eq!(cell["method"]["clock"], clock);
+        for trial in cell["trials"].as_array().unwrap() {
+            // Stamps of one process are subtracted from those of another: a clock that differs between them, or runs at
+            // another speed, shows as nothing or as more than the run took.
+            let [min, max] = ["min_ns", "max_ns"].map(|field| trial["latency"][field].as_u64().unwrap());
+            assert!(min > 100 && max < whole, "{}: {min} to {max} of {whole}", cell["id"]);
+            assert!((1..whole).contains(&trial["elapsed_ns"].as_u64().unwrap()), "{}", cell["id"]);
+        }
+    }
+    assert!(document["yardsticks"]["clock_ns"]["value"].as_f64().unwrap() > 0.0);
+    assert_refused(&place.measure("-t uds --clock hpet"), 2, ["--clock hpet", "monotonic, tsc, auto", ""]);
+}

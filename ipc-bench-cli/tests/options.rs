@@ -66,6 +66,7 @@ const PLANNED: &[(&str, &str)] = &[
     ("sched", "--sched fifo:3"),
     ("mlock", "--mlock"),
     ("percentiles", "--percentiles 75"),
+    ("clock", "--clock auto"),
     ("interval", "--interval 50ms"),
     ("reference", "--reference uds/rtt/64"),
     ("require", "--require uds"),

@@ -18,7 +18,7 @@ use crate::settings::{Origin, Settings, separator};
 use crate::workload::{Length, Mode};
 
 /// Settings of a whole run: both sides have the same, or they would not be trials of one session.
-const OF_THE_RUN: [&str; 24] = [
+const OF_THE_RUN: [&str; 25] = [
     "preset",
     "transport",
     "size",
@@ -33,6 +33,7 @@ const OF_THE_RUN: [&str; 24] = [
     "buffer",
     "include-first",
     "percentiles",
+    "clock",
     "interval",
     "reference",
     "sched",

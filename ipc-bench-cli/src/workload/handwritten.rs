@@ -46,6 +46,7 @@ fn work(mode: Mode) -> Work {
         include_first,
         records: 0,
         interval: None,
+        counter: None,
         hold_ns: 0,
         priority: 0,
         locked: false,

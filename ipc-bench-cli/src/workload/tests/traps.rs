@@ -46,6 +46,7 @@ fn work(mode: Mode, length: Length) -> Work {
         include_first: false,
         records: 0,
         interval: None,
+        counter: None,
     }
 }
 
