@@ -140,10 +140,7 @@ pub(crate) fn run<T: Transport, W: Ways<T>>(
 ) -> Result<Outcome, Ended> {
     let serves = job.role == Role::Server;
     match scene {
-        Scene::Idle { endpoints, observe } if serves => {
-            idle::server::<T>(session, job, address, *endpoints, *observe)
-        }
-        Scene::Idle { endpoints, .. } => idle::client::<T>(session, job, address, *endpoints),
+        Scene::Idle { endpoints, observe } => idle::run::<T, W>(session, job, address, *endpoints, *observe),
         Scene::Leak { cycles } if serves => leak::server::<T, W>(session, job, address, *cycles),
         Scene::Leak { cycles } => leak::client::<T, W>(session, job, address, *cycles),
         Scene::Flow { shape, oversize } => flow::run::<T, W>(session, job, address, shape, *oversize),

@@ -1,14 +1,14 @@
 //! The ways in which a program can wait on a transport's connection: in the call, or on a reactor.
 
 use ipc_async::Reactor;
-use ipc_transports::{Connection, LoanSender, PeerInfo, Pollable, Transport};
+use ipc_transports::{LoanSender, Pollable, Transport};
 
 use crate::pattern::gather::{self, Arriving};
 use crate::pattern::party::{Calls, Futures, Part};
 
 use crate::error::Failure;
 use crate::mechanism::Ended;
-use crate::workload::{Access, Awaited, Blocking, InPlace, Io, Lending, Task, Work};
+use crate::workload::{Access, Blocking, Crowd, Crowded, InPlace, Io, Lending, Task, Work};
 
 /// Both halves of a transport's connection.
 pub(crate) type Halves<T> = Blocking<<T as Transport>::Tx, <T as Transport>::Rx>;
@@ -39,6 +39,12 @@ pub(crate) trait Ways<T: Transport> {
         part: P,
     ) -> Result<P::Output, Failure>;
 
+    /// Does something with many connections, used as the work says.
+    ///
+    /// # Errors
+    /// They cannot be used this way.
+    fn crowd<C: Crowded<T>>(work: &Work, crowded: C) -> Result<C::Output, Failure>;
+
     /// Receives from all connections until each has had its last message; looks so often in vain before it sleeps.
     ///
     /// # Errors
@@ -58,9 +64,7 @@ impl<T: Transport> Ways<T> for Blocks {
         mut halves: Halves<T>,
         task: K,
     ) -> Result<(Halves<T>, K::Output), Failure> {
-        if work.io == Io::Async {
-            return Err(Failure::failed(format!("{} cannot be awaited", T::NAME)));
-        }
+        in_the_call::<T>(work)?;
         if work.access == Access::Loan {
             return Err(Failure::failed(format!("{} lends no memory", T::NAME)));
         }
@@ -75,10 +79,13 @@ impl<T: Transport> Ways<T> for Blocks {
         looks: u32,
         part: P,
     ) -> Result<P::Output, Failure> {
-        if work.io == Io::Async {
-            return Err(Failure::failed(format!("{} cannot be awaited", T::NAME)));
-        }
+        in_the_call::<T>(work)?;
         Ok(part.among(&mut Calls::<T, Self>::new(rxs, txs, looks)))
+    }
+
+    fn crowd<C: Crowded<T>>(work: &Work, crowded: C) -> Result<C::Output, Failure> {
+        in_the_call::<T>(work)?;
+        Ok(crowded.with(&mut InPlace))
     }
 
     fn gather(rxs: &mut [T::Rx], _looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended> {
@@ -93,6 +100,14 @@ impl<T: Transport> Ways<T> for Blocks {
             .fix("make its halves Pollable and add it using with_pollable")
             .into()),
         }
+    }
+}
+
+/// Refuses to await what can only wait in its calls.
+fn in_the_call<T: Transport>(work: &Work) -> Result<(), Failure> {
+    match work.io {
+        Io::Sync => Ok(()),
+        Io::Async => Err(Failure::failed(format!("{} cannot be awaited", T::NAME))),
     }
 }
 
@@ -112,12 +127,9 @@ where
             return <Blocks as Ways<T>>::perform(work, halves, task);
         }
         let mut reactor = reactor()?;
-        let connection = Connection::new(halves.tx, halves.rx, PeerInfo::default(), Vec::new());
-        let handle = reactor.handle();
-        let Connection { tx, rx, .. } = handle.attach(connection);
-        let mut end = Awaited { tx, rx, handle };
+        let mut end = reactor.attach(halves);
         let output = task.over(&mut end, &mut reactor);
-        Ok((Blocking { tx: end.tx.into_inner(), rx: end.rx.into_inner() }, output))
+        Ok((reactor.detach(end), output))
     }
 
     fn among<P: Part>(
@@ -131,6 +143,13 @@ where
             return Ok(part.among(&mut Calls::<T, Self>::new(rxs, txs, looks)));
         }
         Ok(part.among(&mut Futures::new(reactor()?, rxs, txs)))
+    }
+
+    fn crowd<C: Crowded<T>>(work: &Work, crowded: C) -> Result<C::Output, Failure> {
+        match work.io {
+            Io::Sync => <Blocks as Ways<T>>::crowd(work, crowded),
+            Io::Async => Ok(crowded.with(&mut reactor()?)),
+        }
     }
 
     fn gather(rxs: &mut [T::Rx], looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended> {
@@ -179,6 +198,10 @@ where
         part: P,
     ) -> Result<P::Output, Failure> {
         <Polls as Ways<T>>::among(work, rxs, txs, looks, part)
+    }
+
+    fn crowd<C: Crowded<T>>(work: &Work, crowded: C) -> Result<C::Output, Failure> {
+        <Polls as Ways<T>>::crowd(work, crowded)
     }
 
     fn gather(rxs: &mut [T::Rx], looks: u32, arriving: &mut impl Arriving) -> Result<(), Ended> {

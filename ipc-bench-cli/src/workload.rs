@@ -5,6 +5,7 @@
 
 pub(crate) mod arrivals;
 mod batch;
+pub(crate) mod crowd;
 pub(crate) mod endpoint;
 #[cfg(test)]
 mod handwritten;
@@ -28,9 +29,13 @@ use crate::pattern::Pattern;
 use crate::payload::{Flaw, Phase};
 use crate::scene::Kind;
 
+pub(crate) use crowd::{Crowd, Crowded};
 #[cfg(test)]
 pub(crate) use endpoint::now;
-pub(crate) use endpoint::{Awaited, BareEnd, Blocking, Endpoint, Executor, InPlace, Lending, Task, within};
+pub(crate) use endpoint::{
+    Awaited, BareEnd, Blocking, Endpoint, Executor, InPlace, Lending, Task, all, recv_within, send_within,
+    within,
+};
 pub(crate) use pace::{Arrivals, OpenLoop};
 
 /// What is measured.

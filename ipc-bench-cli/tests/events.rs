@@ -10,10 +10,11 @@ use rustix::process::Signal;
 #[test]
 fn every_record_is_received_logged_and_read_back() {
     let place = Place::new();
-    let line = "-t uds,shm,pipe -s 128 --mode events --peers 3 --event-rate 2000 --trials 1 -n 200 --json=-";
+    let line = "-t uds,shm,pipe -s 128 --mode events --io sync,async --peers 3 --event-rate 2000 --trials 1 -n 200 --json=-";
     let output = place.measure(line);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let document = document(&output);
+    assert_eq!(document["cells"].as_array().unwrap().len(), 6);
     for cell in document["cells"].as_array().unwrap() {
         let id = &cell["id"];
         assert_eq!(cell["trials"][0]["messages"], 600, "{id}");
@@ -39,21 +40,26 @@ fn journals(place: &Place) -> Vec<u64> {
 
 #[test]
 fn what_was_acknowledged_survives_the_loggers_death() {
-    let place = Place::new();
-    let id = "shm/events/64/event-rate=20000/peers=3";
-    let line = measuring("-t shm -s 64 --mode events --peers 3 --event-rate 20000 --trials 1 -d 1h");
-    let child = place.command(&line).spawn().unwrap();
-    let logger = place.worker("peer 0", id);
-    wait_for("records in the file", || journals(&place).first().filter(|len| **len > 20_000).copied());
-    kill(logger, Signal::KILL);
-    let output = place.finish(child);
-    assert_eq!(output.status.code(), Some(1));
-    let text = stderr(&output);
-    assert!(text.contains(&format!("{id}: the logger (peer 0) died (signal 9")), "{text}");
-    let why = text.lines().find(|line| line.contains("read back")).unwrap();
-    assert!(why.contains("that were called durable are among them") && !why.contains("MISSING"), "{why}");
-    assert!(!why.contains("all 0 that"), "nothing was acknowledged: {why}");
-    assert!(journals(&place).is_empty());
+    for (io, id) in [
+        ("sync", "shm/events/64/event-rate=20000/peers=3"),
+        ("async", "shm/events/64/event-rate=20000/io=async/peers=3"),
+    ] {
+        let place = Place::new();
+        let line =
+            format!("-t shm -s 64 --mode events --io {io} --peers 3 --event-rate 20000 --trials 1 -d 1h");
+        let child = place.command(&measuring(&line)).spawn().unwrap();
+        let logger = place.worker("peer 0", id);
+        wait_for("records in the file", || journals(&place).first().filter(|len| **len > 20_000).copied());
+        kill(logger, Signal::KILL);
+        let output = place.finish(child);
+        assert_eq!(output.status.code(), Some(1));
+        let text = stderr(&output);
+        assert!(text.contains(&format!("{id}: the logger (peer 0) died (signal 9")), "{text}");
+        let why = text.lines().find(|line| line.contains("read back")).unwrap();
+        assert!(why.contains("that were called durable are among them") && !why.contains("MISSING"), "{why}");
+        assert!(!why.contains("all 0 that"), "nothing was acknowledged: {why}");
+        assert!(journals(&place).is_empty());
+    }
 }
 
 #[test]

@@ -2,16 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use ipc_async::{AsyncReceiver, Handle};
 use ipc_transports::{Armed, Pollable, ReadySet, Receiver, RecvError, Wait, WaitSet};
 
 use super::party::Awaiting;
-use crate::workload::{Broken, within};
+use crate::workload::{Broken, all, within};
 
 /// Messages taken from one connection before the next has its turn.
 pub(super) const TURN: usize = 64;
@@ -120,25 +118,9 @@ pub(super) async fn awaited<Rx: Receiver + Pollable>(
             }
         }
     };
-    let edges = rxs.iter_mut().enumerate().map(|(edge, rx)| Box::pin(until_last(edge, rx)));
-    let mut open: Vec<_> = edges.collect();
-    let mut all = pin!(poll_fn(|context| {
-        let mut broken = None;
-        open.retain_mut(|edge| match edge.as_mut().poll(context) {
-            Poll::Pending => true,
-            Poll::Ready(done) => {
-                broken = broken.take().or(done.err());
-                false
-            }
-        });
-        match broken {
-            Some(broken) => Poll::Ready(Err(broken)),
-            None if open.is_empty() => Poll::Ready(Ok(())),
-            None => Poll::Pending,
-        }
-    }));
+    let mut edges = pin!(all(rxs.iter_mut().enumerate().map(|(edge, rx)| until_last(edge, rx))));
     loop {
-        match within(handle, SILENCE, all.as_mut()).await {
+        match within(handle, SILENCE, edges.as_mut()).await {
             Some(done) => return done,
             None => arriving.borrow_mut().idle(),
         }

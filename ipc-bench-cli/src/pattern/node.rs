@@ -17,7 +17,7 @@ use crate::error::Failure;
 use crate::mechanism::{Ended, setup, too_long};
 use crate::payload::{Incoming, Outgoing, Phase, sent_ns};
 use crate::protocol::{Job, Journal, Link, Outcome, Role};
-use crate::scene::events;
+use crate::scene::events::{Logging, Producing};
 use crate::ways::Ways;
 use crate::worker::{Session, Watch, histogram};
 use crate::workload::{Broken, Length, Observer, PROGRESS_NS, Work};
@@ -116,19 +116,18 @@ fn work<T: Transport, W: Ways<T>>(
     went: Vec<Edge<T>>,
 ) -> Result<Outcome, Ended> {
     let work = &job.work;
-    let mut watch = session.watch();
+    let watch = session.watch();
     // The halves that only a journal uses stay open: their end would be the connection's.
-    let (from, (mut rxs, mut back)): (Vec<_>, (Vec<_>, Vec<_>)) =
+    let (from, (rxs, back)): (Vec<_>, (Vec<_>, Vec<_>)) =
         came.into_iter().map(|(number, connection)| (number, (connection.rx, connection.tx))).unzip();
-    let (to, (mut txs, mut forth)): (Vec<_>, (Vec<_>, Vec<_>)) =
+    let (to, (txs, forth)): (Vec<_>, (Vec<_>, Vec<_>)) =
         went.into_iter().map(|(number, connection)| (number, (connection.tx, connection.rx))).unzip();
     if let Link::Node { journal: Some(journal), .. } = &job.link {
         let Journal { path, rate } = journal;
-        return match (&mut txs[..], &mut rxs[..]) {
-            ([tx], []) => events::produce(tx, &mut forth[0], *rate, work, &mut watch).map_err(Ended::lost),
-            (_, rxs) => events::log(path, &from, &mut back, work, &mut watch, |receiving| {
-                W::gather(rxs, looks, receiving)
-            }),
+        return if node.is_sink() {
+            W::among(work, rxs, txs, looks, Logging { path, from: &from, txs: back, work, watch })?
+        } else {
+            W::among(work, forth, txs, looks, Producing { rate: *rate, work, watch })?
         };
     }
     W::among(work, rxs, txs, looks, Doing { work, node, from, to, watch })?
@@ -238,8 +237,7 @@ async fn rest<Tx: Outlet>(tx: &mut Tx, work: &Work, observer: &mut impl Observer
     outgoing.stamp(Phase::Measured, false, first_send_ns);
     tx.put(outgoing.bytes()).await?;
     while let Some(left) = over_ns.checked_sub(now_ns()).filter(|left| *left > 0) {
-        // A silent sender, not a handshake.
-        thread::sleep(Duration::from_nanos(left.min(PROGRESS_NS)));
+        tx.pause(Duration::from_nanos(left.min(PROGRESS_NS))).await;
         observer.progress(1);
     }
     outgoing.stamp(Phase::Measured, true, now_ns());

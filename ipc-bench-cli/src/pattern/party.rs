@@ -1,35 +1,55 @@
 //! What a process of a pattern sends and receives through: calls that wait, with a thread for each direction, or futures on
 //! one reactor.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use ipc_async::{AsyncReceiver, AsyncSender, Reactor};
+use ipc_async::{AsyncReceiver, AsyncSender, Handle, Reactor};
 use ipc_transports::{Pollable, Receiver, RecvError, SendError, Sender, Transport};
 
 use super::gather::{self, Arriving};
 use crate::error::Failure;
 use crate::mechanism::Ended;
 use crate::ways::Ways;
-use crate::workload::{Executor, InPlace};
+use crate::workload::{Executor, InPlace, recv_within, send_within};
 
 /// Where messages of a pattern go.
 pub(crate) trait Outlet {
     async fn put(&mut self, message: &[u8]) -> Result<(), SendError>;
+
+    /// [`put`](Outlet::put), given up after `time` with nothing sent: [`SendError::TimedOut`].
+    async fn put_within(&mut self, message: &[u8], time: Duration) -> Result<(), SendError>;
+
+    /// Lets time pass before the next message.
+    async fn pause(&mut self, time: Duration);
 }
 
 /// Where messages of a pattern come from.
 pub(crate) trait Inlet {
     /// Replaces the contents of `buf` by the next message.
     async fn next(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError>;
+
+    /// [`next`](Inlet::next), given up after `time` with nothing received: [`RecvError::TimedOut`].
+    async fn next_within(&mut self, buf: &mut Vec<u8>, time: Duration) -> Result<(), RecvError>;
 }
 
 impl<Tx: Sender> Outlet for Tx {
     #[inline]
     async fn put(&mut self, message: &[u8]) -> Result<(), SendError> {
         self.send(message)
+    }
+
+    async fn put_within(&mut self, message: &[u8], time: Duration) -> Result<(), SendError> {
+        self.send_timeout(message, time)
+    }
+
+    async fn pause(&mut self, time: Duration) {
+        // Pacing, not a handshake: the time itself is what is waited for.
+        thread::sleep(time);
     }
 }
 
@@ -38,6 +58,10 @@ impl<Rx: Receiver> Inlet for Rx {
     async fn next(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError> {
         self.recv(buf).map(drop)
     }
+
+    async fn next_within(&mut self, buf: &mut Vec<u8>, time: Duration) -> Result<(), RecvError> {
+        self.recv_timeout(buf, time).map(drop)
+    }
 }
 
 /// A half that is awaited beside others.
@@ -45,11 +69,13 @@ impl<Rx: Receiver> Inlet for Rx {
 pub(crate) struct Awaiting<H> {
     half: H,
     turn: Turn,
+    /// Of the reactor that it is attached to.
+    handle: Handle,
 }
 
 impl<H> Awaiting<H> {
-    fn new(half: H) -> Awaiting<H> {
-        Awaiting { half, turn: Turn::default() }
+    fn new(half: H, handle: &Handle) -> Awaiting<H> {
+        Awaiting { half, turn: Turn::default(), handle: handle.clone() }
     }
 }
 
@@ -59,12 +85,25 @@ impl<Tx: Sender + Pollable> Outlet for Awaiting<AsyncSender<Tx>> {
         self.turn.took(1).await;
         self.half.send(message).await
     }
+
+    async fn put_within(&mut self, message: &[u8], time: Duration) -> Result<(), SendError> {
+        self.turn.took(1).await;
+        send_within(&mut self.half, &self.handle, message, time).await
+    }
+
+    async fn pause(&mut self, time: Duration) {
+        self.handle.sleep_until(Instant::now() + time).await;
+    }
 }
 
 impl<Rx: Receiver + Pollable> Inlet for Awaiting<AsyncReceiver<Rx>> {
     #[inline]
     async fn next(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError> {
         self.half.recv(buf).await.map(drop)
+    }
+
+    async fn next_within(&mut self, buf: &mut Vec<u8>, time: Duration) -> Result<(), RecvError> {
+        recv_within(&mut self.half, &self.handle, buf, time).await
     }
 }
 
@@ -111,6 +150,16 @@ pub(crate) trait Party {
     /// Runs one loop over all of them to its end.
     fn run<R>(&mut self, duty: impl AsyncFnOnce(&mut [Self::Rx], &mut [Self::Tx]) -> R) -> R;
 
+    /// Runs a loop over what goes out beside one over what comes in, each to its end.
+    ///
+    /// # Errors
+    /// A loop panicked.
+    fn beside<A: Send, B>(
+        &mut self,
+        going: impl AsyncFnOnce(&mut [Self::Tx]) -> A + Send,
+        coming: impl AsyncFnOnce(&mut [Self::Rx]) -> B,
+    ) -> Result<(A, B), Ended>;
+
     /// Receives until each connection has had its last message, and makes messages meanwhile if any go out.
     ///
     /// # Errors
@@ -152,19 +201,33 @@ impl<T: Transport, W: Ways<T>> Party for Calls<T, W> {
         InPlace.run(duty(&mut self.rxs, &mut self.txs))
     }
 
+    fn beside<A: Send, B>(
+        &mut self,
+        going: impl AsyncFnOnce(&mut [T::Tx]) -> A + Send,
+        coming: impl AsyncFnOnce(&mut [T::Rx]) -> B,
+    ) -> Result<(A, B), Ended> {
+        let Calls { rxs, txs, .. } = self;
+        thread::scope(|scope| {
+            let going = scope.spawn(|| InPlace.run(going(txs)));
+            let came = InPlace.run(coming(rxs));
+            match going.join() {
+                Ok(went) => Ok((went, came)),
+                Err(_) => Err(Failure::failed("the sending thread panicked").into()),
+            }
+        })
+    }
+
     fn sink<M: Send>(
         &mut self,
         making: impl AsyncFnOnce(&mut [T::Tx]) -> M + Send,
         arriving: &mut impl Arriving,
     ) -> Result<Option<M>, Ended> {
-        let Calls { rxs, txs, looks, .. } = self;
-        thread::scope(|scope| {
-            let making = (!txs.is_empty()).then(|| scope.spawn(|| InPlace.run(making(txs))));
-            let gathered = W::gather(rxs, *looks, arriving);
-            let made = making.map(|making| making.join()).transpose();
-            gathered?;
-            made.map_err(|_| Failure::failed("the sending thread panicked").into())
-        })
+        let looks = self.looks;
+        if self.txs.is_empty() {
+            return W::gather(&mut self.rxs, looks, arriving).map(|()| None);
+        }
+        let (made, gathered) = self.beside(making, async |rxs| W::gather(rxs, looks, arriving))?;
+        gathered.map(|()| Some(made))
     }
 }
 
@@ -179,8 +242,8 @@ pub(crate) struct Futures<Tx, Rx> {
 impl<Tx: Sender + Pollable, Rx: Receiver + Pollable> Futures<Tx, Rx> {
     pub(crate) fn new(reactor: Reactor, rxs: Vec<Rx>, txs: Vec<Tx>) -> Self {
         let handle = reactor.handle();
-        let rxs = rxs.into_iter().map(|rx| Awaiting::new(handle.receiver(rx))).collect();
-        let txs = txs.into_iter().map(|tx| Awaiting::new(handle.sender(tx))).collect();
+        let rxs = rxs.into_iter().map(|rx| Awaiting::new(handle.receiver(rx), &handle)).collect();
+        let txs = txs.into_iter().map(|tx| Awaiting::new(handle.sender(tx), &handle)).collect();
         Futures { reactor, rxs, txs }
     }
 }
@@ -191,6 +254,17 @@ impl<Tx: Sender + Pollable, Rx: Receiver + Pollable> Party for Futures<Tx, Rx> {
 
     fn run<R>(&mut self, duty: impl AsyncFnOnce(&mut [Self::Rx], &mut [Self::Tx]) -> R) -> R {
         self.reactor.block_on(duty(&mut self.rxs, &mut self.txs))
+    }
+
+    fn beside<A: Send, B>(
+        &mut self,
+        going: impl AsyncFnOnce(&mut [Self::Tx]) -> A + Send,
+        coming: impl AsyncFnOnce(&mut [Self::Rx]) -> B,
+    ) -> Result<(A, B), Ended> {
+        let Futures { reactor, rxs, txs } = self;
+        let coming = async { Ok::<B, Infallible>(coming(rxs).await) };
+        let Ok(done) = reactor.block_on(both(going(txs), coming));
+        Ok(done)
     }
 
     fn sink<M: Send>(
@@ -204,34 +278,39 @@ impl<Tx: Sender + Pollable, Rx: Receiver + Pollable> Party for Futures<Tx, Rx> {
         let done = if txs.is_empty() {
             reactor.block_on(gathering).map(|()| None)
         } else {
-            reactor.block_on(both(making(txs), gathering)).map(Some)
+            reactor.block_on(both(making(txs), gathering)).map(|(made, ())| Some(made))
         };
         done.map_err(Ended::lost)
     }
 }
 
 /// Both outputs, or the error of the second as soon as it is there.
-async fn both<M, E>(
-    first: impl Future<Output = M>,
-    second: impl Future<Output = Result<(), E>>,
-) -> Result<M, E> {
+async fn both<A, B, E>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = Result<B, E>>,
+) -> Result<(A, B), E> {
     let (mut first, mut second) = (pin!(first), pin!(second));
-    let (mut made, mut over) = (None, false);
+    let (mut one, mut other) = (None, None);
     poll_fn(|context| {
-        if made.is_none()
+        if one.is_none()
             && let Poll::Ready(output) = first.as_mut().poll(context)
         {
-            made = Some(output);
+            one = Some(output);
         }
-        if !over && let Poll::Ready(done) = second.as_mut().poll(context) {
-            if let Err(error) = done {
-                return Poll::Ready(Err(error));
+        if other.is_none()
+            && let Poll::Ready(done) = second.as_mut().poll(context)
+        {
+            match done {
+                Ok(output) => other = Some(output),
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            over = true;
         }
-        match made.take_if(|_| over) {
-            Some(made) => Poll::Ready(Ok(made)),
-            None => Poll::Pending,
+        match (one.take(), other.take()) {
+            (Some(one), Some(other)) => Poll::Ready(Ok((one, other))),
+            outputs => {
+                (one, other) = outputs;
+                Poll::Pending
+            }
         }
     })
     .await

@@ -6,19 +6,20 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use ipc_results::Recorder;
-use ipc_transports::{Receiver, RecvError, SendError, Sender};
+use ipc_transports::{RecvError, SendError, Sender};
 
 use super::journal;
 use crate::clock::now_ns;
 use crate::error::Failure;
 use crate::mechanism::Ended;
 use crate::pattern::gather::Arriving;
+use crate::pattern::party::{Inlet, Outlet, Part, Party};
 use crate::payload::{Incoming, Outgoing, Phase, sent_ns};
 use crate::protocol::Outcome;
 use crate::worker::{Watch, histogram};
@@ -79,45 +80,57 @@ struct Written {
     bytes: u64,
 }
 
-/// The logger: receives by `gather` until every producer has sent its last record, and ends when all are durable.
-pub(crate) fn log<Tx: Sender>(
-    path: &Path,
-    from: &[usize],
-    txs: &mut [Tx],
-    work: &Work,
-    watch: &mut Watch<'_>,
-    gather: impl FnOnce(&mut Receiving<'_, '_>) -> Result<(), Ended>,
-) -> Result<Outcome, Ended> {
-    let mut file = journal::create(path).map_err(|error| {
-        Failure::failed(format!("{} cannot be made", path.display()))
-            .why(error)
-            .fix("name another directory with --event-log DIR")
-    })?;
-    let shared = Shared::default();
-    let mut receiving = Receiving {
-        shared: &shared,
-        numbers: from,
-        incoming: vec![Incoming::new(work.size, work.seed); from.len()],
-        per_edge: vec![0; from.len()],
-        latency: Recorder::new(),
-        last_recv_ns: 0,
-        told: now_ns(),
-        watch,
-    };
-    receiving.watch.boundary(false);
-    let (gathered, written) = thread::scope(|scope| {
-        let writing = scope.spawn(|| write(&mut file, &shared, txs));
-        let gathered = gather(&mut receiving);
-        shared.lock().over = true;
-        shared.more.notify_one();
-        (gathered, writing.join())
-    });
-    let written = written.map_err(|_| Failure::failed("the writing thread panicked"))?;
-    let written = written
-        .map_err(|error| Failure::failed(format!("{} cannot be written", path.display())).why(error))?;
-    gathered?;
-    receiving.watch.boundary(true);
-    let messages: u64 = receiving.per_edge.iter().sum();
+/// The logger: receives until every producer has sent its last record, and ends when all are durable.
+pub(crate) struct Logging<'a, Tx> {
+    pub(crate) path: &'a Path,
+    /// Number of the producer at each connection.
+    pub(crate) from: &'a [usize],
+    /// To the producers, for acknowledgements: sent by the thread that waits for the disk, which nothing can await.
+    pub(crate) txs: Vec<Tx>,
+    pub(crate) work: &'a Work,
+    pub(crate) watch: Watch<'a>,
+}
+
+impl<Tx: Sender> Part for Logging<'_, Tx> {
+    type Output = Result<Outcome, Ended>;
+
+    fn among(self, party: &mut impl Party) -> Self::Output {
+        let Logging { path, from, mut txs, work, mut watch } = self;
+        let mut file = journal::create(path).map_err(|error| {
+            Failure::failed(format!("{} cannot be made", path.display()))
+                .why(error)
+                .fix("name another directory with --event-log DIR")
+        })?;
+        let shared = Shared::default();
+        let mut receiving = Receiving {
+            shared: &shared,
+            numbers: from,
+            incoming: vec![Incoming::new(work.size, work.seed); from.len()],
+            per_edge: vec![0; from.len()],
+            latency: Recorder::new(),
+            last_recv_ns: 0,
+            told: now_ns(),
+            watch: &mut watch,
+        };
+        receiving.watch.boundary(false);
+        let (gathered, written) = thread::scope(|scope| {
+            let writing = scope.spawn(|| write(&mut file, &shared, &mut txs));
+            let gathered = party.sink(async |_| (), &mut receiving);
+            shared.lock().over = true;
+            shared.more.notify_one();
+            (gathered, writing.join())
+        });
+        let written = written.map_err(|_| Failure::failed("the writing thread panicked"))?;
+        let written = written
+            .map_err(|error| Failure::failed(format!("{} cannot be written", path.display())).why(error))?;
+        gathered?;
+        receiving.watch.boundary(true);
+        Ok(outcome(receiving, &written))
+    }
+}
+
+fn outcome(received: Receiving<'_, '_>, written: &Written) -> Outcome {
+    let messages: u64 = received.per_edge.iter().sum();
     let percentile = |percent| written.durable.percentile_ns(percent).map(|ns| ns as f64);
     let measures = [
         ("durable_p50_ns", percentile(50.0)),
@@ -129,15 +142,15 @@ pub(crate) fn log<Tx: Sender>(
         ("journal_bytes", Some(written.bytes as f64)),
     ];
     let measures = measures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    Ok(Outcome {
+    Outcome {
         messages,
-        last_recv_ns: Some(receiving.last_recv_ns),
-        latency: Some(histogram(&receiving.latency)),
-        got_from: from.iter().copied().zip(receiving.per_edge).collect(),
+        last_recv_ns: Some(received.last_recv_ns),
+        latency: Some(histogram(&received.latency)),
+        got_from: received.numbers.iter().copied().zip(received.per_edge).collect(),
         measures: measures.collect(),
-        cpu: receiving.watch.during,
+        cpu: received.watch.during,
         ..Outcome::default()
-    })
+    }
 }
 
 /// Makes batches durable, one after the other, until there will be no more.
@@ -231,43 +244,49 @@ impl Arriving for Receiving<'_, '_> {
 
 /// A producer: sends `rate` records per second and hears which are durable. When the logger dies it ends well and says
 /// what was acknowledged, so that somebody can look whether that is true.
-pub(crate) fn produce<Tx: Sender, Rx: Receiver>(
-    tx: &mut Tx,
-    rx: &mut Rx,
-    rate: u64,
-    work: &Work,
-    watch: &mut Watch<'_>,
-) -> Result<Outcome, Broken> {
-    let acknowledged = AtomicU64::new(0);
-    watch.boundary(false);
-    let first_send_ns = now_ns();
-    let gave_up = AtomicBool::new(false);
-    let (sent, heard) = thread::scope(|scope| {
-        let hearing = scope.spawn(|| hear(rx, &acknowledged, &gave_up));
-        let made = make(tx, rate, work, watch);
-        gave_up.store(made.is_err(), Ordering::Relaxed);
-        // The last record is acknowledged, or the connection ends: the thread ends with either.
-        (made, hearing.join())
-    });
-    watch.boundary(true);
-    let heard = heard.unwrap_or(Err(Broken::NoPair));
-    let mut outcome = Outcome { first_send_ns: Some(first_send_ns), cpu: watch.during, ..Outcome::default() };
-    let (count, gone) = sent?;
-    match heard {
-        Ok(()) => {}
-        Err(broken) if broken.blames_the_peer() => outcome.flags.push(LOST.into()),
-        Err(broken) => return Err(broken),
+pub(crate) struct Producing<'a> {
+    pub(crate) rate: u64,
+    pub(crate) work: &'a Work,
+    pub(crate) watch: Watch<'a>,
+}
+
+impl Part for Producing<'_> {
+    type Output = Result<Outcome, Ended>;
+
+    fn among(self, party: &mut impl Party) -> Self::Output {
+        let Producing { rate, work, mut watch } = self;
+        let (mut acknowledged, gave_up) = (0, AtomicBool::new(false));
+        watch.boundary(false);
+        let first_send_ns = now_ns();
+        // The last record is acknowledged, or the connection ends: hearing ends with either.
+        let (sent, heard) = party.beside(
+            async |txs| {
+                let made = make(&mut txs[0], rate, work, &mut watch).await;
+                gave_up.store(made.is_err(), Ordering::Relaxed);
+                made
+            },
+            async |rxs| hear(&mut rxs[0], &mut acknowledged, &gave_up).await,
+        )?;
+        watch.boundary(true);
+        let mut outcome =
+            Outcome { first_send_ns: Some(first_send_ns), cpu: watch.during, ..Outcome::default() };
+        let (count, gone) = sent.map_err(Ended::lost)?;
+        match heard {
+            Ok(()) => {}
+            Err(broken) if broken.blames_the_peer() => outcome.flags.push(LOST.into()),
+            Err(broken) => return Err(Ended::lost(broken)),
+        }
+        if gone && outcome.flags.is_empty() {
+            outcome.flags.push(LOST.into());
+        }
+        outcome.made_for = vec![(0, count)];
+        outcome.measures.insert(ACKNOWLEDGED.into(), acknowledged as f64);
+        Ok(outcome)
     }
-    if gone && outcome.flags.is_empty() {
-        outcome.flags.push(LOST.into());
-    }
-    outcome.made_for = vec![(0, count)];
-    outcome.measures.insert(ACKNOWLEDGED.into(), acknowledged.load(Ordering::Relaxed) as f64);
-    Ok(outcome)
 }
 
 /// Sends until the length is over or nobody is there any more; how many were taken, and which of the two it was.
-fn make<Tx: Sender>(
+async fn make<Tx: Outlet>(
     tx: &mut Tx,
     rate: u64,
     work: &Work,
@@ -280,8 +299,7 @@ fn make<Tx: Sender>(
     loop {
         let due = start_ns + count * 1_000_000_000 / rate;
         while let Some(left) = due.checked_sub(now_ns()).filter(|left| *left > 0) {
-            // A paced producer, not a handshake.
-            thread::sleep(Duration::from_nanos(left).min(SILENCE));
+            tx.pause(Duration::from_nanos(left).min(SILENCE)).await;
         }
         let now = now_ns();
         if now - told >= PROGRESS_NS {
@@ -291,7 +309,7 @@ fn make<Tx: Sender>(
         let last = end.is_next(count, now);
         let marks = outgoing.stamp(Phase::Measured, last, now);
         loop {
-            match tx.send_timeout(outgoing.bytes(), SILENCE) {
+            match tx.put_within(outgoing.bytes(), SILENCE).await {
                 Ok(()) => break,
                 Err(SendError::TimedOut) => watch.progress(count),
                 Err(error) => {
@@ -311,18 +329,18 @@ fn make<Tx: Sender>(
 }
 
 /// Takes acknowledgements until the one of the last record.
-fn hear<Rx: Receiver>(rx: &mut Rx, acknowledged: &AtomicU64, gave_up: &AtomicBool) -> Result<(), Broken> {
+async fn hear<Rx: Inlet>(rx: &mut Rx, acknowledged: &mut u64, gave_up: &AtomicBool) -> Result<(), Broken> {
     let mut buf = Vec::new();
     loop {
-        match rx.recv_timeout(&mut buf, SILENCE) {
-            Ok(_) => {
+        match rx.next_within(&mut buf, SILENCE).await {
+            Ok(()) => {
                 let count = buf.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-                // Relaxed, as in all of this file: the threads are joined before anybody relies on these words.
-                acknowledged.store(count & !ALL, Ordering::Relaxed);
+                *acknowledged = count & !ALL;
                 if count & ALL != 0 {
                     return Ok(());
                 }
             }
+            // Relaxed: it says that there is nothing to wait for, and nothing else.
             Err(RecvError::TimedOut) if gave_up.load(Ordering::Relaxed) => return Ok(()),
             Err(RecvError::TimedOut) => {}
             Err(error) => return Err(error.into()),

@@ -5,26 +5,27 @@
 //! client                                   server
 //!   |  one connection, one message back and forth  |   both: what the process holds now
 //!   |  N more of the same                          |   both: what it holds now, the difference ÷ N
-//!   |                                              |   N threads wait; the main thread looks at them
+//!   |                                              |   N wait, each on a thread of its own or all on one reactor,
+//!   |                                              |   and the main thread looks at the threads that wait
 //!   |  <------------------ observed (first one)    |
 //!   |  round trips over the second, then a last message over each of the others
 //! ```
 
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use ipc_results::Recorder;
-use ipc_transports::{Connection, Listener, Receiver, RecvError, Sender, Transport, Wait};
+use ipc_transports::{Address, Connection, Listener, RecvError, Sender, Transport, Wait};
 
 use super::process::{Doing, Holding};
 use crate::clock::now_ns;
 use crate::error::Failure;
 use crate::mechanism::{Ended, setup};
 use crate::payload::{Incoming, Outgoing, Phase};
-use crate::protocol::{Job, Outcome};
+use crate::protocol::{Job, Outcome, Role};
+use crate::ways::Ways;
 use crate::worker::{Session, Watch, histogram};
-use crate::workload::{Broken, Observer, PROGRESS_NS, Work};
+use crate::workload::{Blocking, Broken, Crowd, Crowded, Endpoint, Observer, PROGRESS_NS, Work};
 
 /// Between two words to the runner that we are alive.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -32,58 +33,66 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// Longest time for threads that were just started to come to rest, before they are looked at.
 const SETTLING: Duration = Duration::from_millis(200);
 
-type Link<T> = Connection<<T as Transport>::Tx, <T as Transport>::Rx>;
+pub(crate) type Link<T> = Connection<<T as Transport>::Tx, <T as Transport>::Rx>;
 
-pub(crate) fn server<T: Transport>(
+pub(crate) fn run<T: Transport, W: Ways<T>>(
     session: &mut Session,
     job: &Job,
-    address: &ipc_transports::Address,
+    address: &Address,
     endpoints: usize,
     observe: Duration,
 ) -> Result<Outcome, Ended> {
+    W::crowd(&job.work, Side { session, job, address, endpoints, observe })?
+}
+
+/// One side, which does not know yet how its endpoints wait.
+struct Side<'a> {
+    session: &'a mut Session,
+    job: &'a Job,
+    address: &'a Address,
+    endpoints: usize,
+    observe: Duration,
+}
+
+impl<T: Transport> Crowded<T> for Side<'_> {
+    type Output = Result<Outcome, Ended>;
+
+    fn with(self, crowd: &mut impl Crowd<T::Tx, T::Rx>) -> Self::Output {
+        match self.job.role {
+            Role::Server => server::<T, _>(self, crowd),
+            _ => client::<T, _>(self, crowd),
+        }
+    }
+}
+
+fn server<T: Transport, C: Crowd<T::Tx, T::Rx>>(side: Side<'_>, crowd: &mut C) -> Result<Outcome, Ended> {
+    let Side { session, job, address, endpoints, observe } = side;
     let failed = |error| setup(format!("{}: no connection", T::NAME), &error);
     let mut listener = T::listen(address, &T::Options::default()).map_err(failed)?;
     session.listening(listener.address());
-    let mut accept = || -> Result<Waiter<T>, Ended> {
-        let connection = listener.accept(Wait::Forever).map_err(failed)?;
-        let incoming = Incoming::new(job.work.size, job.work.seed);
-        let mut waiter = Waiter { connection, incoming, buf: Vec::with_capacity(job.work.size) };
-        waiter.echo().map_err(Ended::lost)?;
-        Ok(waiter)
-    };
-    let mut first = accept()?;
+    let mut accept = || listener.accept(Wait::Forever).map_err(failed);
+    let first = accept()?;
+    let effective = effective::<T>(&first);
+    let Waiter { end, buf, .. } = Waiter::greet(first, &job.work, crowd)?;
+    // It waits for nothing any more, and what it says is said while the others wait.
+    let mut first = crowd.detach(end);
     let before = holding()?;
     let mut others = Vec::with_capacity(endpoints);
     for _ in 0..endpoints {
-        others.push(accept()?);
+        others.push(Waiter::greet(accept()?, &job.work, crowd)?);
     }
     let cost = cost(before, holding()?, endpoints);
     drop(listener);
-    session.ready(effective::<T>(&first.connection));
+    session.ready(effective);
     let mut watch = session.watch();
-    let mut idle = Ok(Vec::new());
-    let waited: Result<(), Broken> = thread::scope(|scope| {
-        let (told, ids) = mpsc::channel();
-        let waiting: Vec<_> = others
-            .iter_mut()
-            .map(|waiter| {
-                let told = told.clone();
-                scope.spawn(move || {
-                    // The main thread keeps the other end until it has heard from everybody.
-                    let _ = told.send(rustix::thread::gettid().as_raw_nonzero().get());
-                    waiter.serve()
-                })
-            })
-            .collect();
-        let threads: Vec<i32> = ids.iter().take(endpoints).collect();
-        idle = look(&threads, observe, &mut watch);
+    let (idle, waited) = crowd.beside(&mut others, Waiter::serve, |threads| {
+        let idle = look(threads, endpoints, observe, &mut watch);
         watch.boundary(false);
-        first.connection.tx.send(&first.buf)?;
-        let ended = waiting.into_iter().map(|waiter| waiter.join().unwrap_or(Err(Broken::NoPair)));
-        ended.collect::<Result<Vec<()>, _>>()?;
-        watch.boundary(true);
-        Ok(())
+        (idle, first.tx.send(&buf))
     });
+    watch.boundary(true);
+    let (idle, told) = idle;
+    told.map_err(|error| Ended::lost(error.into()))?;
     waited.map_err(Ended::lost)?;
     let idle = idle.map_err(unreadable)?;
     let cpu = watch.during;
@@ -92,32 +101,51 @@ pub(crate) fn server<T: Transport>(
 }
 
 /// One endpoint and what is expected of it.
-struct Waiter<T: Transport> {
-    connection: Link<T>,
+struct Waiter<E> {
+    end: E,
     incoming: Incoming,
     buf: Vec<u8>,
 }
 
-impl<T: Transport> Waiter<T> {
+impl<E: Endpoint> Waiter<E> {
+    /// Makes a connection one of the crowd's and sends its first message back.
+    fn greet<Tx, Rx>(
+        connection: Connection<Tx, Rx>,
+        work: &Work,
+        crowd: &mut impl Crowd<Tx, Rx, End = E>,
+    ) -> Result<Waiter<E>, Ended> {
+        let Connection { tx, rx, .. } = connection;
+        let end = crowd.attach(Blocking { tx, rx });
+        let incoming = Incoming::new(work.size, work.seed);
+        let mut waiter = Waiter { end, incoming, buf: Vec::with_capacity(work.size) };
+        crowd.run(waiter.echo()).map_err(Ended::lost)?;
+        Ok(waiter)
+    }
+
     /// Sends one message back; whether it was the last.
-    fn echo(&mut self) -> Result<bool, Broken> {
-        self.connection.rx.recv(&mut self.buf)?;
+    async fn echo(&mut self) -> Result<bool, Broken> {
+        self.end.recv(&mut self.buf).await?;
         let marks = self.incoming.check(&self.buf)?;
         if marks.is_inspected() {
             self.incoming.inspect(&self.buf)?;
         }
-        self.connection.tx.send(&self.buf)?;
+        self.end.send(&self.buf).await?;
         Ok(marks.last && marks.phase == Phase::Measured)
     }
 
-    fn serve(&mut self) -> Result<(), Broken> {
-        while !self.echo()? {}
+    async fn serve(&mut self) -> Result<(), Broken> {
+        while !self.echo().await? {}
         Ok(())
     }
 }
 
 /// What the waiting threads did meanwhile, per endpoint.
-fn look(threads: &[i32], observe: Duration, watch: &mut Watch<'_>) -> std::io::Result<Vec<(String, f64)>> {
+fn look(
+    threads: &[i32],
+    endpoints: usize,
+    observe: Duration,
+    watch: &mut Watch<'_>,
+) -> std::io::Result<Vec<(String, f64)>> {
     let all = || threads.iter().map(|tid| Doing::of_thread(*tid)).collect::<Result<Vec<_>, _>>();
     rest(SETTLING.min(observe / 5), watch);
     let (before, start_ns) = (all()?, now_ns());
@@ -127,7 +155,7 @@ fn look(threads: &[i32], observe: Duration, watch: &mut Watch<'_>) -> std::io::R
     let sleeps: u64 = pairs().map(|(before, after)| after.sleeps - before.sleeps).sum();
     let cpu_ns: u64 = pairs().map(|(before, after)| after.cpu_ns - before.cpu_ns).sum();
     let time_ns = (end_ns - start_ns) as f64;
-    let each = threads.len() as f64;
+    let each = endpoints as f64;
     Ok(vec![
         ("idle_wakeups_per_s".to_owned(), sleeps as f64 * 1e9 / time_ns / each),
         ("idle_cpu_percent".to_owned(), cpu_ns as f64 * 100.0 / time_ns / each),
@@ -145,37 +173,26 @@ fn rest(time: Duration, watch: &mut Watch<'_>) {
     }
 }
 
-pub(crate) fn client<T: Transport>(
-    session: &mut Session,
-    job: &Job,
-    address: &ipc_transports::Address,
-    endpoints: usize,
-) -> Result<Outcome, Ended> {
-    let connect = || -> Result<Caller<T>, Ended> {
-        let connection = T::connect(address, &T::Options::default(), Wait::Forever)
-            .map_err(|error| setup(format!("{}: no connection", T::NAME), &error))?;
-        let work = &job.work;
-        let mut caller = Caller {
-            connection,
-            outgoing: Outgoing::new(work.size, work.seed),
-            answers: Incoming::new(work.size, work.seed),
-            buf: Vec::with_capacity(work.size),
-        };
-        caller.call(Phase::First, false, now_ns()).map_err(Ended::lost)?;
-        Ok(caller)
+fn client<T: Transport, C: Crowd<T::Tx, T::Rx>>(side: Side<'_>, crowd: &mut C) -> Result<Outcome, Ended> {
+    let Side { session, job, address, endpoints, .. } = side;
+    let connect = || {
+        T::connect(address, &T::Options::default(), Wait::Forever)
+            .map_err(|error| setup(format!("{}: no connection", T::NAME), &error))
     };
-    let mut first = connect()?;
+    let first = connect()?;
+    let effective = effective::<T>(&first);
+    let mut first = Caller::greet(first, &job.work, crowd)?;
     let before = holding()?;
     let mut others = Vec::with_capacity(endpoints);
     for _ in 0..endpoints {
-        others.push(connect()?);
+        others.push(Caller::greet(connect()?, &job.work, crowd)?);
     }
     let cost = cost(before, holding()?, endpoints);
-    session.ready(effective::<T>(&first.connection));
+    session.ready(effective);
     let mut watch = session.watch();
     loop {
-        match first.connection.rx.recv_timeout(&mut first.buf, SILENCE) {
-            Ok(_) => break,
+        match crowd.run(first.end.recv_within(&mut first.buf, SILENCE)) {
+            Ok(()) => break,
             Err(RecvError::TimedOut) => watch.progress(0),
             Err(error) => return Err(Ended::lost(error.into())),
         }
@@ -184,16 +201,16 @@ pub(crate) fn client<T: Transport>(
         return Err(Failure::failed("no endpoint to measure").into());
     };
     watch.boundary(false);
-    let outcome = round_trips(busy, &job.work, &mut watch).map_err(Ended::lost)?;
+    let outcome = crowd.run(round_trips(busy, &job.work, &mut watch)).map_err(Ended::lost)?;
     watch.boundary(true);
     for caller in rest {
-        caller.call(Phase::Measured, true, now_ns()).map_err(Ended::lost)?;
+        crowd.run(caller.call(Phase::Measured, true, now_ns())).map_err(Ended::lost)?;
     }
     Ok(Outcome { cpu: watch.during, measures: cost.into_iter().collect(), ..outcome })
 }
 
-fn round_trips<T: Transport>(
-    caller: &mut Caller<T>,
+async fn round_trips<E: Endpoint>(
+    caller: &mut Caller<E>,
     work: &Work,
     watch: &mut Watch<'_>,
 ) -> Result<Outcome, Broken> {
@@ -203,7 +220,7 @@ fn round_trips<T: Transport>(
     let (mut now, mut told, mut messages) = (start_ns, start_ns, 0);
     loop {
         let last = end.is_next(messages, now);
-        caller.call(Phase::Measured, last, now)?;
+        caller.call(Phase::Measured, last, now).await?;
         messages += 1;
         let answered = now_ns();
         latency.record(answered - now);
@@ -225,19 +242,36 @@ fn round_trips<T: Transport>(
     })
 }
 
-struct Caller<T: Transport> {
-    connection: Link<T>,
+struct Caller<E> {
+    end: E,
     outgoing: Outgoing,
     answers: Incoming,
     buf: Vec<u8>,
 }
 
-impl<T: Transport> Caller<T> {
+impl<E: Endpoint> Caller<E> {
+    /// Makes a connection one of the crowd's, over which one message goes there and back.
+    fn greet<Tx, Rx>(
+        connection: Connection<Tx, Rx>,
+        work: &Work,
+        crowd: &mut impl Crowd<Tx, Rx, End = E>,
+    ) -> Result<Caller<E>, Ended> {
+        let Connection { tx, rx, .. } = connection;
+        let mut caller = Caller {
+            end: crowd.attach(Blocking { tx, rx }),
+            outgoing: Outgoing::new(work.size, work.seed),
+            answers: Incoming::new(work.size, work.seed),
+            buf: Vec::with_capacity(work.size),
+        };
+        crowd.run(caller.call(Phase::First, false, now_ns())).map_err(Ended::lost)?;
+        Ok(caller)
+    }
+
     /// One message there and back.
-    fn call(&mut self, phase: Phase, last: bool, now: u64) -> Result<(), Broken> {
+    async fn call(&mut self, phase: Phase, last: bool, now: u64) -> Result<(), Broken> {
         let marks = self.outgoing.stamp(phase, last, now);
-        self.connection.tx.send(self.outgoing.bytes())?;
-        self.connection.rx.recv(&mut self.buf)?;
+        self.end.send(self.outgoing.bytes()).await?;
+        self.end.recv(&mut self.buf).await?;
         self.answers.check(&self.buf)?;
         if marks.is_inspected() {
             self.answers.inspect(&self.buf)?;

@@ -3,7 +3,7 @@
 
 use ipc_transports::{Address, Connection, Listener, Transport, Wait};
 
-use super::idle::{effective, holding};
+use super::idle::{Link, effective, holding};
 use super::process::{Holding, slope};
 use crate::clock::now_ns;
 use crate::mechanism::{Ended, setup};
@@ -21,8 +21,6 @@ const WARMING: usize = 4;
 
 /// Messages per cycle asked for.
 const MESSAGES: u64 = 10;
-
-type Link<T> = Connection<<T as Transport>::Tx, <T as Transport>::Rx>;
 
 pub(crate) fn server<T: Transport, W: Ways<T>>(
     session: &mut Session,

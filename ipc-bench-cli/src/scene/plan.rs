@@ -14,7 +14,7 @@ use crate::matrix::PlannedCell;
 use crate::matrix::crowd::has_crowds;
 use crate::mechanism::Mechanism;
 use crate::settings::{Origin, Settings};
-use crate::workload::{Io, Mode};
+use crate::workload::Mode;
 
 /// What shapes scenes: the setting, its value unless somebody sets it, and the modes it is for.
 const SHAPING: &[(&str, &str, &[Kind])] = &[
@@ -192,33 +192,15 @@ impl PlannedCell {
             *endpoints = (*endpoints).min(room.map_or(*endpoints, |most| most.saturating_sub(1).max(1)));
         }
         self.point.dimensions.extend(dimensions);
-        let refusal = || cannot(kind, &scene, self.io, mechanism, &self.options);
+        let refusal = || cannot(&scene, mechanism, &self.options);
         self.impossible = self.impossible.or_else(refusal);
         self.scene = Some(scene);
         Ok(self)
     }
 }
 
-fn cannot(
-    kind: Kind,
-    scene: &Scene,
-    io: Io,
-    mechanism: &Mechanism,
-    options: &BTreeMap<String, String>,
-) -> Option<Impossible> {
+fn cannot(scene: &Scene, mechanism: &Mechanism, options: &BTreeMap<String, String>) -> Option<Impossible> {
     let name = mechanism.name;
-    let no_await = match kind {
-        Kind::Idle => Some("each of its endpoints is waited on by a thread of its own, which is looked at"),
-        Kind::Events => Some("its logger waits for the disk, and nothing tells when fdatasync is done"),
-        Kind::Leak | Kind::Burst | Kind::Mixed | Kind::Ramp | Kind::Stability | Kind::Codec => None,
-    };
-    if let (Io::Async, Some(why)) = (io, no_await) {
-        return Some(Impossible {
-            what: format!("{} is not measured with awaited calls", kind.name()),
-            why: why.into(),
-            fix: "use --io sync".into(),
-        });
-    }
     let most = (mechanism.can)(options).ok()?.max_clients?;
     let needed = match scene {
         Scene::Idle { endpoints, .. } => endpoints + 1,

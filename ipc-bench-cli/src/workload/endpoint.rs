@@ -233,6 +233,55 @@ pub(crate) async fn within<F: Future>(handle: &Handle, time: Duration, future: F
     .await
 }
 
+/// Sends a message, given up after `time` with nothing sent.
+pub(crate) async fn send_within<Tx: Sender + Pollable>(
+    tx: &mut AsyncSender<Tx>,
+    handle: &Handle,
+    message: &[u8],
+    time: Duration,
+) -> Result<(), SendError> {
+    let taken = tx.taken();
+    match within(handle, time, tx.send(message)).await {
+        Some(sent) => sent,
+        // Taken whole, but not out yet: to be sent again it would have to be sent twice.
+        None if tx.taken() > taken => tx.flush().await,
+        None => Err(SendError::TimedOut),
+    }
+}
+
+/// Receives a message, given up after `time` with nothing received.
+pub(crate) async fn recv_within<Rx: Receiver + Pollable>(
+    rx: &mut AsyncReceiver<Rx>,
+    handle: &Handle,
+    buf: &mut Vec<u8>,
+    time: Duration,
+) -> Result<(), RecvError> {
+    within(handle, time, rx.recv(buf)).await.unwrap_or(Err(RecvError::TimedOut)).map(drop)
+}
+
+/// All futures at once, until each has ended or the first has failed.
+pub(crate) async fn all<E, F: Future<Output = Result<(), E>>>(
+    futures: impl IntoIterator<Item = F>,
+) -> Result<(), E> {
+    let mut open: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    poll_fn(|context| {
+        let mut failed = None;
+        open.retain_mut(|future| match future.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(done) => {
+                failed = failed.take().or(done.err());
+                false
+            }
+        });
+        match failed {
+            Some(error) => Poll::Ready(Err(error)),
+            None if open.is_empty() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
 impl<Tx: Sender + Pollable, Rx: Receiver + Pollable> Endpoint for Awaited<Tx, Rx> {
     #[inline]
     async fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
@@ -245,18 +294,11 @@ impl<Tx: Sender + Pollable, Rx: Receiver + Pollable> Endpoint for Awaited<Tx, Rx
     }
 
     async fn send_within(&mut self, message: &[u8], time: Duration) -> Result<(), SendError> {
-        let taken = self.tx.taken();
-        match within(&self.handle, time, self.tx.send(message)).await {
-            Some(sent) => sent,
-            // Taken whole, but not out yet: to be sent again it would have to be sent twice.
-            None if self.tx.taken() > taken => self.tx.flush().await,
-            None => Err(SendError::TimedOut),
-        }
+        send_within(&mut self.tx, &self.handle, message, time).await
     }
 
     async fn recv_within(&mut self, buf: &mut Vec<u8>, time: Duration) -> Result<(), RecvError> {
-        let received = within(&self.handle, time, self.rx.recv(buf)).await;
-        received.unwrap_or(Err(RecvError::TimedOut)).map(drop)
+        recv_within(&mut self.rx, &self.handle, buf, time).await
     }
 
     #[cfg(feature = "codecs")]
