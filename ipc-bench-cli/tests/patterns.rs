@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, assert_refused, document, kill, measuring, stderr};
+use common::{Place, assert_refused, document, kill, measuring, stderr, stdout};
 use rustix::process::Signal;
 
 /// How often 80 messages per sender arrive among so many peers.
@@ -29,9 +29,24 @@ fn every_message_of_every_sender_arrives_over_every_transport() {
             assert_eq!(cell["clients"], peers, "{id}");
             let fairness = cell["summary"]["measures"]["fairness_ratio"]["value"].as_f64().unwrap();
             assert!(fairness > 0.0 && fairness <= 1.0, "{id}: {fairness}");
-            assert!(cell["summary"]["p50_ns"]["value"].as_f64().unwrap() > 0.0, "{id}");
+            for figure in ["p50_ns", "msgs_per_s", "cpu_ns_per_msg"] {
+                assert!(cell["summary"][figure]["value"].as_f64().unwrap() > 0.0, "{id}: {figure}");
+            }
         }
         place.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn how_a_pattern_scales_is_told_against_one_peer() {
+    let place = Place::new();
+    let output = place.measure("-t uds -s 64 --mode fan-out --peers 1,2,4 --trials 2 -n 400");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    let table = text.split("With and without").nth(1).unwrap_or_else(|| panic!("{text}"));
+    for setting in ["peers=2", "peers=4"] {
+        let row = table.lines().find(|line| line.contains("uds/fan-out/64") && line.contains(setting));
+        assert!(row.is_some_and(|row| row.contains("msg/s") && row.contains('×')), "{text}");
     }
 }
 
