@@ -115,7 +115,10 @@ impl Scene {
         match self {
             Scene::Idle { observe, .. } => Some(*observe),
             // A guess: nobody knows how long a cycle takes before it was measured.
-            Scene::Leak { cycles } => Some(Duration::from_micros(300) * (*cycles).min(1 << 20) as u32),
+            Scene::Leak { cycles } => {
+                let all = leak::warm_up(*cycles) + (*cycles).min(1 << 20);
+                Some(Duration::from_micros(300) * all as u32)
+            }
             Scene::Flow { shape, .. } => shape.takes(),
             Scene::Events { .. } | Scene::Codec { .. } => None,
         }

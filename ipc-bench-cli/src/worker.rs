@@ -446,6 +446,14 @@ pub(crate) struct Watch<'a> {
     pub(crate) during: Option<CpuUse>,
 }
 
+#[cfg(test)]
+impl<'a> Watch<'a> {
+    /// One that tells it to a file.
+    pub(crate) fn to(out: &'a mut File) -> Watch<'a> {
+        Watch { out, before: None, during: None }
+    }
+}
+
 impl Observer for Watch<'_> {
     fn progress(&mut self, messages: u64) {
         // See `Session::reply`.

@@ -16,8 +16,9 @@ use crate::workload::{Blocking, Broken, Endpoint, Executor, Observer, PROGRESS_N
 /// Looks at the process, evenly spread over the cycles.
 const LOOKS: u64 = 20;
 
-/// The first looks are the warm-up: allocators and caches fill.
-const WARMING: usize = 4;
+/// Connections opened and closed before the first look, if as many are asked for: allocators and caches fill, and pages of
+/// the program are used for the first time.
+const WARM_UP: u64 = 1000;
 
 /// Messages per cycle asked for.
 const MESSAGES: u64 = 10;
@@ -34,15 +35,15 @@ pub(crate) fn server<T: Transport, W: Ways<T>>(
     let kept = listener.accept(Wait::Forever).map_err(failed)?;
     session.ready(effective::<T>(&kept));
     let mut watch = session.watch_with_names();
-    let mut opening = Looks::new(cycles);
+    let mut opening = Looks::opening(cycles);
     let mut buf = Vec::with_capacity(job.work.size);
-    for cycle in 0..cycles {
+    for cycle in 0..warm_up(cycles) + cycles {
         let connection = listener.accept(Wait::Forever).map_err(failed)?;
         let echoes = Echoes { work: &job.work, count: 1, buf: &mut buf, after: |_| Ok(()) };
         over::<T, W, _>(&job.work, connection, echoes)?;
         opening.after(cycle, &mut watch)?;
     }
-    let mut sending = Looks::new(cycles * MESSAGES);
+    let mut sending = Looks::sending(cycles);
     let after = |message| sending.after(message, &mut watch);
     let echoes = Echoes { work: &job.work, count: cycles * MESSAGES, buf: &mut buf, after };
     over::<T, W, _>(&job.work, kept, echoes)?;
@@ -101,16 +102,19 @@ pub(crate) fn client<T: Transport, W: Ways<T>>(
     let kept = connect()?;
     session.ready(effective::<T>(&kept));
     let mut watch = session.watch_with_names();
-    let mut opening = Looks::new(cycles);
+    let mut opening = Looks::opening(cycles);
     let mut buf = Vec::with_capacity(job.work.size);
-    let start_ns = now_ns();
-    for cycle in 0..cycles {
+    let mut start_ns = now_ns();
+    for cycle in 0..warm_up(cycles) + cycles {
+        if cycle == warm_up(cycles) {
+            start_ns = now_ns();
+        }
         let calls = Calls { work: &job.work, count: 1, buf: &mut buf, after: |_| Ok(()) };
         over::<T, W, _>(&job.work, connect()?, calls)?;
         opening.after(cycle, &mut watch)?;
     }
     let opened_ns = now_ns();
-    let mut sending = Looks::new(cycles * MESSAGES);
+    let mut sending = Looks::sending(cycles);
     let after = |message| sending.after(message, &mut watch);
     let calls = Calls { work: &job.work, count: cycles * MESSAGES, buf: &mut buf, after };
     over::<T, W, _>(&job.work, kept, calls)?;
@@ -154,16 +158,34 @@ async fn call<E: Endpoint>(end: &mut E, outgoing: &mut Outgoing, buf: &mut Vec<u
     Ok(())
 }
 
+/// Connections that are opened and closed before those that are asked for.
+pub(crate) fn warm_up(cycles: u64) -> u64 {
+    cycles.min(WARM_UP)
+}
+
 /// What the process held, now and then.
 struct Looks {
+    /// How many come before the first look.
+    warm_up: u64,
     every: u64,
     seen: Vec<(u64, Holding)>,
     told: u64,
 }
 
 impl Looks {
-    fn new(cycles: u64) -> Looks {
-        Looks { every: (cycles / LOOKS).max(1), seen: Vec::with_capacity(64), told: now_ns() }
+    /// Between connections.
+    fn opening(cycles: u64) -> Looks {
+        Looks::new(warm_up(cycles), cycles)
+    }
+
+    /// Between messages, of which a fifth warms up what the connections have left cold.
+    fn sending(cycles: u64) -> Looks {
+        let messages = cycles * MESSAGES;
+        Looks::new(messages / 5, messages - messages / 5)
+    }
+
+    fn new(warm_up: u64, count: u64) -> Looks {
+        Looks { warm_up, every: (count / LOOKS).max(1), seen: Vec::with_capacity(64), told: now_ns() }
     }
 
     fn after(&mut self, cycle: u64, watch: &mut Watch<'_>) -> Result<(), Ended> {
@@ -172,19 +194,20 @@ impl Looks {
             watch.progress(cycle);
             self.told = now;
         }
-        if (cycle + 1).is_multiple_of(self.every) && self.seen.len() < self.seen.capacity() {
-            self.seen.push((cycle + 1, holding()?));
+        let Some(cycle) = (cycle + 1).checked_sub(self.warm_up) else { return Ok(()) };
+        if cycle == 0 {
+            // Pages of the program that a look itself uses for the first time are not what is looked for; the kernel maps
+            // sixteen around each (64 KiB).
+            holding()?;
+        }
+        if cycle.is_multiple_of(self.every) && self.seen.len() < self.seen.capacity() {
+            self.seen.push((cycle, holding()?));
         }
         Ok(())
     }
 
-    /// Looks after the warm-up, or all where there are few.
-    fn settled(&self) -> &[(u64, Holding)] {
-        self.seen.get(WARMING..).filter(|rest| rest.len() > 1).unwrap_or(&self.seen)
-    }
-
     fn growth(&self, figure: impl Fn(&Holding) -> u64) -> f64 {
-        match (self.settled().first(), self.settled().last()) {
+        match (self.seen.first(), self.seen.last()) {
             (Some(first), Some(last)) => figure(&last.1) as f64 - figure(&first.1) as f64,
             _ => 0.0,
         }
@@ -192,7 +215,7 @@ impl Looks {
 
     fn slope(&self) -> f64 {
         let point = |(cycle, holding): &(u64, Holding)| (*cycle as f64, holding.rss_bytes as f64);
-        slope(&self.settled().iter().map(point).collect::<Vec<_>>())
+        slope(&self.seen.iter().map(point).collect::<Vec<_>>())
     }
 }
 
@@ -214,13 +237,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_grows_with_every_cycle_shows_and_what_only_warms_up_does_not() {
+    fn what_grows_with_every_cycle_shows() {
         let look =
             |cycle: u64, rss_bytes: u64, fds| (cycle, Holding { rss_bytes, fds, ..Holding::default() });
-        let with = |seen| Looks { every: 1, seen, told: 0 };
-        let leaking = with((1..=20).map(|cycle| look(cycle, 1000 + cycle * 40, cycle)).collect());
+        let mut leaking = Looks::new(0, 20);
+        leaking.seen.extend((0..16).map(|cycle| look(cycle, 1000 + cycle * 40, cycle)));
         assert_eq!((leaking.slope(), leaking.growth(|h| h.fds)), (40.0, 15.0));
-        let warming = with((1..=20).map(|cycle| look(cycle, 1000 * cycle.min(4), 9)).collect());
-        assert_eq!((warming.slope(), warming.growth(|h| h.rss_bytes)), (0.0, 0.0));
+        let mut steady = Looks::new(0, 20);
+        steady.seen.extend((0..16).map(|cycle| look(cycle, 1000, 9)));
+        assert_eq!((steady.slope(), steady.growth(|h| h.rss_bytes)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn the_first_look_is_after_the_warm_up_and_the_last_after_the_last_cycle() {
+        let (mut out, mut looks) = (tempfile::tempfile().unwrap(), Looks::opening(40));
+        let mut watch = Watch::to(&mut out);
+        for cycle in 0..warm_up(40) + 40 {
+            looks.after(cycle, &mut watch).unwrap();
+        }
+        let seen: Vec<u64> = looks.seen.iter().map(|(cycle, _)| *cycle).collect();
+        assert_eq!(seen, (0..=40).step_by(2).collect::<Vec<u64>>());
+        assert_eq!((warm_up(40), warm_up(30_000)), (40, WARM_UP));
     }
 }
