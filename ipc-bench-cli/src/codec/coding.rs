@@ -95,6 +95,15 @@ mod tests {
     }
 
     #[test]
+    fn a_record_survives_json_whatever_the_seed() {
+        for seed in 0..2000 {
+            let (record, mut json) = (Record::make(&mut fastrand::Rng::with_seed(seed)), Vec::new());
+            record.encode(Codec::Json, &mut json).unwrap();
+            assert_eq!(Record::decode(Codec::Json, &json).unwrap(), record, "seed {seed}");
+        }
+    }
+
+    #[test]
     fn every_document_survives_every_codec() {
         let of = |sizes: &[(Codec, usize)], codec| sizes.iter().find(|(known, _)| *known == codec).unwrap().1;
         assert_eq!(of(&round_trip::<Record>(Value::Record), Codec::Raw), 64);
