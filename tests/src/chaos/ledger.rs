@@ -102,6 +102,8 @@ struct Sum {
     /// The worst of the distributions, by its 99th percentile; of those on an idle machine, if there are any.
     notice: Option<Notice>,
     note: Option<String>,
+    /// Of faults that are counted in them: a run is one round, and its note begins with how many.
+    messages: u64,
     /// Rounds and violations of runs that say why they do not count.
     superseded: Superseded,
     /// How many notices lie in each class of [`BOUNDS_MS`], of the lines that say so.
@@ -151,6 +153,8 @@ impl Sum {
             }
         }
         if let Some(note) = row["note"].as_str() {
+            let messages = note.split_once(" messages").and_then(|(count, _)| count.parse().ok());
+            self.messages += messages.unwrap_or(0);
             self.note = Some(note.to_owned());
         }
     }
@@ -169,7 +173,10 @@ impl Sum {
             notes.push(format!("{rounds} more rounds with {violations} violations are superseded: {why}"));
         }
         let tested = self.rounds + self.missed > 0;
-        let rounds = if tested { self.rounds.to_string() } else { "not tested".to_owned() };
+        let rounds = match self.messages.max(self.rounds) {
+            _ if !tested => "not tested".to_owned(),
+            rounds => rounds.to_string(),
+        };
         format!("{rounds} | {} | {notice} | {}", self.violations, notes.join(". "))
     }
 }
@@ -316,6 +323,9 @@ mod tests {
             "the idle machine's: {both}"
         );
         assert!(page.contains("| kill9 | shm | sender | 4 | 75.00 | 75.00 | 100 |"), "{page}");
+        let storm = line(1, 0, ",\"note\":\"5000 messages, 3 signals\"").replace("kill9", "eintr");
+        let stormy = super::page(&(storm.clone() + &storm)).expect("JSON lines");
+        assert!(stormy.contains("| shm | sender | 10000 | 0 | – | 5000 messages, 3 signals |"), "{stormy}");
         assert!(page.contains("| shm | receiver | not tested | – | – | |"), "{page}");
     }
 }
