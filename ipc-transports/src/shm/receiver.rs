@@ -40,6 +40,8 @@ pub struct ShmReceiver {
     copy: Vec<u8>,
     /// Ring position at which the peer's sender was last looked after.
     rung_at: u64,
+    /// The last message that had to be waited for was longer than a line, so the next one probably is.
+    long: bool,
     /// Bytes of ring to be freed before a sleeping sender is woken: it should find room for more than one message.
     ring_every: u64,
     stats: Stats,
@@ -55,6 +57,7 @@ impl ShmReceiver {
             trusted,
             copy: Vec::with_capacity(copy),
             rung_at: 0,
+            long: false,
             ring_every: capacity as u64 / 8,
             stats: Stats::default(),
         }
@@ -91,7 +94,10 @@ impl ShmReceiver {
         loop {
             wait_at(&mut ForRecord(self), wait)?;
             match self.ring.look() {
-                Ok(Some(record)) => return Ok(record),
+                Ok(Some(record)) => {
+                    self.long = record.len > LINE_PAYLOAD;
+                    return Ok(record);
+                }
                 // Padding whose record is missing: only a hostile peer does that; keep waiting, it may yet come.
                 Ok(None) => {}
                 Err(corrupt) => return Err(self.corrupt(corrupt)),
@@ -223,7 +229,11 @@ impl Site for ForRecord<'_> {
 
     #[inline]
     fn is_ready(&self) -> bool {
-        self.0.ring.is_ready()
+        let ready = self.0.ring.is_ready();
+        if self.0.long {
+            self.0.ring.prefetch_second_line();
+        }
+        ready
     }
 
     fn check(&mut self) -> Result<(), RecvError> {
