@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::thread;
 
 use super::*;
+use crate::memory::Memory;
 
 const SIZE: usize = 200;
 const LATER: Duration = Duration::from_secs(5);
