@@ -7,7 +7,8 @@
 //!   |  <-------- the workload ---------> |
 //!   |  <----------- Outcome of the server|
 //! ```
-//! Each is one message: nine bytes of magic, the protocol as a little-endian `u32`, then postcard.
+//! Each is nine bytes of magic, the protocol and the length of what follows as little-endian `u32`, then postcard: one
+//! message, or as many as it takes on a connection of short ones.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -33,6 +34,12 @@ use crate::workload::{Blocking, MAX_BATCH, Observer, Work};
 use crate::{os, pin};
 
 const MAGIC: &[u8; 9] = b"ipc-bench";
+
+/// Bytes of magic, protocol and length.
+const HEADER: usize = MAGIC.len() + 4 + 4;
+
+/// Longest thing one side tells the other, in bytes: two histograms are below 100 KiB.
+const MAX_TOLD: usize = 4 << 20;
 
 /// How long the other side may take to say what is due.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,29 +124,50 @@ fn say<Tx: Sender, Rx: Receiver>(
     end: &mut Blocking<Tx, Rx>,
     message: &impl Serialize,
 ) -> Result<(), Failure> {
+    let body = postcard::to_stdvec(message).map_err(Failure::failed)?;
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&PROTOCOL.to_le_bytes());
-    bytes.extend(postcard::to_stdvec(message).map_err(Failure::failed)?);
-    end.tx
-        .send_timeout(&bytes, PATIENCE)
-        .map_err(|error| Failure::failed("the peer cannot be told").why(error))
+    bytes.extend_from_slice(&u32::try_from(body.len()).map_err(Failure::failed)?.to_le_bytes());
+    bytes.extend(body);
+    bytes.chunks(end.tx.max_message()).try_for_each(|piece| {
+        end.tx
+            .send_timeout(piece, PATIENCE)
+            .map_err(|error| Failure::failed("the peer cannot be told").why(error))
+    })
 }
 
 fn hear<T: DeserializeOwned, Tx: Sender, Rx: Receiver>(end: &mut Blocking<Tx, Rx>) -> Result<T, Failure> {
-    let mut bytes = Vec::new();
-    end.rx
-        .recv_timeout(&mut bytes, PATIENCE)
-        .map_err(|error| Failure::failed("the peer says nothing").why(error))?;
-    let body = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk());
-    let Some((protocol, body)) = body else {
-        return Err(Failure::failed("the peer is not an ipc-bench").fix("check the address"));
-    };
-    match u32::from_le_bytes(*protocol) {
-        PROTOCOL => postcard::from_bytes(body)
-            .map_err(|error| Failure::failed("the peer is not understood").why(error)),
-        other => Err(Failure::failed("the two sides are of different versions")
-            .why(format!("the peer speaks protocol {other}, this side {PROTOCOL}"))
-            .fix(if other < PROTOCOL { "upgrade the peer" } else { "upgrade this side" })),
+    let stranger = || Failure::failed("the peer is not an ipc-bench").fix("check the address");
+    let (mut bytes, mut piece) = (Vec::new(), Vec::new());
+    loop {
+        end.rx
+            .recv_timeout(&mut piece, PATIENCE)
+            .map_err(|error| Failure::failed("the peer says nothing").why(error))?;
+        bytes.extend_from_slice(&piece);
+        let known = bytes.len().min(MAGIC.len());
+        if piece.is_empty() || bytes[..known] != MAGIC[..known] {
+            return Err(stranger());
+        }
+        let Some(header) = bytes.get(MAGIC.len()..HEADER) else { continue };
+        let number =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        match number(0) {
+            PROTOCOL => {}
+            other => {
+                return Err(Failure::failed("the two sides are of different versions")
+                    .why(format!("the peer speaks protocol {other}, this side {PROTOCOL}"))
+                    .fix(if other < PROTOCOL { "upgrade the peer" } else { "upgrade this side" }));
+            }
+        }
+        let len = number(4) as usize;
+        if len > MAX_TOLD {
+            return Err(Failure::failed("the peer is not understood")
+                .why(format!("it announces {len} bytes, and {MAX_TOLD} are the most")));
+        }
+        if bytes.len() >= HEADER + len {
+            return postcard::from_bytes(&bytes[HEADER..HEADER + len])
+                .map_err(|error| Failure::failed("the peer is not understood").why(error));
+        }
     }
 }
 

@@ -2,6 +2,26 @@
 
 mod common;
 
+/// Every transport that connects processes, each with the options that leave room for 56 connections on a machine as it is
+/// delivered: queues of the default length would take all that a user may have of them.
+const ALL: [(&str, &str); 7] = [
+    ("uds", ""),
+    ("tcp", ""),
+    ("pipe", ""),
+    ("shm", ""),
+    ("shm-direct", ""),
+    ("mq", "mq.max_message=256"),
+    ("uds-seqpacket", ""),
+];
+
+/// The option as an argument, and where it stands in the id of a cell.
+fn with(option: &str) -> (String, String) {
+    match option {
+        "" => Default::default(),
+        option => (format!("-L {option}"), format!("/{option}")),
+    }
+}
+
 use common::{Place, assert_refused, document, kill, measuring, stderr, stdout};
 use rustix::process::Signal;
 
@@ -12,17 +32,18 @@ fn delivered(mode: &str, peers: u64) -> u64 {
 
 #[test]
 fn every_message_of_every_sender_arrives_over_every_transport() {
-    for transport in ["uds", "tcp", "pipe", "shm", "shm-direct", "uds-seqpacket"] {
+    for (transport, option) in ALL {
         let place = Place::new();
+        let (flag, set) = with(option);
         let line = format!(
-            "-t {transport} -s 128 --mode fan-out,fan-in,pipeline,broadcast,mesh --peers 2,4,8 --trials 1 -n 80 --json=-"
+            "-t {transport} -s 128 --mode fan-out,fan-in,pipeline,broadcast,mesh --peers 2,4,8 --trials 1 -n 80 {flag} --json=-"
         );
         let output = place.measure(&line);
         assert_eq!(output.status.code(), Some(0), "{transport}: {}", stderr(&output));
         let document = document(&output);
         let modes = ["fan-out", "fan-in", "pipeline", "broadcast", "mesh"];
         for (mode, peers) in modes.iter().flat_map(|mode| [2, 4, 8].map(|peers| (mode, peers))) {
-            let id = format!("{transport}/{mode}/128/peers={peers}");
+            let id = format!("{transport}/{mode}/128{set}/peers={peers}");
             let cells = document["cells"].as_array().unwrap();
             let cell = cells.iter().find(|cell| cell["id"] == id.as_str()).unwrap();
             assert_eq!(cell["trials"][0]["messages"], delivered(mode, peers), "{id}");
@@ -74,10 +95,11 @@ fn a_broadcast_over_shared_memory_goes_through_one_ring_as_well() {
 
 #[test]
 fn every_message_arrives_where_each_process_awaits_its_connections_on_one_reactor() {
-    for transport in ["uds", "tcp", "pipe", "shm", "shm-direct", "uds-seqpacket"] {
+    for (transport, option) in ALL {
         let place = Place::new();
+        let (flag, set) = with(option);
         let line = format!(
-            "-t {transport} -s 128 --mode fan-out,fan-in,pipeline,broadcast,mesh --peers 3 --io async --trials 1 -n 3000 --json=-"
+            "-t {transport} -s 128 --mode fan-out,fan-in,pipeline,broadcast,mesh --peers 3 --io async --trials 1 -n 3000 {flag} --json=-"
         );
         let output = place.measure(&line);
         assert_eq!(output.status.code(), Some(0), "{transport}: {}", stderr(&output));
@@ -86,7 +108,7 @@ fn every_message_arrives_where_each_process_awaits_its_connections_on_one_reacto
         let shared = (transport == "shm").then_some(("broadcast", "/ring=shared"));
         let modes = ["fan-out", "fan-in", "pipeline", "broadcast", "mesh"].map(|mode| (mode, ""));
         for (mode, ring) in modes.into_iter().chain(shared) {
-            let id = format!("{transport}/{mode}/128/io=async/peers=3{ring}");
+            let id = format!("{transport}/{mode}/128/io=async{set}/peers=3{ring}");
             let cell = cells.iter().find(|cell| cell["id"] == id.as_str()).unwrap();
             let all = if matches!(mode, "fan-out" | "pipeline") { 3000 } else { 9000 };
             assert_eq!(cell["trials"][0]["messages"], all, "{id}");
@@ -131,6 +153,39 @@ fn a_killed_peer_fails_its_cell_by_name_and_takes_the_others_with_it() {
 }
 
 #[test]
+fn a_killed_peer_is_named_over_every_transport_and_among_two_four_and_eight() {
+    let modes = ["fan-out", "fan-in", "pipeline", "broadcast", "mesh"];
+    for (turn, (transport, option)) in ALL.into_iter().enumerate() {
+        let place = Place::new();
+        let (flag, set) = with(option);
+        // Every mode meets every number of peers over some transport, and each transport all modes.
+        let cells = modes.iter().zip([2, 4, 8].into_iter().cycle().skip(turn % 3));
+        for (mode, peers) in cells {
+            let (peer, id) =
+                (format!("peer {}", peers - 1), format!("{transport}/{mode}/64{set}/peers={peers}"));
+            let line = format!(
+                "-t {transport} -s 64 --mode {mode} --peers {peers} --trials 1 -d 5m {flag} --json=-"
+            );
+            let child = place.command(&measuring(&line)).spawn().unwrap();
+            kill(place.worker(&peer, &id), Signal::KILL);
+            // Such a broadcast is two cells: connections, and one ring.
+            if (transport, *mode) == ("shm", "broadcast") {
+                kill(place.worker(&peer, &format!("{id}/ring=shared")), Signal::KILL);
+            }
+            let output = place.finish(child);
+            assert_eq!(output.status.code(), Some(1), "{id}: {}", stderr(&output));
+            let document = document(&output);
+            let cell = &document["cells"][0];
+            assert_eq!((&cell["id"], &cell["status"]), (&id.as_str().into(), &"failed".into()));
+            let reason = cell["reason"].as_str().unwrap();
+            assert!(reason.contains(&format!("the {peer} of {id} died (signal 9")), "{reason}");
+            let cleanup = cell["trials"][0]["measures"]["cleanup_ns"].as_f64().unwrap();
+            assert!(cleanup < 1e9, "{id}: {cleanup} ns");
+        }
+    }
+}
+
+#[test]
 fn a_receiver_of_silent_peers_sleeps_and_the_silent_ones_send_next_to_nothing() {
     let place = Place::new();
     let line =
@@ -161,10 +216,11 @@ fn a_pattern_that_cannot_be_here_says_why() {
 
 #[test]
 fn several_pairs_and_several_clients_of_one_server_are_measured_at_once() {
-    for transport in ["uds", "tcp", "pipe", "shm", "shm-direct", "uds-seqpacket"] {
+    for (transport, option) in ALL {
         let place = Place::new();
+        let (flag, set) = with(option);
         let line = format!(
-            "-t {transport} -s 64 --mode rtt,stream,oneway,load --rate 2k/s --pairs 2 --clients 1,3 --trials 1 -n 60 --json=-"
+            "-t {transport} -s 64 --mode rtt,stream,oneway,load --rate 2k/s --pairs 2 --clients 1,3 --trials 1 -n 60 {flag} --json=-"
         );
         let output = place.measure(&line);
         assert_eq!(output.status.code(), Some(0), "{transport}: {}", stderr(&output));
@@ -173,7 +229,10 @@ fn several_pairs_and_several_clients_of_one_server_are_measured_at_once() {
         assert_eq!(cells.len(), 12);
         for (mode, rate) in [("rtt", ""), ("stream", ""), ("oneway", ""), ("load", "/r2k")] {
             for (crowd, count) in [("/pairs=2", 2), ("", 1), ("/clients=3", 3)] {
-                let id = format!("{transport}/{mode}/64{rate}{crowd}");
+                // In the order of their names.
+                let mut settings = [crowd, set.as_str()];
+                settings.sort_unstable();
+                let id = format!("{transport}/{mode}/64{rate}{}", settings.concat());
                 let cell = cells.iter().find(|cell| cell["id"] == id.as_str()).unwrap();
                 let trial = &cell["trials"][0];
                 assert_eq!(
