@@ -3,6 +3,7 @@
 //! xtask runs programs and reads files; it computes nothing itself and imports no crate of ours, so that it builds
 //! in seconds and still runs when everything else is broken.
 
+mod against;
 mod api;
 mod bench;
 mod bench_actors;
@@ -25,6 +26,13 @@ use std::process::ExitCode;
 /// Every command, its own flags and its line in the help. `tidy` looks up the commands and flags that the docs name
 /// in here, so a command cannot be documented without existing.
 pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        name: "against",
+        usage: "against COMMIT [--rounds N] [--millis MS] [--only TRANSPORT]",
+        flags: &["--rounds", "--millis", "--only"],
+        what: "round trips and streams of the transports of this tree and of a commit, in turns, and what they cost now",
+        run: against::main,
+    },
     Command {
         name: "api",
         usage: "api [--write]",
