@@ -41,6 +41,10 @@ pub(crate) const RECORD_HEADER: usize = 8;
 /// Bytes of payload that fit behind the header into one line.
 pub(crate) const LINE_PAYLOAD: usize = LINE - RECORD_HEADER;
 
+/// Longest payload for which a waiting reader asks for the second line, and a reader that has caught up holds back: longer ones
+/// lose by either (docs/performance.md, "shm").
+pub(crate) const FEW_LINES: usize = 4 * LINE - RECORD_HEADER;
+
 /// A shared 32-bit word, by its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]

@@ -2,7 +2,8 @@
 //!
 //! `ipc-transports/examples/turns.rs`, as it is here, is built with either; each trial is two processes on a CPU each, and
 //! trials alternate, so that what the machine does meanwhile hits both. CPUs are kept from halting: how long the host of a
-//! virtual machine takes to wake one is no property of a transport.
+//! virtual machine takes to wake one is no property of a transport. On a machine that others use, `chrt -f 10 cargo xtask
+//! against …` gives the trials precedence.
 
 use crate::bench::cargo;
 use crate::workspace;

@@ -11,11 +11,18 @@ use std::time::Duration;
 use ipc_core::{Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, Stats, Wait};
 
 use super::Ring;
-use crate::backing::{DATA, LINE_PAYLOAD};
+use crate::backing::{DATA, FEW_LINES, LINE_PAYLOAD};
 use crate::half::{Half, HalfSite, wait_at};
 use crate::memory::Memory;
 use crate::ring::{Consumer, Corrupt, Record};
 use crate::waiting::Site;
+
+/// Messages taken without waiting after which a reader has caught up with a writer at work.
+const STREAK: u64 = 8;
+
+/// Looks that such a reader leaves out before it looks again. Faster than its writer, it would look at the very line that is
+/// being written, and take it away from the writer for every message (docs/performance.md, "shm").
+const HOLD_BACK: u32 = 16;
 
 /// The receiving half of a shared-memory connection.
 ///
@@ -40,8 +47,10 @@ pub struct ShmReceiver {
     copy: Vec<u8>,
     /// Ring position at which the peer's sender was last looked after.
     rung_at: u64,
-    /// The last message that had to be waited for was longer than a line, so the next one probably is.
-    long: bool,
+    /// Bytes of the last message that had to be waited for; the next one probably has as many.
+    waited_for: usize,
+    /// Messages taken before that wait.
+    waited_at: u64,
     /// Bytes of ring to be freed before a sleeping sender is woken: it should find room for more than one message.
     ring_every: u64,
     stats: Stats,
@@ -57,7 +66,8 @@ impl ShmReceiver {
             trusted,
             copy: Vec::with_capacity(copy),
             rung_at: 0,
-            long: false,
+            waited_for: 0,
+            waited_at: 0,
             ring_every: capacity as u64 / 8,
             stats: Stats::default(),
         }
@@ -91,11 +101,18 @@ impl ShmReceiver {
         if self.rung_at != self.ring.position() {
             self.wake();
         }
+        if self.waited_for <= FEW_LINES
+            && self.stats.messages - self.waited_at >= STREAK
+            && wait != Wait::Never
+        {
+            (0..HOLD_BACK).for_each(|_| std::hint::spin_loop());
+        }
+        self.waited_at = self.stats.messages;
         loop {
             wait_at(&mut ForRecord(self), wait)?;
             match self.ring.look() {
                 Ok(Some(record)) => {
-                    self.long = record.len > LINE_PAYLOAD;
+                    self.waited_for = record.len;
                     return Ok(record);
                 }
                 // Padding whose record is missing: only a hostile peer does that; keep waiting, it may yet come.
@@ -230,7 +247,7 @@ impl Site for ForRecord<'_> {
     #[inline]
     fn is_ready(&self) -> bool {
         let ready = self.0.ring.is_ready();
-        if self.0.long {
+        if self.0.waited_for > LINE_PAYLOAD && self.0.waited_for <= FEW_LINES {
             self.0.ring.prefetch_second_line();
         }
         ready
