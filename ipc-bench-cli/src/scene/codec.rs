@@ -3,14 +3,15 @@
 //! ```text
 //! client, in turn                              server
 //!   encode                       timed alone
-//!   decode what was encoded      timed alone
-//!   send the encoded bytes       ──────────►   acknowledge; not timed
-//!   send the encoded bytes       ──────────►   acknowledge
-//!   encode and send              ──────────►   decode, compare sometimes, acknowledge
+//!   send what was encoded        ──────────►   decode, timed alone; tell how long it took
+//!   encode
+//!   send what was encoded        ──────────►   acknowledge                                      timed: transport
+//!   encode and send              ──────────►   decode, compare sometimes, acknowledge           timed: end to end
 //! ```
-//! All are done in every turn, so that caches are about as warm in one as in the other, and each of the last two comes right
-//! after an answer: a server that has had time to fall asleep takes longer to answer (9 µs over uds), and that would be put
-//! down to the transport alone. The first byte of a message tells what is to be done with it.
+//! All are done in every turn, each where it happens, so that caches are about as warm in one as in the other. What is sent in
+//! the last two was encoded right before, after an answer: a server that has had more time to fall asleep takes longer (9 µs
+//! over uds), and bytes written just now travel at another speed than old ones. The first byte of a message tells what is to
+//! be done with it.
 
 use std::io::IoSlice;
 
@@ -34,6 +35,7 @@ const ACKNOWLEDGE: u8 = 0;
 const DECODE: u8 = 1;
 const COMPARE: u8 = 2;
 const END: u8 = 3;
+const TIME: u8 = 4;
 
 /// Turns between two messages whose decoded value is compared, outside of the timed part.
 const COMPARED: u64 = 64;
@@ -102,7 +104,8 @@ impl<D: Coded> Task for Side<'_, D> {
                 // A value that is decoded is placed behind this, half a page off: where source and target of a copy lie
                 // alike in their pages, processors take ten times as long for it (glibc bug 30994: 18 µs for 64 KiB).
                 let buf = Vec::with_capacity(encoded.len() + HALF_A_PAGE);
-                let served = executor.run(serve(end, buf, &document, codec, &mut watch));
+                let calls = calls(job.work.size);
+                let served = executor.run(serve(end, buf, &document, codec, calls, &mut watch));
                 served.map(|()| Outcome::default())
             }
         }?;
@@ -114,6 +117,11 @@ fn failed(wrong: Wrong) -> Ended {
     Failure::failed("the codec failed").why(wrong).into()
 }
 
+/// Calls per timed encoding or decoding of a value of `size` bytes.
+fn calls(size: usize) -> u32 {
+    if size <= SMALL { SMALL_CALLS } else { 1 }
+}
+
 fn lost(error: impl Into<Broken>) -> Ended {
     Ended::lost(error.into())
 }
@@ -123,12 +131,21 @@ async fn serve<E: Endpoint, D: Coded>(
     mut buf: Vec<u8>,
     document: &D,
     codec: Codec,
+    calls: u32,
     watch: &mut Watch<'_>,
 ) -> Result<(), Ended> {
     watch.boundary(false);
     loop {
         end.recv(&mut buf).await.map_err(lost)?;
         let [what, encoded @ ..] = &buf[..] else { return Err(failed("an empty message came".into())) };
+        if *what == TIME {
+            let start = now_ns();
+            for _ in 0..calls {
+                std::hint::black_box(D::decode(codec, encoded).map_err(failed)?);
+            }
+            end.send(&(now_ns() - start).to_le_bytes()).await.map_err(lost)?;
+            continue;
+        }
         let decoded = match *what {
             DECODE | COMPARE => Some(D::decode(codec, encoded).map_err(failed)?),
             _ => None,
@@ -155,7 +172,7 @@ struct Client<'a, E, D> {
 
 impl<E: Endpoint, D: Coded> Client<'_, E, D> {
     async fn run(&mut self, work: &Work, watch: &mut Watch<'_>) -> Result<Outcome, Ended> {
-        let calls = if work.size <= SMALL { SMALL_CALLS } else { 1 };
+        let calls = calls(work.size);
         let mut times = [const { Vec::new() }; 4];
         let mut latency = Recorder::new();
         self.turn(COMPARE, calls).await?;
@@ -220,19 +237,17 @@ impl<E: Endpoint, D: Coded> Client<'_, E, D> {
             std::hint::black_box(&self.encoded);
         }
         let t1 = now_ns();
-        for _ in 0..calls {
-            std::hint::black_box(D::decode(self.codec, &self.encoded).map_err(failed)?);
-        }
+        self.exchange(TIME).await.map_err(lost)?;
+        let decoding = self.message.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
         let t2 = now_ns();
         self.exchange(ACKNOWLEDGE).await.map_err(lost)?;
         let t3 = now_ns();
-        self.exchange(ACKNOWLEDGE).await.map_err(lost)?;
-        let t4 = now_ns();
         self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
         self.exchange(what).await.map_err(lost)?;
-        let t5 = now_ns();
-        let per_call = |from: u64, to: u64| (to - from) as f64 / f64::from(calls);
-        Ok([per_call(t0, t1), per_call(t1, t2), (t4 - t3) as f64, (t5 - t4) as f64])
+        let t4 = now_ns();
+        let per_call = |time: u64| time as f64 / f64::from(calls);
+        Ok([per_call(t1 - t0), per_call(decoding), (t3 - t2) as f64, (t4 - t3) as f64])
     }
 
     /// Sends what is encoded, and waits for the acknowledgement.
