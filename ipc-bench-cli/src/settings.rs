@@ -27,6 +27,8 @@ pub(crate) enum Origin {
     /// The run that is replayed.
     Manifest(PathBuf),
     Preset(&'static str),
+    /// `ab` makes more and shorter trials than the preset.
+    Pairs,
     Default,
 }
 
@@ -38,6 +40,7 @@ impl fmt::Display for Origin {
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
             Origin::Manifest(path) => write!(f, "{}", path.display()),
             Origin::Preset(name) => write!(f, "preset {name}"),
+            Origin::Pairs => f.write_str("ab: more and shorter trials"),
             Origin::Default => f.write_str("default"),
         }
     }
@@ -214,6 +217,12 @@ impl Settings {
     /// The same without one of them.
     pub(crate) fn without(mut self, key: &str) -> Settings {
         self.values.remove(key);
+        self
+    }
+
+    /// The same with one of them from somewhere else.
+    pub(crate) fn with(mut self, key: &'static str, value: String, origin: Origin) -> Settings {
+        self.values.insert(key, (value, origin));
         self
     }
 

@@ -18,6 +18,9 @@ pub fn merge(first: Run, others: &[Run]) -> Result<Run, DecodeError> {
     let mut run = first;
     let mut names = vec![run.run_id.clone()];
     for other in others {
+        // One for all cells, so that trials made one after the other stay neighbours: pairs of an ab.
+        let orders = run.cells.iter().flat_map(|cell| &cell.trials).map(|trial| trial.order + 1);
+        let order = orders.max().unwrap_or(0);
         let elsewhere = other.environment.host_fingerprint != run.environment.host_fingerprint;
         let host = other.environment.hostname.clone().unwrap_or_else(|| other.run_id.clone());
         for cell in &other.cells {
@@ -29,10 +32,7 @@ pub fn merge(first: Run, others: &[Run]) -> Result<Run, DecodeError> {
                 Some(known) if known.status == CellStatus::Skipped => *known = cell,
                 Some(_) if cell.status == CellStatus::Skipped => {}
                 Some(known) => {
-                    let count = |value: fn(&crate::cell::Trial) -> u32| {
-                        known.trials.iter().map(|trial| value(trial) + 1).max().unwrap_or(0)
-                    };
-                    let (index, order) = (count(|trial| trial.index), count(|trial| trial.order));
+                    let index = known.trials.iter().map(|trial| trial.index + 1).max().unwrap_or(0);
                     for trial in &mut cell.trials {
                         trial.index += index;
                         trial.order += order;
