@@ -19,6 +19,7 @@ use crate::command::{
 use crate::crew::{Crew, Trouble};
 use crate::error::{Exit, Failure};
 use crate::lists;
+use crate::logging;
 use crate::mechanism::Mechanism;
 use crate::output::{self, Output};
 use crate::plan::Plan;
@@ -77,6 +78,7 @@ fn measure(
     report: &mut Report,
 ) -> Result<(), Failure> {
     refuse_debug(args.run.allow_debug)?;
+    logging::start(&args.run.log, global.quiet)?;
     let events = events(global, &args.run)?;
     let (policy, _) = policy(global, &args.verdicts)?;
     let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;

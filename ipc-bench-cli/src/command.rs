@@ -29,6 +29,7 @@ use crate::events::Events;
 use crate::explain;
 use crate::limits;
 use crate::lists;
+use crate::logging;
 use crate::ls;
 use crate::matrix::crowd::Crowd;
 use crate::mechanism::Mechanism;
@@ -158,6 +159,7 @@ pub(crate) fn measure(
     report: &mut Report,
 ) -> Result<(), Failure> {
     refuse_debug(args.allow_debug)?;
+    logging::start(&args.log, global.quiet)?;
     let events = events(global, args)?;
     let environment = Environment::read();
     let plan = Plan { remote, ..make_plan(mechanisms, global, args, given, &environment)? };

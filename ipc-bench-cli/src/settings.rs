@@ -236,7 +236,11 @@ impl Settings {
             }
             Some((key, values.map(String::as_str).collect::<Vec<_>>().join(separator(key))))
         };
-        names().filter_map(given).collect()
+        let mut given: BTreeMap<_, _> = names().filter_map(given).collect();
+        if matches!(matches.try_get_one::<bool>("keep-going"), Ok(Some(true))) {
+            given.insert("fail-fast", "no".to_owned());
+        }
+        given
     }
 
     /// Every setting with its value and origin, in the order in which they are documented.
