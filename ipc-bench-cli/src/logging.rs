@@ -27,7 +27,7 @@ pub(crate) struct LogArgs {
     log_file: Option<PathBuf>,
 
     /// How much is logged: off, error, warn, info, debug [default: warn; with -v info, with -vv debug]
-    #[arg(id = "log-level", long, value_name = "LEVEL", env = LEVEL, hide_env = true, hide_possible_values = true)]
+    #[arg(id = "log-level", long, value_name = "LEVEL", hide_possible_values = true)]
     log_level: Option<Level>,
 
     /// Tell more: as --log-level info, twice as --log-level debug
@@ -80,7 +80,7 @@ struct Chosen {
 /// The file cannot be written.
 pub(crate) fn start(args: &LogArgs, quiet: bool) -> Result<(), Failure> {
     let told = match args.verbose {
-        0 => args.log_level,
+        0 => args.log_level.map_or_else(from_outside, |level| Ok(Some(level)))?,
         1 => Some(Level::Info),
         _ => Some(Level::Debug),
     };
@@ -97,6 +97,16 @@ pub(crate) fn start(args: &LogArgs, quiet: bool) -> Result<(), Failure> {
     // Twice only where a test of this crate runs two commands in one process; the first one holds.
     let _ = CHOSEN.set(Chosen { file, level });
     Ok(())
+}
+
+/// The level that a variable names.
+fn from_outside() -> Result<Option<Level>, Failure> {
+    let Some(text) = env::var(LEVEL).ok().filter(|text| !text.is_empty()) else { return Ok(None) };
+    Level::from_str(&text, true).map(Some).map_err(|_| {
+        Failure::usage(format!("{LEVEL}={text}: not understood"))
+            .why("there are off, error, warn, info, debug")
+            .fix("name one of them, or unset the variable")
+    })
 }
 
 /// Begins the log of a worker, as its runner was told.

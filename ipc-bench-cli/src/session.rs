@@ -131,12 +131,10 @@ fn log_step(plan: &Plan, step: Step, measured: &Measured) {
                 return;
             };
             let (messages, took) = (trial.messages, Duration::from_nanos(trial.elapsed_ns));
+            let flags: String = trial.flags.iter().map(|flag| format!(", {flag}")).collect();
             match &trial.error {
                 Some(error) => log::warn!("{id} trial {index}: {error}"),
-                None => log::info!(
-                    "{id} trial {index}: {messages} messages in {took:?} {}",
-                    trial.flags.join(" ")
-                ),
+                None => log::info!("{id} trial {index}: {messages} messages in {took:?}{flags}"),
             }
         }
     }

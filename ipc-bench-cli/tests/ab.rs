@@ -199,13 +199,15 @@ fn more_and_shorter_trials_are_made_than_the_preset_says_unless_somebody_says_ot
 #[test]
 fn a_share_of_what_a_message_takes_is_put_into_one_side() {
     let place = Place::new();
-    let line = format!("ab {TRIALS} --inject 900% --gate --json=-").replace("-n 300", "-n 50");
+    // Enough pairs that a machine which is busy elsewhere may cut three of them in two.
+    let line = format!("ab {TRIALS} --inject 300% --gate --json=-")
+        .replace("-n 300 --trials 7", "-n 40 --trials 15");
     let output = place.run(&line);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     let run = document(&output);
-    assert_eq!(run["tags"]["arm.b"], "+ 900% per message");
+    assert_eq!(run["tags"]["arm.b"], "+ 300% per message");
     let p50 = |cell: usize| run["cells"][cell]["summary"]["p50_ns"]["value"].as_f64().unwrap();
-    assert!(p50(1) > 3.0 * p50(0), "{} and {}", p50(0), p50(1));
+    assert!(p50(1) > 1.5 * p50(0), "{} and {}", p50(0), p50(1));
     for wrong in ["0%", "x%", "-5%", "nan%", "1001%"] {
         let refused = place.run(&format!("ab {TRIALS} --inject={wrong}"));
         assert_refused(&refused, 2, [&format!("--inject {wrong}"), "0 to 1000 %", "--inject 10%"]);

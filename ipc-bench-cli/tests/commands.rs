@@ -1,4 +1,5 @@
 //! Every option of the commands beside `run`: each has a test that shows what it changes.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What is told while measuring: logs, and what a terminal shows.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
 
 mod common;
 
@@ -59,9 +60,15 @@ fn the_log_goes_to_stderr_unless_told_otherwise_and_tells_no_more_than_warnings(
     for silent in ["--log-level off", "--log-level error", "--quiet"] {
         assert!(!said(&format!("{fails} {silent}")).contains(" WARN "), "{silent}");
     }
-    let mut from_outside = place.command(&common::measuring(TRIALS));
-    let output = place.finish(from_outside.env("IPC_BENCH_LOG_LEVEL", "info").spawn().unwrap());
-    assert!(stderr(&output).contains(" INFO  runner "), "{}", stderr(&output));
+    let from_outside = |level: &str, flag: &str| {
+        let mut command = place.command(&common::measuring(&format!("{TRIALS} {flag}")));
+        place.finish(command.env("IPC_BENCH_LOG_LEVEL", level).spawn().unwrap())
+    };
+    for (level, flag) in [("info", ""), ("off", "-v"), ("off", "--log-level info")] {
+        let output = from_outside(level, flag);
+        assert!(stderr(&output).contains(" INFO  runner "), "{level} {flag}: {}", stderr(&output));
+    }
+    assert_refused(&from_outside("loud", ""), 2, ["IPC_BENCH_LOG_LEVEL=loud", "there are off", "unset"]);
 
     let refused = place.measure(&format!("{TRIALS} --log-file nowhere/all.log"));
     assert_refused(

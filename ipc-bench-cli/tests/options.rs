@@ -40,6 +40,9 @@ fn presets_are_what_they_were() {
         let output = place.run(&format!("plan -p {name} -t uds --pin none"));
         insta::assert_snapshot!(format!("preset_{name}"), stdout(&output));
     }
+    // What it promises, with every transport that there is.
+    let quick = document(&place.run("plan -p quick --json=-"));
+    assert!(quick["estimate_ns"].as_u64().unwrap() <= 90_000_000_000, "{}", quick["estimate_ns"]);
 }
 
 /// Options of `run` that the plan shows, each with a value that is not its default.

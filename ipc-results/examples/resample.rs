@@ -11,18 +11,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ipc_results::cell::Trial;
-use ipc_results::compare::{Comparison, Session};
+use ipc_results::compare::{Session, of_figures};
+use ipc_results::figures::Figures;
 use ipc_results::policy::Policy;
 use ipc_results::statistics::pairs::twins;
 use ipc_results::verdict::{ALPHA, Verdict};
-use ipc_results::{Cell, Run, arms, file, summarise};
+use ipc_results::{Cell, arms, file};
 
 /// What all runs made of one cell.
 struct Pool {
     cell: Cell,
     /// Neighbours, side A first.
-    pairs: Vec<[Trial; 2]>,
+    pairs: Vec<[Figures; 2]>,
 }
 
 fn main() -> ExitCode {
@@ -30,7 +30,6 @@ fn main() -> ExitCode {
     let [count, trials, seed, files @ ..] = &words[..] else { panic!("COUNT TRIALS SEED RUN.json…") };
     let (count, trials): (u32, usize) = (count.parse().unwrap(), trials.parse().unwrap());
     let mut random = Random(seed.parse().unwrap());
-    let mut frame = None;
     let mut pools: BTreeMap<String, Pool> = BTreeMap::new();
     for path in files {
         let run = file::read_run(Path::new(path)).unwrap();
@@ -38,15 +37,12 @@ fn main() -> ExitCode {
         for (old, new) in a.cells.iter().filter_map(|cell| Some((cell, b.cell(&cell.id)?))) {
             let empty = || Pool { cell: Cell { trials: Vec::new(), ..old.clone() }, pairs: Vec::new() };
             let pool = pools.entry(old.id.clone()).or_insert_with(empty);
-            let made = |cell: &Cell| cell.completed().cloned().collect::<Vec<Trial>>();
-            let (old, new) = (made(old), made(new));
-            let steps = |trials: &[Trial]| trials.iter().map(|trial| trial.order).collect::<Vec<_>>();
+            let (old, new) = (Figures::of_cell(old).unwrap(), Figures::of_cell(new).unwrap());
+            let steps = |trials: &[Figures]| trials.iter().map(|trial| trial.order).collect::<Vec<_>>();
             let pairs = twins(&steps(&old), &steps(&new));
             pool.pairs.extend(pairs.into_iter().map(|(a, b)| [old[a].clone(), new[b].clone()]));
         }
-        frame.get_or_insert(run);
     }
-    let frame = frame.unwrap();
     let mut too_often = false;
     for (id, Pool { cell, pairs }) in &pools {
         let all = pairs.len();
@@ -54,22 +50,21 @@ fn main() -> ExitCode {
         let (mut red, mut green) = (0, 0);
         for _ in 0..count {
             let (first, new) = (random.below(all), random.below(2));
-            let side = |side: usize| {
-                // In the file of one session each pair has its own two steps.
-                let trial = |place: usize| {
-                    let order = 3 * place as u32 + u32::from(side != new);
-                    Trial { order, ..pairs[(first + place) % all][side].clone() }
-                };
-                let mut cell = Cell { trials: (0..trials).map(trial).collect(), ..cell.clone() };
-                cell.summary = summarise(&cell).unwrap();
-                Run { cells: vec![cell], ..frame.clone() }
+            // In the file of one session each pair has its own two steps.
+            let side = |side: usize| -> Vec<Figures> {
+                let order = |place: usize| 3 * place as u32 + u32::from(side != new);
+                (0..trials)
+                    .map(|place| Figures {
+                        order: order(place),
+                        ..pairs[(first + place) % all][side].clone()
+                    })
+                    .collect()
             };
             let (a, b) = (side(1 - new), side(new));
-            let comparison =
-                Comparison::new(("a", &a), ("b", &b), &Policy::default(), Session::Alternating, false)
-                    .unwrap();
-            red += u32::from(comparison.with(Verdict::Regressed).count() > 0);
-            green += u32::from(comparison.with(Verdict::Improved).count() > 0);
+            let rows = of_figures(cell, (&a, &b), &Policy::default(), Session::Alternating);
+            let any = |verdict| u32::from(rows.iter().any(|row| row.verdict == Some(verdict)));
+            red += any(Verdict::Regressed);
+            green += any(Verdict::Improved);
         }
         // Red and green share the chance of a false alarm; three standard deviations above it is no accident.
         let nominal = ALPHA / 2.0 * f64::from(count);

@@ -202,11 +202,20 @@ impl Comparison {
             same_host,
             session,
             alpha: policy.alpha,
-            yardsticks: yardsticks(a, b),
+            // Both sides of one session have the same.
+            yardsticks: if session == Session::Apart { yardsticks(a, b) } else { Vec::new() },
             rows,
             only_a: only(a, b),
             only_b: only(b, a),
         })
+    }
+
+    /// What a reader must know of the rows: a change that is no ratio of the two medians beside it.
+    pub fn note(&self) -> Option<&'static str> {
+        (self.session == Session::Alternating).then_some(
+            "each trial is compared with its neighbour of the other side (sign test over pairs); a change need not be that of \
+             the two medians",
+        )
     }
 
     /// Rows with this verdict.
@@ -248,33 +257,54 @@ fn compare_cell(
         [old, new].into_iter().any(|cell| cell.summary.as_ref().and_then(|all| all.saturated) == Some(true));
     let metrics = if saturated { [Metric::MsgsPerS].into() } else { policy.metrics(old) };
     for metric in metrics {
-        let (a, b) = samples(metric, session, &old_figures, &new_figures);
-        let Some((a_median, b_median)) = median(&a).zip(median(&b)) else { continue };
-        let Some((ratio, p)) = change(session, &a, &b) else { continue };
+        let sides = samples(metric, session, &old_figures, &new_figures);
+        let Some(mut row) = row(&old.id, metric, session, &sides) else { continue };
         let over_limit = |values: &[f64], limits: &[f64]| -> Vec<f64> {
             values.iter().zip(limits).map(|(value, limit)| value / limit).collect()
         };
+        let (a, b) = sides;
         // Twins have the same limit beside them.
-        let normalised =
+        row.normalised =
             (session == Session::Apart && old_limits.len() == a.len() && new_limits.len() == b.len())
                 .then(|| rank_sum::ratio(&over_limit(&a, &old_limits), &over_limit(&b, &new_limits)))
                 .flatten();
-        rows.push(Change {
-            cell: old.id.clone(),
-            metric,
-            a: a_median,
-            b: b_median,
-            ratio,
-            normalised,
-            p,
-            p_holm: p,
-            limit: None,
-            verdict: None,
-            reason: moved.clone(),
-            trials_to_settle: None,
-        });
+        row.reason.clone_from(&moved);
+        rows.push(row);
     }
     Ok(())
+}
+
+/// The rows of one cell with their verdicts, by the figures of the trials of both sides: [`Comparison::new`] for who has
+/// drawn them from their histograms already.
+pub fn of_figures(
+    cell: &Cell,
+    (old, new): (&[Figures], &[Figures]),
+    policy: &Policy,
+    session: Session,
+) -> Vec<Change> {
+    let row = |metric| row(&cell.id, metric, session, &samples(metric, session, old, new));
+    let mut rows: Vec<Change> = policy.metrics(cell).into_iter().filter_map(row).collect();
+    judge(&mut rows, policy, session, true);
+    rows
+}
+
+/// What is known of one figure, before all are judged together.
+fn row(cell: &str, metric: Metric, session: Session, (a, b): &(Vec<f64>, Vec<f64>)) -> Option<Change> {
+    let (ratio, p) = change(session, a, b)?;
+    Some(Change {
+        cell: cell.to_owned(),
+        metric,
+        a: median(a)?,
+        b: median(b)?,
+        ratio,
+        normalised: None,
+        p,
+        p_holm: p,
+        limit: None,
+        verdict: None,
+        reason: None,
+        trials_to_settle: None,
+    })
 }
 
 /// The values of one figure on both sides: all of them, or where the trials alternated those of pairs, place by place.

@@ -9,7 +9,7 @@ use ipc_results::metric::Metric;
 use ipc_results::policy::{FailOn, Outcome, Policy, Rule};
 use ipc_results::text::{self, Style};
 use ipc_results::verdict::Verdict;
-use ipc_results::{Run, schema};
+use ipc_results::{Run, export, schema};
 
 fn compare(a: &Run, b: &Run) -> Comparison {
     Comparison::new(("main", a), ("last", b), &Policy::default(), Session::Apart, false).unwrap()
@@ -106,7 +106,11 @@ fn neighbours_are_compared_and_a_machine_that_changes_its_pace_hides_nothing() {
     let row = &pairs.rows[0];
     assert_eq!((row.verdict, row.ratio.trials), (Some(Verdict::Regressed), 7), "{row:?}");
     assert!((row.ratio.value - 0.9).abs() < 1e-9 && row.normalised.is_none());
-    assert!(text::comparison(&pairs, false, &Style::default()).contains("sign test over pairs"));
+    let text = text::comparison(&pairs, false, &Style::default());
+    for rendered in [text, export::markdown_of_comparison(&pairs)] {
+        assert!(rendered.contains("sign test over pairs"), "{rendered}");
+    }
+    assert!(apart.note().is_none() && !apart.yardsticks.is_empty() && pairs.yardsticks.is_empty());
     // Fewer pairs than twice as many figures need: told, never passed over in silence.
     let gate = Policy { alpha: 0.01, ..Policy::default() }.gate(&pairs).needs.unwrap();
     assert_eq!((gate.have, gate.trials), (7, 8));

@@ -169,7 +169,7 @@ fn what_stored_trials_cannot_show_is_inconclusive_and_never_called_unchanged() {
 }
 
 /// Trials of each side in a run of `cargo xtask selftest-stats`.
-const PAIRS: usize = 30;
+const PAIRS: usize = 50;
 
 /// Every stretch of so many consecutive pairs in all stored runs of a cell end to end, as it is and with its sides exchanged.
 fn stretches(runs: &[Sides]) -> impl Iterator<Item = Sides> {
@@ -204,7 +204,8 @@ fn stored_pairs_without_a_difference_are_red_no_more_often_than_nominal() {
             );
         }
         let all = stretches(&runs).count();
-        let red = stretches(&runs).filter(|pair| verdicts_of_pairs(&[pair.clone()])[0] == Verdict::Regressed);
+        let red = stretches(&runs)
+            .filter(|pair| verdicts_of_pairs(std::slice::from_ref(pair))[0] == Verdict::Regressed);
         let (red, nominal) = (red.count() as f64, ALPHA / 2.0 * all as f64);
         assert!(red <= nominal, "{cell}: {red} of {all} are red, {nominal} are due");
     }

@@ -13,7 +13,7 @@ use std::time::Instant;
 /// One cell that spins and one that sleeps: the two kinds of noise there are.
 const CELLS: &[(&str, &[&str])] =
     &[("shm/rtt/64/wait=spin", &["-t", "shm", "--wait", "spin"]), ("uds/rtt/64", &["-t", "uds"])];
-const TRIALS: &str = "30";
+const TRIALS: &str = "50";
 /// Of what a message of side A took in its latest trial.
 const INJECTED: &str = "10%";
 const COMMON: &[&str] = &[
@@ -22,7 +22,7 @@ const COMMON: &[&str] = &[
     "-s",
     "64",
     "-d",
-    "30ms",
+    "20ms",
     "--warmup",
     "10ms",
     "--trials",

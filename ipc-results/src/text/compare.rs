@@ -2,7 +2,7 @@
 
 use crate::compare::{Change, Comparison, Side};
 use crate::policy::{Gate, Outcome};
-use crate::statistics::{Session, TARGET_COVERAGE};
+use crate::statistics::TARGET_COVERAGE;
 use crate::units::{change, change_interval, probability, yardstick};
 use crate::verdict::Verdict;
 
@@ -146,8 +146,8 @@ fn sides(page: &mut Page, comparison: &Comparison) {
     if comparison.same_host {
         let kernel = if a.kernel == b.kernel { "same kernel" } else { "DIFFERENT kernels" };
         page.line(&format!("host {} (same machine, {kernel})", host(b)));
-        if comparison.session == Session::Alternating {
-            page.line("each trial is compared with its neighbour of the other side (sign test over pairs)");
+        if let Some(note) = comparison.note() {
+            page.wrapped("", 0, note);
         }
     } else {
         page.line(&format!("hosts {} and {}: different machines, no verdicts", host(a), host(b)));
