@@ -119,4 +119,20 @@ mod tests {
         assert_eq!(merged.cells[0].summary.as_ref().unwrap().msgs_per_s.unwrap().trials, 7);
         assert!(merged.warnings[0].message.contains("run-one, run-one, run-two"));
     }
+
+    #[test]
+    fn pairs_of_an_ab_are_still_pairs_when_runs_are_joined() {
+        let sides = ["shm/stream/64/arm=a", "shm/stream/64/arm=b"];
+        let mut ab = run("one", &sides, 2);
+        // A B, B A.
+        for (cell, orders) in ab.cells.iter_mut().zip([[0, 3], [1, 2]]) {
+            cell.trials.iter_mut().zip(orders).for_each(|(trial, order)| trial.order = order);
+        }
+        let merged = merge(ab.clone(), &[ab.clone(), ab]).unwrap();
+        let [a, b] = [0, 1].map(|cell: usize| -> Vec<u32> {
+            merged.cells[cell].trials.iter().map(|trial| trial.order).collect()
+        });
+        assert_eq!(a, [0, 3, 4, 7, 8, 11]);
+        assert_eq!(crate::statistics::pairs::twins(&a, &b), (0..6).map(|i| (i, i)).collect::<Vec<_>>());
+    }
 }
