@@ -12,11 +12,14 @@ use ipc_results::run::RunStatus;
 use ipc_results::{Environment, Run, arms, export, file, html, text};
 
 use crate::args::{AbArgs, Global};
-use crate::arm::{Arm, Side};
-use crate::command::{events, events_to_stdout, print, print_document, refuse_debug, streams, write};
+use crate::arm::{Arm, Hold};
+use crate::command::{
+    events, events_to_stdout, is_only_shown, print, print_document, refuse_debug, show, streams, write,
+};
 use crate::crew::{Crew, Trouble};
 use crate::error::{Exit, Failure};
 use crate::lists;
+use crate::logging;
 use crate::mechanism::Mechanism;
 use crate::output::{self, Output};
 use crate::plan::Plan;
@@ -36,6 +39,11 @@ pub(crate) fn ab(
     args: &AbArgs,
     given: BTreeMap<&'static str, String>,
 ) -> Result<(), Failure> {
+    refuse_what_is_of_one_run(args)?;
+    if is_only_shown(&args.run) {
+        let plan = pair(args)?.plan(mechanisms, global, &args.run, given, &Environment::read())?;
+        return show(global, &args.run, &plan);
+    }
     let mut report = Report::begin("ab");
     let done = measure(mechanisms, global, args, given, &mut report);
     if let Err(failure) = &done
@@ -50,6 +58,18 @@ pub(crate) fn ab(
     done
 }
 
+/// Flags of `run` that say nothing of two sides.
+fn refuse_what_is_of_one_run(args: &AbArgs) -> Result<(), Failure> {
+    let flag = match &args.run {
+        run if run.manifest.is_some() => "--manifest",
+        run if run.repro.is_some() => "--repro",
+        _ => return Ok(()),
+    };
+    Err(Failure::usage(format!("{flag} has no place in ab"))
+        .why("it is about one run, and ab makes trials of two sides")
+        .fix("use it with ipc-bench run"))
+}
+
 fn measure(
     mechanisms: &[Mechanism],
     global: &Global,
@@ -58,6 +78,7 @@ fn measure(
     report: &mut Report,
 ) -> Result<(), Failure> {
     refuse_debug(args.run.allow_debug)?;
+    logging::start(&args.run.log, global.quiet)?;
     let events = events(global, &args.run)?;
     let (policy, _) = policy(global, &args.verdicts)?;
     let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
@@ -226,15 +247,19 @@ fn without_a_base(global: &Global, args: &AbArgs, why: &str, report: &mut Report
     if fails { Err(Failure::new(Exit::Undecided, note)) } else { Ok(()) }
 }
 
-/// A delay of `--inject`.
-fn injected(text: Option<&str>) -> Result<u64, Failure> {
-    let Some(text) = text else { return Ok(0) };
-    let time = lists::duration(text)
-        .map_err(|error| Failure::usage(format!("--inject {text}: not understood")).why(error))?;
-    Ok(time.as_nanos() as u64)
-}
-
-/// The side by name, for messages.
-fn arm(side: Side, program: Option<Vec<String>>, hold_ns: u64) -> Arm {
-    Arm { side, program, hold_ns }
+/// A delay of `--inject`: a time, or a share of what a message takes.
+fn injected(text: Option<&str>) -> Result<Hold, Failure> {
+    let Some(text) = text else { return Ok(Hold::Time(0)) };
+    let wrong = |why: String| {
+        Failure::usage(format!("--inject {text}: not understood"))
+            .why(why)
+            .fix("as in --inject 1us, or --inject 10% of what a message of side A took")
+    };
+    if let Some(percent) = text.strip_suffix('%') {
+        let share = percent.parse::<f64>().ok().filter(|percent| *percent > 0.0 && *percent <= 1000.0);
+        let share = share.ok_or_else(|| wrong(format!("{percent:?} is no share from 0 to 1000 %")))?;
+        return Ok(Hold::Share(share / 100.0));
+    }
+    let time = lists::duration(text).map_err(wrong)?;
+    Ok(Hold::Time(time.as_nanos() as u64))
 }

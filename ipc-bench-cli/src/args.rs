@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipc_results::text::Style;
 use ipc_results::units::Charset;
 
+use crate::logging::LogArgs;
 pub(crate) use ab::{AbArgs, VerdictArgs};
 pub(crate) use limits::LimitsArgs;
 pub(crate) use machine::DoctorArgs;
@@ -472,6 +473,10 @@ pub(crate) struct RunArgs {
     #[arg(id = "fail-fast", long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
     fail_fast: Option<String>,
 
+    /// Go on after a cell that failed, whatever a file or a variable says
+    #[arg(id = "keep-going", long, conflicts_with = "fail-fast")]
+    keep_going: bool,
+
     /// Make up to N trials more of each cell for those that were disturbed; both are kept [default: 0]
     #[arg(id = "retry-flagged", long, value_name = "N")]
     retry_flagged: Option<String>,
@@ -543,6 +548,9 @@ pub(crate) struct RunArgs {
     /// Measure although this is a debug build, whose numbers mean nothing
     #[arg(long)]
     pub(crate) allow_debug: bool,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

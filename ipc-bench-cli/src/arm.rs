@@ -3,13 +3,22 @@
 use std::fmt;
 
 /// What differs between the cells of one side and their twins on the other, beside their settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Arm {
     pub(crate) side: Side,
     /// Words that start its workers; `None` for this very program.
     pub(crate) program: Option<Vec<String>>,
-    /// How long its receivers hold every message back, in nanoseconds.
-    pub(crate) hold_ns: u64,
+    /// How long its receivers hold every message back.
+    pub(crate) hold: Hold,
+}
+
+/// A delay that is put into one side on purpose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Hold {
+    /// Nanoseconds; 0 for none.
+    Time(u64),
+    /// A share of what a message took in the latest trial of the other side.
+    Share(f64),
 }
 
 /// Which of the two.

@@ -29,6 +29,7 @@ use crate::events::Events;
 use crate::explain;
 use crate::limits;
 use crate::lists;
+use crate::logging;
 use crate::ls;
 use crate::matrix::crowd::Crowd;
 use crate::mechanism::Mechanism;
@@ -53,9 +54,6 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let done = match cli.command {
-        Command::Run(args) if args.run.repro.is_some() => again(mechanisms, &cli.global, &args.run, settings),
-        Command::Run(args) if args.run.list => ids(mechanisms, &cli.global, &args.run, settings),
-        Command::Run(args) if args.run.dry_run => plan(mechanisms, &cli.global, &args.run, settings),
         Command::Run(args) => run(mechanisms, &cli.global, &args, settings, None),
         Command::Ab(args) => ab::ab(mechanisms, &cli.global, &args, settings),
         Command::Server(args) => server(mechanisms, &cli.global, &args),
@@ -69,7 +67,8 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Command::Limits(args) => limits::limits(&cli.global, &args),
         Command::Doctor(args) => doctor::doctor(&cli.global, &args),
         Command::Ls => ls::ls(&cli.global),
-        Command::Plan(args) => plan(mechanisms, &cli.global, &args, settings),
+        Command::Plan(args) => make_plan(mechanisms, &cli.global, &args, settings, &Environment::read())
+            .and_then(|plan| show(&cli.global, &args, &plan)),
         Command::Schema { what } => {
             let schema = match what {
                 Document::Run => schema::run(),
@@ -132,6 +131,10 @@ fn run(
     given: BTreeMap<&'static str, String>,
     remote: Option<Remote>,
 ) -> Result<(), Failure> {
+    if is_only_shown(&args.run) {
+        let plan = make_plan(mechanisms, global, &args.run, given, &Environment::read())?;
+        return show(global, &args.run, &Plan { remote, ..plan });
+    }
     let preset = given.get("preset").map_or(presets::DEFAULT, String::as_str);
     let mut report = Report::begin(if presets::find(preset).is_some() { preset } else { "none" });
     let done = measure(mechanisms, global, args, given, remote, &mut report);
@@ -156,6 +159,7 @@ pub(crate) fn measure(
     report: &mut Report,
 ) -> Result<(), Failure> {
     refuse_debug(args.allow_debug)?;
+    logging::start(&args.log, global.quiet)?;
     let events = events(global, args)?;
     let environment = Environment::read();
     let plan = Plan { remote, ..make_plan(mechanisms, global, args, given, &environment)? };
@@ -331,14 +335,20 @@ fn make_plan(
     Plan::new(settings, &Context { mechanisms, environment, seed, directory: &directory })
 }
 
-/// Shows what a run would do.
-fn plan(
-    mechanisms: &[Mechanism],
-    global: &Global,
-    args: &RunArgs,
-    given: BTreeMap<&'static str, String>,
-) -> Result<(), Failure> {
-    let plan = make_plan(mechanisms, global, args, given, &Environment::read())?;
+/// Nothing is to be measured.
+pub(crate) fn is_only_shown(args: &RunArgs) -> bool {
+    args.dry_run || args.list || args.repro.is_some()
+}
+
+/// Shows what would be done: the command of one cell, the ids of all, or the plan.
+pub(crate) fn show(global: &Global, args: &RunArgs, plan: &Plan) -> Result<(), Failure> {
+    if let Some(cell) = &args.repro {
+        return print(&(replay::command(plan, cell)? + "\n"));
+    }
+    if args.list {
+        let possible = plan.cells.iter().filter(|cell| cell.impossible.is_none());
+        return print(&possible.map(|cell| format!("{}\n", cell.point)).collect::<String>());
+    }
     match &global.json {
         None => print(&global.charset().apply(&plan.to_text())),
         Some(path) => {
@@ -346,30 +356,6 @@ fn plan(
             if global.json_to_stdout() { print(&document) } else { write(path, &document) }
         }
     }
-}
-
-/// Prints the ids of the cells that a run would measure.
-fn ids(
-    mechanisms: &[Mechanism],
-    global: &Global,
-    args: &RunArgs,
-    given: BTreeMap<&'static str, String>,
-) -> Result<(), Failure> {
-    let plan = make_plan(mechanisms, global, args, given, &Environment::read())?;
-    let possible = plan.cells.iter().filter(|cell| cell.impossible.is_none());
-    print(&possible.map(|cell| format!("{}\n", cell.point)).collect::<String>())
-}
-
-/// Prints the command that measures one cell.
-fn again(
-    mechanisms: &[Mechanism],
-    global: &Global,
-    args: &RunArgs,
-    given: BTreeMap<&'static str, String>,
-) -> Result<(), Failure> {
-    let plan = make_plan(mechanisms, global, args, given, &Environment::read())?;
-    let cell = args.repro.as_deref().unwrap_or_default();
-    print(&(replay::command(&plan, cell)? + "\n"))
 }
 
 /// The manual: one page per command into a directory, or the main page to stdout.

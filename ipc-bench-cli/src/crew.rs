@@ -13,6 +13,7 @@ use rustix::process::{
 };
 
 use crate::arm::Arm;
+use crate::logging;
 use crate::protocol::{self, Complaint, Reply, Request, Role};
 use crate::signals::Signals;
 use crate::worker;
@@ -108,10 +109,13 @@ impl<'a> Crew<'a> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The first worker leads the group. Its number stays taken until it is reaped, which is after the last signal.
         command.process_group(self.workers.first().map_or(0, |first| first.child.id() as i32));
+        logging::pass_to(&mut command);
         if let Some(end) = end {
             end.pass_to(&mut command);
         }
-        self.adopt(role, command.spawn()?)
+        let child = command.spawn()?;
+        log::debug!("{what}: {} is process {}", role.name(), child.id());
+        self.adopt(role, child)
     }
 
     /// Listens to a process from now on, and ends it with the others.
@@ -170,6 +174,7 @@ impl<'a> Crew<'a> {
         let Some(worker) = self.workers.iter_mut().find(|worker| worker.role == role) else {
             return Err(io::Error::other("nobody has this role").into());
         };
+        log::debug!("to {}: {}", role.name(), request.name());
         match protocol::write(&mut worker.stdin, request) {
             // It has ended: what it said last, or how it died, is the better story.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -268,6 +273,8 @@ impl Drop for Crew<'_> {
         }
         for worker in &mut self.workers {
             let _ = worker.child.wait();
+            // Its last words, after those that were waited for.
+            let _ = worker.listen();
         }
     }
 }
@@ -282,13 +289,18 @@ impl Worker {
     fn take(&mut self) -> io::Result<Option<Reply>> {
         let reply = protocol::take(&mut self.inbox)?;
         self.finished |= matches!(reply, Some(Reply::Done(_) | Reply::Failed(_)));
+        if let Some(name) = reply.as_ref().and_then(Reply::name) {
+            log::debug!("from {}: {name}", self.role.name());
+        }
         Ok(reply)
     }
 
     /// Reads what there is on both pipes.
     fn listen(&mut self) -> io::Result<()> {
         drain(&mut self.stdout, &mut self.inbox)?;
+        let known = self.complaints.len();
         drain(&mut self.stderr, &mut self.complaints)?;
+        logging::forward(&self.complaints[known..]);
         let excess = self.complaints.len().saturating_sub(KEPT_STDERR);
         self.complaints.drain(..excess);
         Ok(())

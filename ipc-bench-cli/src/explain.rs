@@ -53,7 +53,8 @@ and pays a wake-up. adaptive: looks for a while, then sleeps. Compare rows that 
         also: &["improved", "regressed", "unchanged", "inconclusive", "holm", "p(holm)"],
         text: "regressed and improved need all of: p below 0.05 after Holm's adjustment over every compared figure, an interval\n\
 that excludes no change, and a change beyond the limit (2 %, for times also 20 ns). unchanged needs the whole interval\n\
-within the limit. Everything else is inconclusive: these trials do not tell.",
+within the limit. Everything else is inconclusive: these trials do not tell. ab compares each trial with its neighbour of\n\
+the other side, by the exact sign test over pairs; runs made apart are two samples, compared by the exact Mann-Whitney test.",
     },
     Topic {
         name: "saturated",

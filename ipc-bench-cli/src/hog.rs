@@ -19,7 +19,7 @@ pub(crate) enum Hog {
 }
 
 /// Bytes that [`Hog::Memory`] copies, twice as many with the copy: more than the last-level cache of most machines.
-const MEMORY_BYTES: usize = 64 << 20;
+pub(crate) const MEMORY_BYTES: usize = 64 << 20;
 
 impl Hog {
     /// Does what can fail.

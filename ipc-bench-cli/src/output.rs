@@ -129,6 +129,11 @@ pub(crate) fn root(told: Option<&Path>) -> PathBuf {
     )
 }
 
+/// Where baselines are that belong to the sources: a commit keeps them, and `cargo clean` does not reach them.
+pub(crate) fn committed() -> PathBuf {
+    workspace().unwrap_or_default().join("bench/baselines")
+}
+
 /// The nearest directory upward whose `Cargo.toml` begins a workspace, else the nearest with a `Cargo.toml`.
 fn workspace() -> Option<PathBuf> {
     let here = env::current_dir().ok()?;

@@ -120,7 +120,7 @@ pub(crate) const CEILING_TRIALS: u32 = 3;
 
 /// A time budget cuts no deeper than this.
 const FEWEST_TRIALS: u32 = 3;
-const SHORTEST_TRIAL: Duration = Duration::from_millis(50);
+pub(crate) const SHORTEST_TRIAL: Duration = Duration::from_millis(50);
 
 /// What a trial costs beside its measured part and its warm-up: two processes started, connected and ended.
 const TRIAL_OVERHEAD: Duration = Duration::from_millis(15);
@@ -214,20 +214,20 @@ impl Plan {
             remote: None,
         };
         if let Some(budget) = budget {
-            plan.fit(budget)?;
+            plan.fit(budget, FEWEST_TRIALS)?;
         }
         Ok(plan)
     }
 
-    /// Cuts trials, then their length, until the plan fits.
-    pub(crate) fn fit(&mut self, budget: Duration) -> Result<(), Failure> {
+    /// Cuts trials down to `fewest`, then their length, until the plan fits.
+    pub(crate) fn fit(&mut self, budget: Duration, fewest: u32) -> Result<(), Failure> {
         let (trials, length) = (self.trials, self.length);
         let Some(whole) = self.estimate() else {
             return Err(Failure::usage("a time budget cannot be kept with a number of messages")
                 .why("how long a message takes is what is to be measured")
                 .fix("use -d instead of -n"));
         };
-        let fewest = self.enough.map_or(FEWEST_TRIALS, |enough| enough.trials).min(trials);
+        let fewest = self.enough.map_or(fewest, |enough| enough.trials).min(trials);
         let too_long = |plan: &Plan| plan.estimate().filter(|need| *need > budget);
         while let (Some(need), Length::Time(time)) = (too_long(self), self.length) {
             if self.trials > fewest {
@@ -492,11 +492,14 @@ fn steps(
     let needed: Vec<usize> = runnable.iter().filter_map(|cell| cells[*cell].limit).collect();
     let mut steps: Vec<Step> = (0..ceilings).map(Step::Ceiling).collect();
     let last = rounds.len() - 1;
+    // Twins are held against each other, not against a limit: there it is only shown, and once in a while is enough.
+    let pairs = cells.iter().any(|cell| cell.arm.is_some());
     for (number, round) in rounds.into_iter().enumerate() {
         // A limit is measured once per round, right before its first user. The others three times in all: at the
         // beginning, in the middle and at the end of the run, which shows a machine that drifts.
-        let mut fresh = vec![false; yardsticks];
-        if number == 0 || number == last / 2 || number == last {
+        let once_in_a_while = number == 0 || number == last / 2 || number == last;
+        let mut fresh = vec![pairs && !once_in_a_while; yardsticks];
+        if once_in_a_while {
             let others = (0..yardsticks).filter(|yardstick| !needed.contains(yardstick));
             steps.extend(others.map(Step::Yardstick));
         }

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ipc_results::statistics::Session;
+use ipc_results::verdict::ALPHA;
 use serde_json::{Value, json};
 
 use crate::plan::Plan;
 use crate::presets;
 use crate::settings::Origin;
 use crate::workload::Length;
+
+/// More metrics than this are not worth counting.
+const MANY: usize = 2_000;
 
 impl Plan {
     /// The matrix, the time, where each setting came from, and what is skipped.
@@ -19,15 +24,17 @@ impl Plan {
                 let estimate = self.estimate().map(rough).unwrap_or_default();
                 let most = if self.enough.is_some() { "at most " } else { "" };
                 format!(
-                    "{possible} cells, {most}{} trials each, {most}{} trials of {time:?}, {most}≈ {estimate} with warm-up\n",
+                    "{possible} cells, {most}{} trials each, {most}{} trials of {time:?}, {most}≈ {estimate} with warm-up, {}\n",
                     self.trials,
-                    self.trial_count()
+                    self.trial_count(),
+                    self.peak_memory_text()
                 )
             }
             Length::Messages(messages) => format!(
-                "{possible} cells, {} trials each, {} trials of {messages} messages\n",
+                "{possible} cells, {} trials each, {} trials of {messages} messages, {}\n",
                 self.trials,
-                self.trial_count()
+                self.trial_count(),
+                self.peak_memory_text()
             ),
         };
         if let Some(cut) = &self.cut {
@@ -36,7 +43,8 @@ impl Plan {
         let rows: Vec<_> = self.settings.all().collect();
         let width = rows.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or(0).min(40);
         for (name, value, origin) in rows {
-            text += &format!("  {name:<13} {value:<width$}  ← {origin}\n");
+            let note = self.note(name, value, origin);
+            text += &format!("  {name:<13} {value:<width$}  ← {origin}{note}\n");
         }
         text += &format!("  {:<13} {:<width$}  ← {}\n", "cpus", self.cpus(), "resolved from pin");
         if !self.awake.is_empty() {
@@ -51,6 +59,25 @@ impl Plan {
             text.extend(presets::CONTAINERS.lines().map(|line| format!("  {line}\n")));
         }
         text
+    }
+
+    /// What else is worth knowing of a setting: what a gate can do with so many trials, and what the preset had.
+    fn note(&self, name: &str, value: &str, origin: &Origin) -> String {
+        let preset = self.settings.text("preset").and_then(|(name, _)| presets::find(name));
+        let theirs = preset.and_then(|preset| preset.values.iter().find(|(key, _)| *key == name));
+        let had = theirs.filter(|(_, had)| !matches!(origin, Origin::Preset(_)) && *had != value);
+        let mut notes: Vec<String> = had.map(|(_, had)| format!("preset had {had}")).into_iter().collect();
+        if name == "trials" {
+            let pairs = self.cells.iter().any(|cell| cell.arm.is_some());
+            let session = if pairs { Session::Alternating } else { Session::Apart };
+            let figures = session.gateable_metrics(self.trials as usize, ALPHA);
+            notes.push(match figures {
+                0 => "too few for a gate".to_owned(),
+                figures if figures > MANY => format!("enough for thousands of gated metrics at α {ALPHA}"),
+                figures => format!("enough for {figures} gated metrics at α {ALPHA}"),
+            });
+        }
+        if notes.is_empty() { String::new() } else { format!("  ({})", notes.join("; ")) }
     }
 
     /// The same for programs.
@@ -68,6 +95,7 @@ impl Plan {
             "trials_per_cell": self.trials,
             "trials": self.trial_count(),
             "estimate_ns": self.estimate().map(|time| time.as_nanos() as u64),
+            "peak_memory_bytes": self.peak_memory(),
             "settings": self.settings.all().map(setting).collect::<serde_json::Map<_, _>>(),
             "kept_awake": self.awake,
             "pin": { "client": self.pins.client, "server": self.pins.server },

@@ -3,6 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::lists::show_bytes;
+use crate::logging;
 use crate::plan::{Plan, Step};
 
 /// One line on a terminal, nothing elsewhere.
@@ -14,8 +15,12 @@ pub(crate) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub(crate) fn new(plan: &'a Plan, visible: bool) -> Progress<'a> {
-        // Draws nothing when stderr is not a terminal.
-        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        // Draws nothing when stderr is not a terminal, or when log lines go there.
+        let target = if visible && !logging::talks() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(Some(plan.steps.len() as u64), target);
         if let Ok(style) = ProgressStyle::with_template("[{pos:>3}/{len}] {msg}   eta {eta}") {
             bar.set_style(style);

@@ -69,6 +69,32 @@ pub(crate) enum Reply {
     Failed(Complaint),
 }
 
+impl Request {
+    /// For the log.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Request::Job(_) => "Job",
+            Request::Peers(_) => "Peers",
+            Request::Go => "Go",
+        }
+    }
+}
+
+impl Reply {
+    /// For the log; `None` for what is said while messages are measured.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        match self {
+            Reply::Hello { .. } => Some("Hello"),
+            Reply::Listening { .. } => Some("Listening"),
+            Reply::Ready(_) => Some("Ready"),
+            Reply::Progress { .. } => None,
+            Reply::Records(_) => Some("Records"),
+            Reply::Done(_) => Some("Done"),
+            Reply::Failed(_) => Some("Failed"),
+        }
+    }
+}
+
 /// One side of one trial.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {

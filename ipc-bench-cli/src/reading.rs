@@ -48,7 +48,11 @@ fn find(root: &Path, name: &str) -> Result<PathBuf, Failure> {
         () if path.is_file() => Ok(path),
         () if baseline.is_file() => Ok(baseline),
         () => Err(Failure::usage(format!("{name:?} is no run"))
-            .why(format!("it is no file, no directory of a run and no baseline under {}", root.display()))
+            .why(format!(
+                "it is no file, no directory of a run and no baseline under {} or {}",
+                root.display(),
+                output::committed().display()
+            ))
             .fix("ipc-bench list runs shows the runs, ipc-bench baseline list the baselines")),
     }
 }
@@ -59,9 +63,15 @@ pub(super) fn load(root: &Path, name: &str) -> Result<Run, Failure> {
         .map_err(|error| Failure::usage(format!("{name} cannot be read")).why(error))
 }
 
-/// The file of a baseline.
+/// Where baselines are, in the order in which a name is looked for: with the runs, and with the sources.
+fn baseline_places(root: &Path) -> [PathBuf; 2] {
+    [root.join("baselines"), output::committed()]
+}
+
+/// The file of a baseline, wherever it is; where there is none, the one that it would have with the runs.
 fn baseline_file(root: &Path, name: &str) -> PathBuf {
-    root.join("baselines").join(format!("{name}.json"))
+    let [with_runs, with_sources] = baseline_places(root).map(|place| place.join(format!("{name}.json")));
+    if !with_runs.is_file() && with_sources.is_file() { with_sources } else { with_runs }
 }
 
 /// Two runs, compared; on different machines only where `anywhere` allows it.
@@ -73,9 +83,9 @@ fn compared(
     anywhere: bool,
 ) -> Result<Comparison, Failure> {
     Comparison::new((a.0, a.1), (b.0, b.1), policy, session, anywhere).map_err(|error| match error {
-        CompareError::DifferentHost { .. } => {
-            Failure::new(Exit::Refused, "these runs are not comparable").why(error)
-        }
+        CompareError::DifferentHost { .. } => Failure::new(Exit::Refused, "these runs are not comparable")
+            .why(error)
+            .fix("measure both on one machine"),
         error => Failure::usage("these runs cannot be compared").why(error),
     })
 }

@@ -4,6 +4,7 @@ mod again;
 mod crowd;
 mod events;
 mod explain;
+mod held;
 mod outcomes;
 mod pattern;
 
@@ -35,6 +36,7 @@ use crate::steal;
 use crate::workload::{Access, Arrivals, Io, Mode, OpenLoop, Work};
 use crate::yardstick::Yardstick;
 pub(crate) use explain::explain;
+use explain::{other_protocol, out_of_turn};
 use outcomes::{Outcomes, recorder};
 
 /// How long a worker may take to start, to listen or to connect.
@@ -243,7 +245,7 @@ impl<'a> Runner<'a> {
             Some(Limit { name: self.plan.yardsticks[limit].name(), value })
         });
         let id = planned.point.to_string();
-        let work = self.work(planned, index);
+        let work = Work { hold_ns: self.hold_ns(cell), ..self.work(planned, index) };
         match prepared.and_then(|()| self.measure_work(planned, work)) {
             Err(Trouble::Interrupted(signal)) => Err(Trouble::Interrupted(signal)),
             Err(trouble) => {
@@ -356,7 +358,7 @@ impl<'a> Runner<'a> {
             records: if self.files.is_wanted() { CAPACITY } else { 0 },
             interval: self.plan.interval,
             counter: self.plan.counter,
-            hold_ns: planned.arm.as_ref().map_or(0, |arm| arm.hold_ns),
+            hold_ns: 0,
             priority: self.plan.priority,
             locked: self.plan.locked,
         }
@@ -570,16 +572,6 @@ fn with_options(address: &str, planned: &PlannedCell) -> String {
     let query: Vec<String> =
         given.split('&').filter(|option| !option.is_empty()).map(str::to_owned).chain(ours).collect();
     if query.is_empty() { bare.to_owned() } else { format!("{bare}?{}", query.join("&")) }
-}
-
-fn other_protocol(protocol: u32, version: &str) -> Trouble {
-    let text =
-        format!("the worker is ipc-bench {version} with control protocol {protocol}, this is {PROTOCOL}");
-    std::io::Error::other(text).into()
-}
-
-fn out_of_turn(role: Role, reply: &Reply) -> Trouble {
-    std::io::Error::other(format!("the {} said {reply:?} out of turn", role.name())).into()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Measuring a plan and telling of it: what `run`, `client` and `ab` have in common.
 
+use std::time::Duration;
+
 use ipc_results::Environment;
 use ipc_results::text::{machine, yardsticks};
 use ipc_results::units::Charset;
@@ -10,11 +12,11 @@ use crate::error::Failure;
 use crate::events::Events;
 use crate::hooks;
 use crate::output::Output;
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::progress::Progress;
 use crate::records::Files;
 use crate::report::Report;
-use crate::runner::{Runner, explain};
+use crate::runner::{Measured, Runner, explain};
 use crate::signals::Signals;
 use crate::yardstick::Yardstick;
 
@@ -46,12 +48,14 @@ impl Session<'_> {
                 eprintln!("time budget  {cut}");
             }
         }
+        log::info!("{}", headline(plan));
         let progress = Progress::new(plan, !global.quiet && !global.no_progress);
         let mut before = None;
         let around = self.around(plan, || {
             let runner = Runner::new(plan, self.signals).recording(files);
             runner.run(|number, step, measured| {
                 if let Some(done) = before.replace(step) {
+                    log_step(plan, done, measured);
                     events.done(done, measured);
                 }
                 progress.step(number, step);
@@ -67,6 +71,7 @@ impl Session<'_> {
             }
         };
         if let Some(done) = before {
+            log_step(plan, done, &measured);
             events.done(done, &measured);
         }
         report.measured(plan, &measured);
@@ -100,6 +105,38 @@ impl Session<'_> {
         let end = plan.hooks.cleanup.as_deref();
         let cleaned = end.and_then(|line| hooks::run("cleanup", line, &[], None).err()).map(told);
         measured.map(|measured| (measured, cleaned)).map_err(told)
+    }
+}
+
+/// What a step brought.
+fn log_step(plan: &Plan, step: Step, measured: &Measured) {
+    match step {
+        Step::Yardstick(index) => {
+            let name = plan.yardsticks[index].name();
+            match (measured.broken_yardsticks.get(&index), measured.yardsticks[index].last()) {
+                (Some(why), _) => log::warn!("{name}: {why}"),
+                (None, Some(value)) => log::info!("{name}: {value:.1}"),
+                // No cell needs it any more.
+                (None, None) => {}
+            }
+        }
+        Step::Ceiling(index) => {
+            let point = &plan.cells[plan.ceilings[index]].point;
+            let most = measured.ceilings[index].unwrap_or_default();
+            log::info!("{point}: can carry {most:.0} messages per second");
+        }
+        Step::Trial { cell, index } => {
+            let id = &plan.cells[cell].point;
+            let Some(trial) = measured.cells[cell].trials.iter().find(|trial| trial.index == index) else {
+                return;
+            };
+            let (messages, took) = (trial.messages, Duration::from_nanos(trial.elapsed_ns));
+            let flags: String = trial.flags.iter().map(|flag| format!(", {flag}")).collect();
+            match &trial.error {
+                Some(error) => log::warn!("{id} trial {index}: {error}"),
+                None => log::info!("{id} trial {index}: {messages} messages in {took:?}{flags}"),
+            }
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Origin {
     /// The run that is replayed.
     Manifest(PathBuf),
     Preset(&'static str),
+    /// `ab` makes more and shorter trials than the preset.
+    Pairs,
     Default,
 }
 
@@ -38,6 +40,7 @@ impl fmt::Display for Origin {
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
             Origin::Manifest(path) => write!(f, "{}", path.display()),
             Origin::Preset(name) => write!(f, "preset {name}"),
+            Origin::Pairs => f.write_str("ab: more and shorter trials"),
             Origin::Default => f.write_str("default"),
         }
     }
@@ -217,6 +220,12 @@ impl Settings {
         self
     }
 
+    /// The same with one of them from somewhere else.
+    pub(crate) fn with(mut self, key: &'static str, value: String, origin: Origin) -> Settings {
+        self.values.insert(key, (value, origin));
+        self
+    }
+
     /// The settings that `matches` has from the command line, by name.
     pub(crate) fn given(matches: &ArgMatches) -> BTreeMap<&'static str, String> {
         let given = |key: &'static str| {
@@ -227,7 +236,11 @@ impl Settings {
             }
             Some((key, values.map(String::as_str).collect::<Vec<_>>().join(separator(key))))
         };
-        names().filter_map(given).collect()
+        let mut given: BTreeMap<_, _> = names().filter_map(given).collect();
+        if matches!(matches.try_get_one::<bool>("keep-going"), Ok(Some(true))) {
+            given.insert("fail-fast", "no".to_owned());
+        }
+        given
     }
 
     /// Every setting with its value and origin, in the order in which they are documented.

@@ -17,6 +17,7 @@ use rustix::process::Signal;
 
 use crate::clock::{self, now_ns};
 use crate::error::Failure;
+use crate::logging;
 use crate::mechanism::{Ended, Mechanism};
 use crate::os;
 use crate::pattern::shared;
@@ -39,6 +40,8 @@ pub(crate) const COMMAND: &str = "__worker";
 
 /// Runs the one job that the runner sends, and exits.
 pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
+    let role = std::env::args().nth(2).unwrap_or_default();
+    logging::start_in_worker(role.split(' ').next().unwrap_or_default());
     let mut session = match Session::start() {
         Ok(session) => session,
         Err(error) => {
@@ -48,6 +51,7 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
     };
     session.reply(&Reply::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() });
     let job = session.job();
+    log::debug!("{:?} over {:?}", job.work, job.link);
     match run(&mut session, &job, mechanisms) {
         Ok(outcome) => {
             for rows in outcome.records.chunks(CHUNK) {
@@ -57,6 +61,10 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(Ended { failure: Failure { what, why, fix, .. }, blames_the_peer }) => {
+            log::info!(
+                "gives up: {what}{}",
+                why.as_deref().map(|why| format!(": {why}")).unwrap_or_default()
+            );
             session.reply(&Reply::Failed(Complaint { what, why, fix, blames_the_peer }));
             ExitCode::FAILURE
         }
@@ -257,6 +265,7 @@ impl Session {
 
     /// The server accepts connections at `address`.
     pub(crate) fn listening(&mut self, address: &Address) {
+        log::debug!("listens at {address}");
         self.reply(&Reply::Listening { address: address.to_string() });
     }
 
@@ -272,6 +281,7 @@ impl Session {
     pub(crate) fn ready(&mut self, mut effective: Vec<(String, u64)>) {
         effective.append(&mut self.granted);
         let cpus = pin::allowed_cpus().unwrap_or_default();
+        log::debug!("connected, on cpus {cpus:?}, with {effective:?}");
         self.reply(&Reply::Ready(Ready { cpus, effective }));
     }
 

@@ -6,7 +6,7 @@ use common::{Place, assert_refused, document, stderr, stdout};
 use serde_json::Value;
 
 /// Long enough that a delay of as much as a round trip takes stands out in every trial of a busy machine.
-const TRIALS: &str = "--allow-debug --warmup 1ms -t uds --mode rtt -s 64 -n 300 --trials 5 --quiet";
+const TRIALS: &str = "--allow-debug --warmup 1ms -t uds --mode rtt -s 64 -n 300 --trials 7 --quiet";
 
 #[test]
 fn a_delay_in_one_arm_is_a_regression_and_exit_code_3() {
@@ -29,7 +29,7 @@ fn a_delay_in_one_arm_is_a_regression_and_exit_code_3() {
     // One run file holds both sides, whose trials alternate A B B A.
     let (a, b) = (trials("a"), trials("b"));
     let first: Vec<bool> = a.iter().zip(&b).map(|(a, b)| a < b).collect();
-    assert_eq!(first, [true, false, true, false, true]);
+    assert_eq!(first, [true, false, true, false, true, false, true]);
     // The verdicts are rendered from that file again, without measuring.
     let again = place.run("compare ab.json");
     assert!(stdout(&again).contains("REGRESSED"), "{}", stdout(&again));
@@ -44,7 +44,7 @@ fn a_delay_in_one_arm_is_a_regression_and_exit_code_3() {
 fn a_red_cell_is_measured_again_with_twice_the_trials_and_the_others_are_not() {
     let place = Place::new();
     // The second size may become as slow as it likes.
-    let line = format!("ab {TRIALS} --inject 1ms --gate --confirm -o both --limit */rtt/128:p50=1000000%");
+    let line = format!("ab {TRIALS} --inject 5ms --gate --confirm -o both --limit */rtt/128:p50=1000000%");
     let line =
         line.replace("--quiet", "--no-progress").replace("-n 300", "-n 20").replace("-s 64", "-s 64,128");
     let output = place.run(&line);
@@ -57,12 +57,12 @@ fn a_red_cell_is_measured_again_with_twice_the_trials_and_the_others_are_not() {
     let cells = again["cells"].as_array().unwrap();
     let ids: Vec<&str> = cells.iter().map(|cell| cell["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["uds/rtt/64/arm=a", "uds/rtt/64/arm=b"]);
-    assert!(cells.iter().all(|cell| cell["trials"].as_array().unwrap().len() == 10), "{again}");
+    assert!(cells.iter().all(|cell| cell["trials"].as_array().unwrap().len() == 14), "{again}");
     // The file of the first look is as it was.
     let first = std::fs::read_to_string(place.path().join("both/run.json")).unwrap();
     let first: Value = serde_json::from_str(&first).unwrap();
     assert_eq!(first["cells"].as_array().unwrap().len(), 4);
-    assert_eq!(first["cells"][0]["trials"].as_array().unwrap().len(), 5);
+    assert_eq!(first["cells"][0]["trials"].as_array().unwrap().len(), 7);
     // What is not red is not measured again.
     let green = place
         .run(&format!("ab {TRIALS} --vary uds.sndbuf=64K,65K --limit p50=100000% --gate --confirm -o green"));
@@ -127,7 +127,7 @@ fn a_slowed_cell_of_a_stored_run_fails_the_gate() {
 fn one_setting_is_varied_and_the_cells_are_twins() {
     let place = Place::new();
     let output = place
-        .run(&format!("ab {TRIALS} --vary uds.sndbuf=64K,1M --trials 2 --json=-").replace("--trials 5", ""));
+        .run(&format!("ab {TRIALS} --vary uds.sndbuf=64K,1M --trials 2 --json=-").replace("--trials 7", ""));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let run = document(&output);
     let ids: Vec<&str> =
@@ -141,6 +141,8 @@ fn one_setting_is_varied_and_the_cells_are_twins() {
         ("ab --vary io=sync", ["not understood", "not two", "shm.wait"]),
         ("ab --vary shm=1,2", ["not understood", "no setting", "shm.wait"]),
         ("ab", ["does not know", "neither", "--vary"]),
+        ("ab --vary io=sync,async --repro uds/rtt/64", ["--repro has no place", "one run", "ipc-bench run"]),
+        ("ab --vary io=sync,async --manifest x", ["--manifest has no place", "one run", "ipc-bench run"]),
         ("ab --vary io=sync,async --trials 2..4", ["fixed number", "alternate", "--trials N"]),
     ] {
         assert_refused(&place.run(&format!("{line} --allow-debug")), 2, words);
@@ -152,7 +154,7 @@ fn two_programs_are_measured_against_each_other_and_a_base_without_one_is_only_n
     let place = Place::new();
     let own = env!("CARGO_BIN_EXE_ipc-bench");
     let output =
-        place.run(&format!("ab {TRIALS} --a {own} --b {own} --trials 2 --json=-").replace("--trials 5", ""));
+        place.run(&format!("ab {TRIALS} --a {own} --b {own} --trials 2 --json=-").replace("--trials 7", ""));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(document(&output)["tags"]["arm.b"], own);
     for base in ["/nowhere/ipc-bench", "/bin/false"] {
@@ -164,5 +166,50 @@ fn two_programs_are_measured_against_each_other_and_a_base_without_one_is_only_n
         let line = format!("ab {TRIALS} --a {base} --b {own} --gate --fail-on missing");
         assert_eq!(place.run(&line).status.code(), Some(4));
         assert_refused(&place.run(&format!("ab {TRIALS} --a {own} --b {base}")), 2, ["--b", base, ""]);
+    }
+}
+
+#[test]
+fn more_and_shorter_trials_are_made_than_the_preset_says_unless_somebody_says_otherwise() {
+    let place = Place::new();
+    let plan = |line: &str| {
+        let output = place.run(&format!("ab --vary uds.sndbuf=64K,1M --dry-run --json=- {line}"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let plan = document(&output);
+        let setting = |name: &str| {
+            let told = &plan["settings"][name];
+            format!("{} from {}", told["value"].as_str().unwrap(), told["origin"].as_str().unwrap())
+        };
+        (setting("trials"), setting("duration"))
+    };
+    // 7 trials of 500 ms in the preset.
+    let pairs = |value: &str| format!("{value} from ab: more and shorter trials");
+    assert_eq!(plan(""), (pairs("21"), pairs("166ms")));
+    assert_eq!(plan("-d 80ms"), (pairs("21"), "80ms from command line".into()));
+    assert_eq!(plan("--trials 9").0, "9 from command line");
+    assert_eq!(plan("--trials 9").1, "500ms from preset ci");
+    assert_eq!(plan("-p soak").1, pairs("8571ms"));
+    // A budget shortens them before there are too few to show anything.
+    let cut = document(&place.run(
+        "ab --vary uds.sndbuf=64K,1M --dry-run --json=- -s 64 --mode rtt --time-budget 6s --trials 50 -d 1s",
+    ));
+    assert_eq!(cut["trials_per_cell"], 7, "two figures of a pair of cells need seven pairs");
+}
+
+#[test]
+fn a_share_of_what_a_message_takes_is_put_into_one_side() {
+    let place = Place::new();
+    // Enough pairs that a machine which is busy elsewhere may cut three of them in two.
+    let line = format!("ab {TRIALS} --inject 300% --gate --json=-")
+        .replace("-n 300 --trials 7", "-n 40 --trials 15");
+    let output = place.run(&line);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let run = document(&output);
+    assert_eq!(run["tags"]["arm.b"], "+ 300% per message");
+    let p50 = |cell: usize| run["cells"][cell]["summary"]["p50_ns"]["value"].as_f64().unwrap();
+    assert!(p50(1) > 1.5 * p50(0), "{} and {}", p50(0), p50(1));
+    for wrong in ["0%", "x%", "-5%", "nan%", "1001%"] {
+        let refused = place.run(&format!("ab {TRIALS} --inject={wrong}"));
+        assert_refused(&refused, 2, [&format!("--inject {wrong}"), "0 to 1000 %", "--inject 10%"]);
     }
 }

@@ -64,3 +64,34 @@ fn a_killed_runner_leaves_no_background_process() {
     runner.wait().unwrap();
     place.assert_nothing_is_left();
 }
+
+#[test]
+fn a_plan_tells_its_peak_memory_and_the_processes_have_about_that() {
+    let place = Place::new();
+    let told = |line: &str| {
+        let plan = document(&place.run(&format!("plan --pin none {line} --json=-")));
+        plan["peak_memory_bytes"].as_u64().unwrap()
+    };
+    let small = told("-t shm -s 64 --mode rtt");
+    assert!(told("-t shm -s 16M --mode rtt") > small + (64 << 20), "a ring has room for four messages");
+    assert!(told("-t shm -s 64 --mode fan-in --peers 40") > small + (39 << 21));
+    assert!(told("-t shm -s 64 --mode rtt --background mem:1") > small + (100 << 20));
+    assert!(stdout(&place.run("plan -t shm -s 64 --mode rtt --pin none")).contains(", peak memory ≈ "));
+
+    // Both rings, 64 MiB in all, go around within a few messages.
+    let line = "-t shm -s 8M --mode rtt --pin none";
+    let planned = told("-t shm -s 8M --mode rtt");
+    let child = place.command(&measuring(&format!("{line} -d 1h --trials 1 --quiet"))).spawn().unwrap();
+    let workers = ["server", "client"].map(|role| place.worker(role, "shm/rtt/8388608"));
+    let has = |pid: u32| -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    };
+    wait_for("the rings to be full", || {
+        let all = workers.iter().chain([&child.id()]).map(|pid| has(*pid)).sum::<u64>();
+        (all > planned / 3 && all < planned * 3 && all > 64 << 20).then_some(())
+    });
+    kill(child.id(), rustix::process::Signal::INT);
+    assert_eq!(place.finish(child).status.code(), Some(130));
+}

@@ -49,7 +49,8 @@ fn what_was_acknowledged_survives_the_loggers_death() {
             format!("-t shm -s 64 --mode events --io {io} --peers 3 --event-rate 20000 --trials 1 -d 1h");
         let child = place.command(&measuring(&line)).spawn().unwrap();
         let logger = place.worker("peer 0", id);
-        wait_for("records in the file", || journals(&place).first().filter(|len| **len > 20_000).copied());
+        // Many times what a disk takes in one go, however busy it is: some of it is durable and was acknowledged.
+        wait_for("records in the file", || journals(&place).first().filter(|len| **len > 1_000_000).copied());
         kill(logger, Signal::KILL);
         let output = place.finish(child);
         assert_eq!(output.status.code(), Some(1));

@@ -256,3 +256,21 @@ fn the_counter_of_the_processor_can_be_the_clock_of_all_processes() {
     assert!(document["yardsticks"]["clock_ns"]["value"].as_f64().unwrap() > 0.0);
     assert_refused(&place.measure("-t uds --clock hpet"), 2, ["--clock hpet", "monotonic, tsc, auto", ""]);
 }
+
+#[test]
+fn a_sender_that_waits_for_room_is_told_of_in_every_trial() {
+    let place = Place::new();
+    let waits = |mode: &str, capacity: &str| -> Vec<u64> {
+        let line =
+            format!("-t shm -s 1K --mode {mode} -L shm.capacity={capacity} --trials 2 -n 20000 --json=-");
+        let output = place.measure(&line);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let trials = document(&output)["cells"][0]["trials"].clone();
+        let full_waits = |trial: &serde_json::Value| trial["stats"]["full_waits"].as_u64().unwrap();
+        trials.as_array().unwrap().iter().map(full_waits).collect()
+    };
+    // A thousand messages have room where one is under way, and three where as many are sent as fit.
+    assert_eq!(waits("rtt", "1M"), [0, 0]);
+    let full = waits("stream", "4096");
+    assert!(full.len() == 2 && full.iter().all(|waits| *waits > 0), "{full:?}");
+}

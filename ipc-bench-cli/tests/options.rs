@@ -40,6 +40,9 @@ fn presets_are_what_they_were() {
         let output = place.run(&format!("plan -p {name} -t uds --pin none"));
         insta::assert_snapshot!(format!("preset_{name}"), stdout(&output));
     }
+    // What it promises, with every transport that there is.
+    let quick = document(&place.run("plan -p quick --json=-"));
+    assert!(quick["estimate_ns"].as_u64().unwrap() <= 90_000_000_000, "{}", quick["estimate_ns"]);
 }
 
 /// Options of `run` that the plan shows, each with a value that is not its default.
@@ -120,8 +123,12 @@ const SHOWN: &[(&str, &str)] = &[
     ("manifest", "a_run_is_replayed_from_its_file"),
     ("repro", "a_cell_has_the_command_that_measures_it_alone"),
     ("allow-debug", "a_debug_build_refuses_to_measure"),
+    ("log-file", "a_log_tells_what_happened_with_a_file_for_each_kind_of_worker"),
+    ("log-level", "a_log_tells_what_happened_with_a_file_for_each_kind_of_worker"),
+    ("keep-going", "whatever_a_variable_says_a_run_can_be_made_to_keep_going"),
+    ("verbose", "the_log_goes_to_stderr_unless_told_otherwise_and_tells_no_more_than_warnings"),
     ("quiet", "files_go_where_they_are_told_to"),
-    ("no-progress", "progress_is_for_terminals_and_can_be_left_out"),
+    ("no-progress", "a_terminal_shows_progress_between_trials_unless_it_is_left_out"),
     ("color", "colours_and_characters_are_as_asked_for"),
     ("ascii", "colours_and_characters_are_as_asked_for"),
     ("config", "a_settings_file_can_be_named"),
@@ -154,7 +161,7 @@ fn every_option_is_in_a_table_of_this_test() {
     let words =
         help.lines().filter_map(|line| line.split_once("--")).filter(|(before, _)| before.trim().len() <= 3);
     let told: BTreeSet<&str> = words
-        .map(|(_, rest)| rest.split([' ', '[', ',']).next().unwrap())
+        .map(|(_, rest)| rest.split([' ', '[', ',', '.']).next().unwrap())
         .filter(|name| !name.is_empty())
         .collect();
     let known: BTreeSet<&str> = PLANNED
@@ -165,11 +172,14 @@ fn every_option_is_in_a_table_of_this_test() {
         .collect();
     let untested: Vec<_> = told.difference(&known).collect();
     assert!(untested.is_empty(), "no test shows what these change: {untested:?}");
-    let sources = ["options.rs", "run.rs", "errors.rs", "modes.rs", "replay.rs", "scenes.rs", "events.rs"]
-        .map(|file| {
-            std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file))
+    let sources =
+        ["options.rs", "run.rs", "errors.rs", "modes.rs", "replay.rs", "scenes.rs", "events.rs", "logs.rs"]
+            .map(|file| {
+                std::fs::read_to_string(
+                    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file),
+                )
                 .unwrap()
-        });
+            });
     for (name, test) in SHOWN {
         assert!(sources.iter().any(|text| text.contains(&format!("fn {test}()"))), "{name}: no test {test}");
     }
@@ -210,6 +220,20 @@ fn a_time_budget_cuts_trials_and_says_so() {
 }
 
 #[test]
+fn whatever_a_variable_says_a_run_can_be_made_to_keep_going() {
+    let place = Place::new();
+    let told = |flag: &str| {
+        let mut command = place.command(&format!("plan -t uds --json=- {flag}"));
+        let plan = document(&place.finish(command.env("IPC_BENCH_FAIL_FAST", "yes").spawn().unwrap()));
+        let setting = &plan["settings"]["fail-fast"];
+        (setting["value"].as_str().unwrap().to_owned(), setting["origin"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(told(""), ("yes".into(), "IPC_BENCH_FAIL_FAST".into()));
+    assert_eq!(told("--keep-going"), ("no".into(), "command line".into()));
+    assert_eq!(place.run("plan -t uds --keep-going --fail-fast").status.code(), Some(2));
+}
+
+#[test]
 fn a_run_keeps_what_it_is_called() {
     let place = Place::new();
     let output =
@@ -229,12 +253,10 @@ fn a_dry_run_is_a_plan() {
 }
 
 #[test]
-fn progress_is_for_terminals_and_can_be_left_out() {
+fn progress_is_for_terminals() {
     let place = Place::new();
-    for flag in ["", "--no-progress"] {
-        let output = place.measure(&format!("-t uds -s 64 --mode rtt --trials 1 -n 10 {flag}"));
-        assert!(!stderr(&output).contains("trial 1/1"), "{}", stderr(&output));
-    }
+    let output = place.measure("-t uds -s 64 --mode rtt --trials 1 -n 10");
+    assert!(!stderr(&output).contains("trial 1/1"), "{}", stderr(&output));
 }
 
 #[test]

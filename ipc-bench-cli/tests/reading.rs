@@ -63,6 +63,16 @@ fn saved_runs_are_rendered_compared_and_gated_without_measuring() {
         2,
         ["--limit: not understood", "no limit", "p50=5%"],
     );
+    // One that belongs to the sources outlives what cargo clean removes.
+    assert_eq!(place.run("baseline save kept last --commit-dir").status.code(), Some(0));
+    assert_eq!(stdout(&place.run("baseline list")), "kept\nmain\n");
+    assert!(place.path().join("bench/baselines/kept.json").is_file());
+    std::fs::rename(place.path().join("results"), place.path().join("cleaned")).unwrap();
+    assert_eq!(stdout(&place.run("baseline list")), "kept\n");
+    assert_eq!(stdout(&place.run("baseline show kept")), stdout(&place.run("report kept")));
+    assert_eq!(place.run("baseline rm kept").status.code(), Some(0));
+    assert!(!place.path().join("bench/baselines/kept.json").exists());
+    std::fs::rename(place.path().join("cleaned"), place.path().join("results")).unwrap();
     assert_eq!(place.run("baseline rm main").status.code(), Some(0));
     assert_refused(&place.run("report main"), 2, ["\"main\" is no run", "no baseline", "list runs"]);
     assert_refused(&place.run("report last~9"), 2, ["no run last~9", "has 2 runs", "list runs"]);

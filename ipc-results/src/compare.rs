@@ -13,7 +13,8 @@ use crate::metric::Metric;
 use crate::policy::Policy;
 use crate::recorder::DecodeError;
 use crate::run::Run;
-use crate::statistics::{holm, median, rank_sum};
+pub use crate::statistics::Session;
+use crate::statistics::{holm, median, pairs, rank_sum};
 use crate::units::yardstick;
 use crate::verdict::{Evidence, Verdict};
 
@@ -22,16 +23,6 @@ pub const SCHEMA: &str = "ipc-bench/compare";
 
 /// How far a yardstick may move before the machine counts as changed.
 pub const YARDSTICK_LIMIT: f64 = 0.05;
-
-/// How two runs relate, which decides what may be concluded from them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Session {
-    /// Two runs, perhaps days apart: a moved yardstick takes the red verdicts back.
-    #[default]
-    Apart,
-    /// Trials of both alternated in one session, as `ab` does: the machine is the same by construction.
-    Alternating,
-}
 
 /// Two runs, compared. Also a document: schema `ipc-bench/compare`, version 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +37,10 @@ pub struct Comparison {
     pub b: Side,
     /// Whether both ran on one machine. Between machines there are no verdicts.
     pub same_host: bool,
+    /// How the trials of both were made. Apart, a moved yardstick takes the red verdicts back; alternating, the machine is
+    /// the same by construction.
+    #[serde(default)]
+    pub session: Session,
     /// Chance of a false red among all rows together.
     #[serde(serialize_with = "short")]
     #[schemars(schema_with = "number")]
@@ -101,11 +96,11 @@ pub struct Change {
     pub a: Estimate,
     /// Median over the new trials.
     pub b: Estimate,
-    /// New over old: Hodges–Lehmann with its interval.
+    /// New over old, with its interval: Hodges–Lehmann over all trials, or in an alternating session the median over pairs.
     pub ratio: Estimate,
     /// The same of the figure as a multiple of the physical limit measured beside each trial, where both runs have it.
     pub normalised: Option<Estimate>,
-    /// Two-sided exact Mann–Whitney p.
+    /// Two-sided exact p: Mann–Whitney, or in an alternating session the sign test.
     #[serde(serialize_with = "short")]
     #[schemars(schema_with = "number")]
     pub p: f64,
@@ -198,19 +193,29 @@ impl Comparison {
         for (old, new) in &pairs {
             compare_cell(old, new, policy, session, &mut rows)?;
         }
-        judge(&mut rows, policy, same_host);
+        judge(&mut rows, policy, session, same_host);
         Ok(Self {
             schema: SCHEMA.into(),
             schema_version: "1.0".into(),
             a: side(a_name, a, pairs.iter().map(|(cell, _)| *cell)),
             b: side(b_name, b, pairs.iter().map(|(_, cell)| *cell)),
             same_host,
+            session,
             alpha: policy.alpha,
-            yardsticks: yardsticks(a, b),
+            // Both sides of one session have the same.
+            yardsticks: if session == Session::Apart { yardsticks(a, b) } else { Vec::new() },
             rows,
             only_a: only(a, b),
             only_b: only(b, a),
         })
+    }
+
+    /// What a reader must know of the rows: a change that is no ratio of the two medians beside it.
+    pub fn note(&self) -> Option<&'static str> {
+        (self.session == Session::Alternating).then_some(
+            "each trial is compared with its neighbour of the other side (sign test over pairs); a change need not be that of \
+             the two medians",
+        )
     }
 
     /// Rows with this verdict.
@@ -252,31 +257,82 @@ fn compare_cell(
         [old, new].into_iter().any(|cell| cell.summary.as_ref().and_then(|all| all.saturated) == Some(true));
     let metrics = if saturated { [Metric::MsgsPerS].into() } else { policy.metrics(old) };
     for metric in metrics {
-        let (a, b) = (metric.over(&old_figures), metric.over(&new_figures));
-        let Some((a_median, b_median)) = median(&a).zip(median(&b)) else { continue };
-        let Some((ratio, p)) = rank_sum::ratio(&a, &b).zip(rank_sum::p_value(&a, &b)) else { continue };
+        let sides = samples(metric, session, &old_figures, &new_figures);
+        let Some(mut row) = row(&old.id, metric, session, &sides) else { continue };
         let over_limit = |values: &[f64], limits: &[f64]| -> Vec<f64> {
             values.iter().zip(limits).map(|(value, limit)| value / limit).collect()
         };
-        let normalised = (old_limits.len() == a.len() && new_limits.len() == b.len())
-            .then(|| rank_sum::ratio(&over_limit(&a, &old_limits), &over_limit(&b, &new_limits)))
-            .flatten();
-        rows.push(Change {
-            cell: old.id.clone(),
-            metric,
-            a: a_median,
-            b: b_median,
-            ratio,
-            normalised,
-            p,
-            p_holm: p,
-            limit: None,
-            verdict: None,
-            reason: moved.clone(),
-            trials_to_settle: None,
-        });
+        let (a, b) = sides;
+        // Twins have the same limit beside them.
+        row.normalised =
+            (session == Session::Apart && old_limits.len() == a.len() && new_limits.len() == b.len())
+                .then(|| rank_sum::ratio(&over_limit(&a, &old_limits), &over_limit(&b, &new_limits)))
+                .flatten();
+        row.reason.clone_from(&moved);
+        rows.push(row);
     }
     Ok(())
+}
+
+/// The rows of one cell with their verdicts, by the figures of the trials of both sides: [`Comparison::new`] for who has
+/// drawn them from their histograms already.
+pub fn of_figures(
+    cell: &Cell,
+    (old, new): (&[Figures], &[Figures]),
+    policy: &Policy,
+    session: Session,
+) -> Vec<Change> {
+    let row = |metric| row(&cell.id, metric, session, &samples(metric, session, old, new));
+    let mut rows: Vec<Change> = policy.metrics(cell).into_iter().filter_map(row).collect();
+    judge(&mut rows, policy, session, true);
+    rows
+}
+
+/// What is known of one figure, before all are judged together.
+fn row(cell: &str, metric: Metric, session: Session, (a, b): &(Vec<f64>, Vec<f64>)) -> Option<Change> {
+    let (ratio, p) = change(session, a, b)?;
+    Some(Change {
+        cell: cell.to_owned(),
+        metric,
+        a: median(a)?,
+        b: median(b)?,
+        ratio,
+        normalised: None,
+        p,
+        p_holm: p,
+        limit: None,
+        verdict: None,
+        reason: None,
+        trials_to_settle: None,
+    })
+}
+
+/// The values of one figure on both sides: all of them, or where the trials alternated those of pairs, place by place.
+///
+/// A pair without the figure, because one of its trials had too few messages for it, says nothing; where that is more than
+/// half of them, neither do the others.
+fn samples(metric: Metric, session: Session, old: &[Figures], new: &[Figures]) -> (Vec<f64>, Vec<f64>) {
+    let steps = |figures: &[Figures]| figures.iter().map(|trial| trial.order).collect::<Vec<_>>();
+    match session {
+        Session::Apart => (metric.over(old), metric.over(new)),
+        Session::Alternating => {
+            let twins = pairs::twins(&steps(old), &steps(new));
+            let values = |(a, b): &(usize, usize)| metric.of(&old[*a]).zip(metric.of(&new[*b]));
+            let known: Vec<(f64, f64)> = twins.iter().filter_map(values).collect();
+            if 2 * known.len() < twins.len() { <_>::default() } else { known.into_iter().unzip() }
+        }
+    }
+}
+
+/// New over old, and the p that they do not differ.
+fn change(session: Session, a: &[f64], b: &[f64]) -> Option<(Estimate, f64)> {
+    match session {
+        Session::Apart => rank_sum::ratio(a, b).zip(rank_sum::p_value(a, b)),
+        Session::Alternating => {
+            let pairs: Vec<(f64, f64)> = a.iter().copied().zip(b.iter().copied()).collect();
+            pairs::ratio(&pairs).zip(pairs::p_value(&pairs))
+        }
+    }
 }
 
 /// The limits measured beside the trials, when every trial has the same one.
@@ -313,7 +369,7 @@ fn yardsticks(a: &Run, b: &Run) -> Vec<YardstickChange> {
 }
 
 /// Adjusts the p of all rows together and gives each its verdict.
-fn judge(rows: &mut [Change], policy: &Policy, same_host: bool) {
+fn judge(rows: &mut [Change], policy: &Policy, session: Session, same_host: bool) {
     let adjusted = holm(&rows.iter().map(|row| row.p).collect::<Vec<f64>>());
     let compared = rows.len();
     for (row, p_holm) in rows.iter_mut().zip(adjusted) {
@@ -323,7 +379,8 @@ fn judge(rows: &mut [Change], policy: &Policy, same_host: bool) {
             continue;
         }
         let threshold = policy.threshold(&row.cell, row.metric);
-        let evidence = Evidence { metric: row.metric, old: row.a.value, ratio: row.ratio, p_holm, compared };
+        let (metric, old, ratio) = (row.metric, row.a.value, row.ratio);
+        let evidence = Evidence { metric, old, ratio, p_holm, compared, session };
         let (verdict, settle) = evidence.judge(policy.alpha, &threshold);
         row.limit = Some(threshold.at(row.a.value));
         row.trials_to_settle = settle.map(|trials| trials as u32);

@@ -9,6 +9,8 @@ use crate::summary::PERCENTILES;
 pub struct Figures {
     /// [`Trial::index`].
     pub index: u32,
+    /// [`Trial::order`].
+    pub order: u32,
     /// Whether the trial was disturbed ([`Trial::flags`]).
     pub flagged: bool,
     /// Nanoseconds at each of [`PERCENTILES`], where the samples support it.
@@ -53,6 +55,7 @@ impl Figures {
         let per = |of: f64| move |cpu: CpuUse| (cpu.user_ns + cpu.sys_ns) as f64 / of;
         Ok(Self {
             index: trial.index,
+            order: trial.order,
             flagged: !trial.flags.is_empty(),
             percentiles_ns: percentiles(&latency),
             service_percentiles_ns: percentiles(&service),

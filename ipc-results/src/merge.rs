@@ -18,6 +18,9 @@ pub fn merge(first: Run, others: &[Run]) -> Result<Run, DecodeError> {
     let mut run = first;
     let mut names = vec![run.run_id.clone()];
     for other in others {
+        // One for all cells, so that trials made one after the other stay neighbours: pairs of an ab.
+        let orders = run.cells.iter().flat_map(|cell| &cell.trials).map(|trial| trial.order + 1);
+        let order = orders.max().unwrap_or(0);
         let elsewhere = other.environment.host_fingerprint != run.environment.host_fingerprint;
         let host = other.environment.hostname.clone().unwrap_or_else(|| other.run_id.clone());
         for cell in &other.cells {
@@ -29,10 +32,7 @@ pub fn merge(first: Run, others: &[Run]) -> Result<Run, DecodeError> {
                 Some(known) if known.status == CellStatus::Skipped => *known = cell,
                 Some(_) if cell.status == CellStatus::Skipped => {}
                 Some(known) => {
-                    let count = |value: fn(&crate::cell::Trial) -> u32| {
-                        known.trials.iter().map(|trial| value(trial) + 1).max().unwrap_or(0)
-                    };
-                    let (index, order) = (count(|trial| trial.index), count(|trial| trial.order));
+                    let index = known.trials.iter().map(|trial| trial.index + 1).max().unwrap_or(0);
                     for trial in &mut cell.trials {
                         trial.index += index;
                         trial.order += order;
@@ -118,5 +118,21 @@ mod tests {
         assert_eq!(indices, [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(merged.cells[0].summary.as_ref().unwrap().msgs_per_s.unwrap().trials, 7);
         assert!(merged.warnings[0].message.contains("run-one, run-one, run-two"));
+    }
+
+    #[test]
+    fn pairs_of_an_ab_are_still_pairs_when_runs_are_joined() {
+        let sides = ["shm/stream/64/arm=a", "shm/stream/64/arm=b"];
+        let mut ab = run("one", &sides, 2);
+        // A B, B A.
+        for (cell, orders) in ab.cells.iter_mut().zip([[0, 3], [1, 2]]) {
+            cell.trials.iter_mut().zip(orders).for_each(|(trial, order)| trial.order = order);
+        }
+        let merged = merge(ab.clone(), &[ab.clone(), ab]).unwrap();
+        let [a, b] = [0, 1].map(|cell: usize| -> Vec<u32> {
+            merged.cells[cell].trials.iter().map(|trial| trial.order).collect()
+        });
+        assert_eq!(a, [0, 3, 4, 7, 8, 11]);
+        assert_eq!(crate::statistics::pairs::twins(&a, &b), (0..6).map(|i| (i, i)).collect::<Vec<_>>());
     }
 }

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::cell::Cell;
 use crate::compare::{Change, Comparison};
 use crate::metric::Metric;
-use crate::statistics::{gateable_metrics, trials_for};
 use crate::verdict::{ALPHA, Threshold, Verdict};
 
 /// The rules of a comparison and of a gate.
@@ -177,11 +176,12 @@ impl Policy {
         let of = |verdict| comparison.with(verdict).collect::<Vec<&Change>>();
         let (regressed, inconclusive) = (of(Verdict::Regressed), of(Verdict::Inconclusive));
         let missing: Vec<&str> = comparison.only_a.iter().map(String::as_str).collect();
-        let have = comparison.a.trials.0.min(comparison.b.trials.0);
-        let compared = comparison.rows.len();
-        let needs = (gateable_metrics(have as usize, self.alpha) < compared).then(|| Needs {
+        // Trials of a side, or pairs of them.
+        let have = comparison.rows.iter().map(|row| row.ratio.trials).min().unwrap_or(0);
+        let (compared, session) = (comparison.rows.len(), comparison.session);
+        let needs = (session.gateable_metrics(have as usize, self.alpha) < compared).then(|| Needs {
             have,
-            trials: trials_for(compared, self.alpha) as u32,
+            trials: session.trials_for(compared, self.alpha) as u32,
             metrics: compared as u32,
         });
         let fails = |kind, any: bool| any && self.fail_on.contains(&kind);
@@ -211,6 +211,13 @@ pub struct Gate<'a> {
     pub missing: Vec<&'a str>,
     /// Present when so few trials could not have shown any regression: the gate has then tested nothing.
     pub needs: Option<Needs>,
+}
+
+impl Gate<'_> {
+    /// Figures that would be red, and why they are not.
+    pub fn taken_back(&self) -> impl Iterator<Item = (&Change, &str)> {
+        self.inconclusive.iter().filter_map(|row| Some((*row, row.reason.as_deref()?)))
+    }
 }
 
 /// How a gate ended.

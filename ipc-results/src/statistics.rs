@@ -1,14 +1,51 @@
 //! The statistics behind every printed number. All inference is over trials, never over messages: the millions of
 //! messages of one trial share one placement of pages, processes and interrupts, and are one sample of it.
 
+pub mod pairs;
 pub mod rank_sum;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 use crate::estimate::Estimate;
 
 /// Coverage an interval aims at; with too few trials it has what it can and says so.
 pub const TARGET_COVERAGE: f64 = 0.95;
+
+/// How the trials of two sides were made, which decides how they are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Session {
+    /// In two runs, perhaps days apart: two samples, compared by ranks ([`rank_sum`]).
+    #[default]
+    Apart,
+    /// One right after the other in one session, as `ab` makes them: pairs ([`mod@pairs`]).
+    Alternating,
+}
+
+impl Session {
+    /// The smallest p that `n` trials on each side can reach.
+    pub fn smallest_p(self, n: usize) -> f64 {
+        match self {
+            Self::Apart => rank_sum::smallest_p(n, n),
+            Self::Alternating => pairs::smallest_p(n),
+        }
+    }
+
+    /// How many metrics can be gated together with `n` trials on each side: with more, even a complete separation of one
+    /// of them is not significant at `alpha` after [`holm`]. Apart 0, 1, 6, 23, 85, 321 for 3 to 8 trials at 0.05;
+    /// alternating 0, 1, 3, 6, 12, 25 for 5 to 10.
+    pub fn gateable_metrics(self, n: usize, alpha: f64) -> usize {
+        (alpha / self.smallest_p(n)) as usize
+    }
+
+    /// The fewest trials on each side with which `metrics` metrics can be gated together at `alpha`.
+    pub fn trials_for(self, metrics: usize, alpha: f64) -> usize {
+        // Every further trial at least doubles the count, so that this ends for any number of metrics.
+        (1..).find(|n| self.gateable_metrics(*n, alpha) >= metrics).unwrap_or(usize::MAX)
+    }
+}
 
 /// The median of `values` and the order-statistic interval of it.
 ///
@@ -59,18 +96,6 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// How many metrics can be gated together with `n` trials on each side: with more, even a complete separation of one of
-/// them is not significant at `alpha` after [`holm`]. 0, 1, 6, 23, 85, 321 for 3 to 8 trials at 0.05.
-pub fn gateable_metrics(n: usize, alpha: f64) -> usize {
-    (alpha / rank_sum::smallest_p(n, n)) as usize
-}
-
-/// The fewest trials on each side with which `metrics` metrics can be gated together at `alpha`.
-pub fn trials_for(metrics: usize, alpha: f64) -> usize {
-    // Every further trial multiplies the count by nearly four, so that this ends for any number of metrics.
-    (1..).find(|n| gateable_metrics(*n, alpha) >= metrics).unwrap_or(usize::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,8 +131,11 @@ mod tests {
 
     #[test]
     fn few_trials_gate_few_metrics() {
-        assert_eq!([3, 4, 5, 6, 7, 8].map(|n| gateable_metrics(n, 0.05)), [0, 1, 6, 23, 85, 321]);
-        assert_eq!([1, 2, 40, 85, 86].map(|metrics| trials_for(metrics, 0.05)), [4, 5, 7, 7, 8]);
+        let (apart, pairs) = (Session::Apart, Session::Alternating);
+        assert_eq!([3, 4, 5, 6, 7, 8].map(|n| apart.gateable_metrics(n, 0.05)), [0, 1, 6, 23, 85, 321]);
+        assert_eq!([1, 2, 40, 85, 86].map(|metrics| apart.trials_for(metrics, 0.05)), [4, 5, 7, 7, 8]);
+        assert_eq!([5, 6, 7, 8, 9, 10].map(|n| pairs.gateable_metrics(n, 0.05)), [0, 1, 3, 6, 12, 25]);
+        assert_eq!([1, 2, 40, 85, 86].map(|metrics| pairs.trials_for(metrics, 0.05)), [6, 7, 11, 12, 12]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::estimate::Estimate;
 use crate::metric::Metric;
-use crate::statistics::{TARGET_COVERAGE, trials_for};
+use crate::statistics::{Session, TARGET_COVERAGE};
 
 /// Chance of a false red among all gated metrics together.
 pub const ALPHA: f64 = 0.05;
@@ -110,6 +110,8 @@ pub struct Evidence {
     pub p_holm: f64,
     /// How many figures were compared together.
     pub compared: usize,
+    /// How the trials were made.
+    pub session: Session,
 }
 
 impl Evidence {
@@ -139,12 +141,12 @@ impl Evidence {
         let change = (value - 1.0).abs();
         let half_width = (hi - lo) / 2.0;
         if half_width <= 0.0 {
-            return (coverage < TARGET_COVERAGE).then(|| trials_for(self.compared, alpha));
+            return (coverage < TARGET_COVERAGE).then(|| self.session.trials_for(self.compared, alpha));
         }
         let room = if change > limit { change } else { limit - change };
         let needed = (f64::from(trials) * (half_width / room).powi(2)).ceil();
-        (needed <= MOST_TRIALS)
-            .then(|| (needed as usize).max(trials_for(self.compared, alpha)).max(trials as usize + 1))
+        let fewest = self.session.trials_for(self.compared, alpha).max(trials as usize + 1);
+        (needed <= MOST_TRIALS).then(|| (needed as usize).max(fewest))
     }
 }
 
@@ -154,7 +156,7 @@ mod tests {
 
     fn evidence(metric: Metric, old: f64, (lo, value, hi): (f64, f64, f64), p_holm: f64) -> Evidence {
         let ratio = Estimate { value, lo, hi, trials: 9, coverage: 0.96 };
-        Evidence { metric, old, ratio, p_holm, compared: 40 }
+        Evidence { metric, old, ratio, p_holm, compared: 40, session: Session::Apart }
     }
 
     fn verdict(evidence: &Evidence) -> Verdict {

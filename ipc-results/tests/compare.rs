@@ -9,7 +9,7 @@ use ipc_results::metric::Metric;
 use ipc_results::policy::{FailOn, Outcome, Policy, Rule};
 use ipc_results::text::{self, Style};
 use ipc_results::verdict::Verdict;
-use ipc_results::{Run, schema};
+use ipc_results::{Run, export, schema};
 
 fn compare(a: &Run, b: &Run) -> Comparison {
     Comparison::new(("main", a), ("last", b), &Policy::default(), Session::Apart, false).unwrap()
@@ -64,10 +64,56 @@ fn a_red_verdict_is_taken_back_when_the_cells_own_yardstick_moved_and_only_then(
     let row = apart.rows.iter().find(|row| row.cell == "uds/rtt/64").unwrap();
     assert_eq!(row.verdict, Some(Verdict::Inconclusive));
     assert_eq!(row.reason.as_deref(), Some("machine changed: bare round trip +18 %"));
+    let gate = Policy::default().gate(&apart);
+    let told = text::gate(&gate, |cell| cell.into(), &Style::default());
+    assert!(told.contains("inconclusive (machine changed: bare round trip +18 %)"), "{told}");
 
-    let alternating =
-        Comparison::new(("a", &a), ("b", &b), &Policy::default(), Session::Alternating, false).unwrap();
+    // Few pairs carry few figures.
+    let alternating = alternating(only(a, "uds/rtt/64"), only(b, "uds/rtt/64"));
     assert_eq!(verdict(&alternating, "uds/rtt/64", Metric::P50), Some(Verdict::Regressed));
+}
+
+fn only(mut run: Run, id: &str) -> Run {
+    run.cells.retain(|cell| cell.id == id);
+    run
+}
+
+/// The same runs as if their trials had been made A B B A.
+fn alternating(mut a: Run, mut b: Run) -> Comparison {
+    for (run, first) in [(&mut a, 0), (&mut b, 1)] {
+        for trial in run.cells.iter_mut().flat_map(|cell| &mut cell.trials) {
+            trial.order = 2 * trial.index + (first + trial.index) % 2;
+        }
+    }
+    Comparison::new(("a", &a), ("b", &b), &Policy::default(), Session::Alternating, false).unwrap()
+}
+
+#[test]
+fn neighbours_are_compared_and_a_machine_that_changes_its_pace_hides_nothing() {
+    let (mut a, mut b) = (invented(), invented());
+    // From trial to trial the machine has another pace, and both of a pair have the same.
+    for run in [&mut a, &mut b] {
+        let cell = run.cells.iter_mut().find(|cell| cell.id == "uds/stream/4096").unwrap();
+        for trial in &mut cell.trials {
+            trial.throughput.msgs_per_s *= f64::from(1 + trial.index % 3);
+        }
+    }
+    let cell = b.cells.iter_mut().find(|cell| cell.id == "uds/stream/4096").unwrap();
+    cell.trials.iter_mut().for_each(|trial| trial.throughput.msgs_per_s *= 0.9);
+    let apart = compare(&a, &b);
+    assert_eq!(verdict(&apart, "uds/stream/4096", Metric::MsgsPerS), Some(Verdict::Inconclusive));
+    let pairs = alternating(only(a, "uds/stream/4096"), only(b, "uds/stream/4096"));
+    let row = &pairs.rows[0];
+    assert_eq!((row.verdict, row.ratio.trials), (Some(Verdict::Regressed), 7), "{row:?}");
+    assert!((row.ratio.value - 0.9).abs() < 1e-9 && row.normalised.is_none());
+    let text = text::comparison(&pairs, false, &Style::default());
+    for rendered in [text, export::markdown_of_comparison(&pairs)] {
+        assert!(rendered.contains("sign test over pairs"), "{rendered}");
+    }
+    assert!(apart.note().is_none() && !apart.yardsticks.is_empty() && pairs.yardsticks.is_empty());
+    // Fewer pairs than twice as many figures need: told, never passed over in silence.
+    let gate = Policy { alpha: 0.01, ..Policy::default() }.gate(&pairs).needs.unwrap();
+    assert_eq!((gate.have, gate.trials), (7, 8));
 }
 
 #[test]

@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 
+use ipc_results::estimate::Estimate;
 use ipc_results::metric::Metric;
-use ipc_results::statistics::{holm, median, rank_sum};
+use ipc_results::statistics::{Session, holm, median, pairs, rank_sum};
 use ipc_results::verdict::{ALPHA, Evidence, Threshold, Verdict};
 
 const TRIALS: usize = 9;
@@ -40,20 +41,29 @@ impl Random {
     }
 }
 
-/// The verdicts of one comparison of several figures, as `compare` comes to them.
-fn verdicts(pairs: &[(Vec<f64>, Vec<f64>)]) -> Vec<Verdict> {
-    let p: Vec<f64> = pairs.iter().map(|(a, b)| rank_sum::p_value(a, b).unwrap()).collect();
-    let judge = |((a, b), p_holm): (&(Vec<f64>, Vec<f64>), f64)| {
-        let evidence = Evidence {
-            metric: Metric::P50,
-            old: median(a).unwrap().value,
-            ratio: rank_sum::ratio(a, b).unwrap(),
-            p_holm,
-            compared: pairs.len(),
-        };
+/// The verdicts of one comparison of several figures, as `compare` comes to them for runs made apart.
+fn verdicts(figures: &[Sides]) -> Vec<Verdict> {
+    let found = |(a, b): &Sides| (rank_sum::ratio(a, b).unwrap(), rank_sum::p_value(a, b).unwrap());
+    judged(figures, Session::Apart, found)
+}
+
+/// The same as `ab` comes to them: trial `i` of one side was made right beside trial `i` of the other.
+fn verdicts_of_pairs(figures: &[Sides]) -> Vec<Verdict> {
+    let found = |(a, b): &Sides| {
+        let pairs: Vec<(f64, f64)> = a.iter().copied().zip(b.iter().copied()).collect();
+        (pairs::ratio(&pairs).unwrap(), pairs::p_value(&pairs).unwrap())
+    };
+    judged(figures, Session::Alternating, found)
+}
+
+fn judged(figures: &[Sides], session: Session, found: impl Fn(&Sides) -> (Estimate, f64)) -> Vec<Verdict> {
+    let (ratios, p): (Vec<Estimate>, Vec<f64>) = figures.iter().map(found).unzip();
+    let judge = |(((a, _), ratio), p_holm): ((&Sides, Estimate), f64)| {
+        let (old, compared) = (median(a).unwrap().value, figures.len());
+        let evidence = Evidence { metric: Metric::P50, old, ratio, p_holm, compared, session };
         evidence.judge(ALPHA, &Threshold::default_for(Metric::P50)).0
     };
-    pairs.iter().zip(holm(&p)).map(judge).collect()
+    figures.iter().zip(ratios).zip(holm(&p)).map(judge).collect()
 }
 
 #[test]
@@ -96,7 +106,7 @@ fn ten_per_cent_are_seen_in_nineteen_of_twenty_runs_on_a_quiet_machine_and_named
     assert!(seen >= RUNS * 19 / 20, "{seen} of {RUNS} are red (seed {SEED})");
 }
 
-/// The trials of the stored runs of one cell: those of side A and of side B.
+/// The trials of one figure, or of one stored run of a cell: those of side A and of side B.
 type Sides = (Vec<f64>, Vec<f64>);
 
 /// The stored runs of each cell.
@@ -156,6 +166,93 @@ fn what_stored_trials_cannot_show_is_inconclusive_and_never_called_unchanged() {
         let seen = (0..40).filter(|_| drawn(&mut random, 4.0) == Verdict::Regressed).count();
         assert!(seen >= 38, "{cell}: {seen} of 40 are red (seed {SEED})");
     }
+}
+
+/// Trials of each side in a run of `cargo xtask selftest-stats`.
+const PAIRS: usize = 50;
+
+/// Every stretch of so many consecutive pairs in all stored runs of a cell end to end, as it is and with its sides exchanged.
+fn stretches(runs: &[Sides]) -> impl Iterator<Item = Sides> {
+    let all: Vec<(f64, f64)> =
+        runs.iter().flat_map(|(a, b)| a.iter().copied().zip(b.iter().copied())).collect();
+    let exchanged: Vec<(f64, f64)> = all.iter().map(|(a, b)| (*b, *a)).collect();
+    let stretch = |pairs: &[(f64, f64)]| pairs.iter().copied().unzip();
+    let both: Vec<Sides> =
+        [all, exchanged].iter().flat_map(|pairs| pairs.windows(PAIRS).map(stretch)).collect();
+    both.into_iter()
+}
+
+/// Side B takes a tenth longer, of its own time where `own`, else of that which the latest trial of side A took, as
+/// `ab --inject 10%` does it: in every other pair B comes first.
+fn a_tenth_more((a, mut b): Sides, own: bool) -> Sides {
+    for place in 0..b.len() {
+        let latest = if own { b[place] } else { a[if place % 2 == 0 { place } else { place - 1 }] };
+        b[place] += latest / 10.0;
+    }
+    (a, b)
+}
+
+#[test]
+fn stored_pairs_without_a_difference_are_red_no_more_often_than_nominal() {
+    for (cell, runs) in stored() {
+        for (a, b) in &runs {
+            assert_eq!(a.len(), b.len(), "{cell}: a trial without a twin");
+            let verdict = verdicts_of_pairs(&[(a.clone(), b.clone())])[0];
+            assert!(
+                !matches!(verdict, Verdict::Regressed | Verdict::Improved),
+                "{cell}: {verdict} {a:?} {b:?}"
+            );
+        }
+        let all = stretches(&runs).count();
+        let red = stretches(&runs)
+            .filter(|pair| verdicts_of_pairs(std::slice::from_ref(pair))[0] == Verdict::Regressed);
+        let (red, nominal) = (red.count() as f64, ALPHA / 2.0 * all as f64);
+        assert!(red <= nominal, "{cell}: {red} of {all} are red, {nominal} are due");
+    }
+}
+
+#[test]
+fn a_tenth_more_is_seen_in_stored_pairs_of_a_machine_whose_trials_differ_by_a_factor_of_three() {
+    for (cell, runs) in stored() {
+        for own in [true, false] {
+            let seen = |pair: &Sides| verdicts_of_pairs(&[a_tenth_more(pair.clone(), own)])[0];
+            let all: Vec<Verdict> = stretches(&runs).map(|pair| seen(&pair)).collect();
+            let red = all.iter().filter(|verdict| **verdict == Verdict::Regressed).count();
+            assert!(red * 20 >= all.len() * 19, "{cell}: {red} of {} are red", all.len());
+            assert!(!all.contains(&Verdict::Improved), "{cell}: slower was called faster");
+        }
+    }
+}
+
+#[test]
+fn what_lasts_longer_than_a_pair_does_not_hide_a_tenth_and_makes_none() {
+    const RUNS: u32 = 400;
+    let mut random = Random(SEED);
+    let mut red = [0, 0];
+    for run in 0..2 * RUNS {
+        let factor = if run % 2 == 0 { 1.0 } else { 1.1 };
+        // The machine has two paces, keeps each for some ten trials, and gets slower all the time.
+        let (mut slow, mut drift) = (false, 1.0);
+        let mut trial = |random: &mut Random, scale: f64| {
+            slow ^= random.uniform() < 0.1;
+            drift *= 1.002;
+            scale * 300.0 * drift * if slow { 3.0 } else { 1.0 } * (1.0 + 0.04 * (random.uniform() - 0.5))
+        };
+        let mut sides = (Vec::new(), Vec::new());
+        for pair in 0..PAIRS {
+            if pair % 2 == 0 {
+                sides.0.push(trial(&mut random, 1.0));
+                sides.1.push(trial(&mut random, factor));
+            } else {
+                sides.1.push(trial(&mut random, factor));
+                sides.0.push(trial(&mut random, 1.0));
+            }
+        }
+        red[(run % 2) as usize] += u32::from(verdicts_of_pairs(&[sides])[0] == Verdict::Regressed);
+    }
+    let nominal = ALPHA / 2.0 * f64::from(RUNS);
+    assert!(f64::from(red[0]) <= nominal + 3.0 * nominal.sqrt(), "{red:?} of {RUNS} (seed {SEED})");
+    assert!(red[1] >= RUNS * 19 / 20, "{red:?} of {RUNS} (seed {SEED})");
 }
 
 #[test]

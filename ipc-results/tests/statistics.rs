@@ -1,7 +1,7 @@
 //! The statistics agree with SciPy; `fixtures/statistics.py` computed the reference values.
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop")]
 
-use ipc_results::statistics::{holm, median, rank_sum};
+use ipc_results::statistics::{holm, median, pairs, rank_sum};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -11,6 +11,7 @@ struct Reference {
     medians: Vec<Median>,
     holm: Vec<Holm>,
     smallest_p: Vec<Smallest>,
+    pairs: Vec<Samples>,
 }
 
 #[derive(Deserialize)]
@@ -97,5 +98,17 @@ fn holms_adjustment_is_that_of_statsmodels() {
         for (ours, theirs) in holm(&reference.p).into_iter().zip(reference.adjusted) {
             close(ours, theirs);
         }
+    }
+}
+
+#[test]
+fn the_p_and_the_interval_of_pairs_are_those_of_the_sign_test() {
+    for samples in reference().pairs {
+        let pairs: Vec<(f64, f64)> = samples.a.into_iter().zip(samples.b).collect();
+        close(pairs::p_value(&pairs).unwrap(), samples.p);
+        let (ours, theirs) = (pairs::ratio(&pairs).unwrap(), samples.ratio.unwrap());
+        close(ours.value, theirs.value);
+        close(ours.lo, theirs.lo);
+        close(ours.hi, theirs.hi);
     }
 }

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use ipc_results::Environment;
+use ipc_results::statistics::Session;
+use ipc_results::verdict::ALPHA;
 
-use super::{arm, injected};
+use super::injected;
 use crate::args::{AbArgs, Global, RunArgs};
-use crate::arm::{Arm, Side};
+use crate::arm::{Arm, Hold, Side};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::lists;
 use crate::matrix::PlannedCell;
 use crate::mechanism::Mechanism;
 use crate::output;
-use crate::plan::{Context, Plan};
+use crate::plan::{Context, Plan, SHORTEST_TRIAL};
 use crate::settings::{Origin, Settings, separator};
 use crate::workload::{Length, Mode};
 
@@ -68,10 +70,10 @@ pub(super) struct Half {
 /// # Errors
 /// It names none, or a setting that cannot differ.
 pub(super) fn pair(args: &AbArgs) -> Result<Pair, Failure> {
-    let hold_ns = injected(args.inject.as_deref())?;
+    let injected = injected(args.inject.as_deref())?;
     let half = |side, name: String, program, settings| {
-        let hold_ns = if side == Side::B { hold_ns } else { 0 };
-        Half { name, arm: arm(side, program, hold_ns), settings }
+        let hold = if side == Side::B { injected } else { Hold::Time(0) };
+        Half { name, arm: Arm { side, program, hold }, settings }
     };
     if let Some(vary) = &args.vary {
         let [a, b] = varied(vary)?;
@@ -154,6 +156,7 @@ impl Pair {
         }
         // The budget is for both sides together, so it is kept once there is one plan.
         let settings = Settings::complete(given.clone(), &config)?;
+        let shorter = more_and_shorter(&settings)?;
         let budget = settings.parse("time-budget", lists::duration)?;
         let asked = settings.text("time-budget").is_some_and(|(_, origin)| *origin == Origin::CommandLine);
         let directory = output::root(global.dir.as_deref());
@@ -168,7 +171,10 @@ impl Pair {
                     value.clone()
                 };
             }
-            let settings = Settings::complete(given, &config)?.without("time-budget");
+            let mut settings = Settings::complete(given, &config)?.without("time-budget");
+            for (key, value) in &shorter {
+                settings = settings.with(key, value.clone(), Origin::Pairs);
+            }
             let context = Context { mechanisms, environment, seed, directory: &directory };
             let mut plan = Plan::new(settings, &context)?;
             if plan.enough.is_some() {
@@ -184,15 +190,42 @@ impl Pair {
         let a = half(&self.a, args.seed)?;
         let b = half(&self.b, Some(a.seed))?;
         let mut plan = join(a, b)?;
-        if self.b.arm.hold_ns > 0 {
+        if self.b.arm.hold != Hold::Time(0) {
             refuse_where_nothing_is_held(&plan)?;
         }
         // That of a preset says nothing about a number of messages.
         if let Some(budget) = budget.filter(|_| asked || matches!(plan.length, Length::Time(_))) {
-            plan.fit(budget)?;
+            let figures = plan.cells.iter().filter(|cell| cell.impossible.is_none()).count();
+            // Fewer could not show anything, with two figures of each pair of cells.
+            let fewest = Session::Alternating.trials_for(figures, ALPHA) as u32;
+            plan.fit(budget, fewest)?;
         }
         Ok(plan)
     }
+}
+
+/// Trials of each side, unless somebody says otherwise.
+const TRIALS: u32 = 21;
+
+/// The measured time of a preset in more and shorter trials: what is compared are pairs of neighbours, so that a machine
+/// which changes its mind from second to second does it between them, and there are enough for it.
+fn more_and_shorter(settings: &Settings) -> Result<Vec<(&'static str, String)>, Failure> {
+    let said = |key| {
+        let (_, origin) = settings.text(key)?;
+        (!matches!(origin, Origin::Preset(_) | Origin::Default)).then_some(())
+    };
+    let Some(each) = settings.parse("duration", lists::duration)?.filter(|_| said("trials").is_none()) else {
+        return Ok(Vec::new());
+    };
+    let mut shorter = vec![("trials", TRIALS.to_string())];
+    // Of a preset's range the fewest; whoever names a duration wants that one.
+    let of_preset =
+        settings.text("trials").and_then(|(text, _)| text.split("..").next()?.parse::<u32>().ok());
+    if let Some(trials) = of_preset.filter(|trials| *trials < TRIALS && said("duration").is_none()) {
+        let each = (each * trials / TRIALS).max(SHORTEST_TRIAL);
+        shorter.push(("duration", format!("{}ms", each.as_millis())));
+    }
+    Ok(shorter)
 }
 
 /// Puts each cell of B behind its twin of A.

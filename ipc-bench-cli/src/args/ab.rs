@@ -21,7 +21,8 @@ pub(crate) struct AbArgs {
     #[arg(long, value_name = "NAME=A,B")]
     pub(crate) vary: Option<String>,
 
-    /// Hold every message of side B back for so long, on purpose: shows whether such a change would be seen here
+    /// Hold every message of side B back on purpose, for a time, or for a share of what the latest trial of side A took, as in
+    /// 10%: shows whether such a change would be seen here
     #[arg(long, value_name = "TIME")]
     pub(crate) inject: Option<String>,
 

@@ -143,6 +143,9 @@ pub(crate) enum BaselineArgs {
         /// The run
         #[arg(default_value = "last")]
         run: String,
+        /// Keep it in bench/baselines of the sources, for a commit, where cargo clean does not reach it
+        #[arg(long)]
+        commit_dir: bool,
         /// Measure it once more, and keep it only if no figure differs
         #[arg(long)]
         validate: bool,

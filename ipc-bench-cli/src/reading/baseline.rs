@@ -15,7 +15,7 @@ use crate::mechanism::Mechanism;
 use crate::output;
 
 use super::again::{Again, again};
-use super::{baseline_file, compared, load};
+use super::{baseline_file, baseline_places, compared, load};
 
 /// Keeps runs under names.
 pub(crate) fn baseline(
@@ -25,14 +25,15 @@ pub(crate) fn baseline(
 ) -> Result<(), Failure> {
     let root = output::root(global.dir.as_deref());
     match args {
-        BaselineArgs::Save { name, run: named, validate, allow_debug } => {
+        BaselineArgs::Save { name, run: named, commit_dir, validate, allow_debug } => {
             check_name(name)?;
             let run = load(&root, named)?;
             if *validate {
                 let what = Again { run: named, cells: None, times: 1, allow_debug: *allow_debug };
                 repeats(named, &run, &again(mechanisms, global, &root, &what)?)?;
             }
-            save(&root, name, &run)
+            let [with_runs, with_sources] = baseline_places(&root);
+            save(if *commit_dir { &with_sources } else { &with_runs }, name, &run)
         }
         BaselineArgs::List => {
             print(&baselines(&root).iter().map(|name| format!("{name}\n")).collect::<String>())
@@ -53,14 +54,16 @@ pub(crate) fn baseline(
     }
 }
 
-/// Names of the baselines under `root`, in their order.
+/// Names of all baselines, in their order.
 pub(crate) fn baselines(root: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(root.join("baselines")).into_iter().flatten();
+    let entries =
+        baseline_places(root).into_iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten();
     let name = |entry: std::io::Result<std::fs::DirEntry>| {
         Some(entry.ok()?.file_name().to_str()?.strip_suffix(".json")?.to_owned())
     };
     let mut names: Vec<String> = entries.filter_map(name).collect();
     names.sort();
+    names.dedup();
     names
 }
 
@@ -76,12 +79,11 @@ pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Keeps a run under a name that was checked.
-pub(super) fn save(root: &Path, name: &str, run: &Run) -> Result<(), Failure> {
-    let directory = root.join("baselines");
-    std::fs::create_dir_all(&directory)
+/// Keeps a run in a directory of baselines, under a name that was checked.
+pub(super) fn save(directory: &Path, name: &str, run: &Run) -> Result<(), Failure> {
+    std::fs::create_dir_all(directory)
         .map_err(|error| Failure::usage(format!("{} cannot be made", directory.display())).why(error))?;
-    file::write_run(&baseline_file(root, name), run)
+    file::write_run(&directory.join(format!("{name}.json")), run)
         .map_err(|error| Failure::usage("the baseline cannot be saved").why(error))
 }
 

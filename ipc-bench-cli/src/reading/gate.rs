@@ -104,6 +104,10 @@ pub(crate) fn annotations(gate: &Gate<'_>, wanted: bool) -> String {
         let text = format!("{} {} {values} {change}", row.cell, row.metric).replace('%', "%25");
         format!("::error title=ipc-bench: regressed::{text}\n")
     });
+    let back = gate.taken_back().map(|(row, reason)| {
+        let text = format!("{} {} {reason}", row.cell, row.metric).replace('%', "%25");
+        format!("::notice title=ipc-bench: inconclusive::{text}\n")
+    });
     let missing = gate.missing.iter().map(|cell| format!("::warning title=ipc-bench: missing::{cell}\n"));
-    red.chain(missing).collect()
+    red.chain(back).chain(missing).collect()
 }

@@ -8,7 +8,7 @@ use ipc_results::report::Report;
 use ipc_results::run::RunStatus;
 use ipc_results::{Run, export, text};
 
-use super::{baseline, compared, load, page};
+use super::{baseline, baseline_places, compared, load, page};
 use crate::args::{Global, KeptArgs};
 use crate::command::{print, write};
 use crate::error::Failure;
@@ -60,7 +60,9 @@ impl<'a> Kept<'a> {
             }
         }
         match &self.args.save_baseline {
-            Some(name) if run.status == RunStatus::Complete => baseline::save(&self.root, name, run),
+            Some(name) if run.status == RunStatus::Complete => {
+                baseline::save(&baseline_places(&self.root)[0], name, run)
+            }
             Some(name) => Err(Failure::failed(format!("the run is not kept as {name}"))
                 .why("it was not measured to its end")
                 .fix("ipc-bench baseline save keeps it all the same")),

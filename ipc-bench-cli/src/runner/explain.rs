@@ -2,6 +2,7 @@
 
 use crate::crew::Trouble;
 use crate::error::{Exit, Failure};
+use crate::protocol::{PROTOCOL, Reply, Role};
 
 /// What happened to a cell, for a person.
 pub(crate) fn explain(id: &str, trouble: Trouble) -> Failure {
@@ -32,4 +33,16 @@ pub(crate) fn explain(id: &str, trouble: Trouble) -> Failure {
         }
         Trouble::Io(error) => Failure::failed(format!("{id} could not be measured")).why(error),
     }
+}
+
+/// A worker of another build.
+pub(super) fn other_protocol(protocol: u32, version: &str) -> Trouble {
+    let text =
+        format!("the worker is ipc-bench {version} with control protocol {protocol}, this is {PROTOCOL}");
+    std::io::Error::other(text).into()
+}
+
+/// A worker that says what is not due.
+pub(super) fn out_of_turn(role: Role, reply: &Reply) -> Trouble {
+    std::io::Error::other(format!("the {} said {reply:?} out of turn", role.name())).into()
 }

@@ -141,6 +141,9 @@ pub fn markdown_of_comparison(comparison: &Comparison) -> String {
         count(Verdict::Unchanged),
         count(Verdict::Inconclusive)
     ));
+    if let Some(note) = comparison.note() {
+        page.block(&format!("\n{note}\n"));
+    }
     let moved = comparison.yardsticks.iter().filter(|yardstick| yardstick.moved);
     let moved: Vec<String> =
         moved.map(|yardstick| format!("`{}` {}", yardstick.name, change(yardstick.ratio.value))).collect();

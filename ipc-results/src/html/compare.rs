@@ -57,12 +57,13 @@ fn header(page: &mut Page, comparison: &Comparison) {
     };
     page.push(&format!(
         "<header><p class=\"over\">ipc-bench · comparison</p><h1>{headline}</h1><p class=\"sentences\">{} improved, {} regressed, \
-         {} unchanged, {} inconclusive of {} figures.</p><p class=\"meta\">{} · {}</p></header>\n",
+         {} unchanged, {} inconclusive of {} figures.{}</p><p class=\"meta\">{} · {}</p></header>\n",
         count(Verdict::Improved),
         count(Verdict::Regressed),
         count(Verdict::Unchanged),
         count(Verdict::Inconclusive),
         comparison.rows.len(),
+        comparison.note().map(|note| format!(" Here {note}.")).unwrap_or_default(),
         side("A", &comparison.a),
         side("B", &comparison.b),
     ));

@@ -52,7 +52,7 @@ pub fn comparison(comparison: &Comparison, all: bool, style: &Style) -> String {
         }
     }
     if comparison.rows.iter().any(|row| row.ratio.coverage < TARGET_COVERAGE) {
-        page.note("too few trials for an interval of 95 %: those shown span every pair of trials");
+        page.note("too few trials for an interval of 95 %: those shown span all that was compared");
     }
     page.line(&counts(comparison));
     page.text
@@ -125,6 +125,12 @@ pub fn gate(gate: &Gate<'_>, repro: impl Fn(&str) -> String, style: &Style) -> S
         page.line(&format!("  {} {} {values}  {}", row.cell, row.metric, change_interval(&row.ratio)));
         page.command(&repro(&row.cell));
     }
+    // A red that was taken back costs nobody a build, and is told all the same.
+    for (row, reason) in gate.taken_back() {
+        let change = change_interval(&row.ratio);
+        page.line(&format!("  {} {} {change}  inconclusive ({reason})", row.cell, row.metric));
+        page.command(&repro(&row.cell));
+    }
     for cell in &gate.missing {
         page.line(&format!("  {cell} was not measured"));
         page.command(&repro(cell));
@@ -140,6 +146,9 @@ fn sides(page: &mut Page, comparison: &Comparison) {
     if comparison.same_host {
         let kernel = if a.kernel == b.kernel { "same kernel" } else { "DIFFERENT kernels" };
         page.line(&format!("host {} (same machine, {kernel})", host(b)));
+        if let Some(note) = comparison.note() {
+            page.wrapped("", 0, note);
+        }
     } else {
         page.line(&format!("hosts {} and {}: different machines, no verdicts", host(a), host(b)));
     }
