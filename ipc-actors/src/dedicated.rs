@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use parking_lot::{Mutex, RwLock};
 
 use crate::cell::{Task, TaskSlot};
+use crate::fail;
 use crate::id::ActorId;
 use crate::sched::BUDGET;
 
@@ -41,6 +42,7 @@ impl Seat {
     /// # Errors
     /// The thread could not be started.
     pub(crate) fn start(system: &str) -> io::Result<Seat> {
+        fail::io("thread.dedicated")?;
         let shared = Arc::new(Shared { next: TaskSlot::new(), ended: AtomicBool::new(false) });
         let theirs = shared.clone();
         let thread =

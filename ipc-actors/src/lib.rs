@@ -32,6 +32,7 @@ mod dedicated;
 mod envelope;
 mod event;
 mod exit;
+mod fail;
 mod health;
 mod id;
 mod idle;
@@ -74,6 +75,9 @@ pub use dead::{DeadLetter, DeadReason};
 pub use envelope::Envelope;
 pub use event::{CrashReport, Event, Severity, Source, What};
 pub use exit::{ExitReason, Panic, Phase};
+#[cfg(feature = "__fail-points")]
+#[doc(hidden)]
+pub use fail::points as __fail;
 pub use health::{Health, HealthCheck};
 pub use id::{ActorAddress, ActorId, MessageId, NodeId};
 pub use inspect::{ActorSnapshot, Snapshot};

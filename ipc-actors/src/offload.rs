@@ -14,6 +14,7 @@ use crate::actor::Actor;
 use crate::addr::Addr;
 use crate::ctx::Ctx;
 use crate::exit::{ExitReason, Panic, Phase};
+use crate::fail;
 use crate::local;
 use crate::panics;
 
@@ -133,6 +134,7 @@ impl Offload {
     }
 
     fn start(self: &Arc<Self>) -> io::Result<()> {
+        fail::io("thread.offload")?;
         let pool = self.clone();
         thread::Builder::new().name(self.name.clone()).spawn(move || pool.work()).map(drop)
     }

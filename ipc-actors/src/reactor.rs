@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use polling::{Events, Poller};
 
+use crate::fail;
 use crate::process::Watches;
 use crate::sched::Pool;
 use crate::timers::Timers;
@@ -30,6 +31,7 @@ pub(crate) struct Reactor {
 
 impl Reactor {
     pub(crate) fn new() -> io::Result<Self> {
+        fail::io("reactor.poller")?;
         Ok(Reactor {
             poller: Poller::new()?,
             watches: Watches::default(),
@@ -46,6 +48,7 @@ impl Reactor {
         timers: Arc<Timers>,
         pool: Arc<Pool>,
     ) -> io::Result<JoinHandle<()>> {
+        fail::io("thread.reactor")?;
         let reactor = self.clone();
         thread::Builder::new()
             .name(format!("{name}-reactor"))
@@ -100,7 +103,8 @@ impl Reactor {
                 next
             };
             events.clear();
-            if let Err(error) = self.poller.wait(&mut events, timeout) {
+            let waited = fail::io("reactor.wait").and_then(|()| self.poller.wait(&mut events, timeout));
+            if let Err(error) = waited {
                 // An interrupted wait is retried by `polling`; what remains is a broken descriptor.
                 debug_assert_eq!(error.kind(), io::ErrorKind::Interrupted);
             }

@@ -13,6 +13,7 @@ use crate::dead::DeadReason;
 use crate::envelope::Extras;
 use crate::event::{CrashReport, Event, What};
 use crate::exit::{ExitReason, Phase};
+use crate::fail;
 use crate::id::ActorId;
 use crate::inbox::{Content, Parcel, Popped};
 use crate::local;
@@ -279,6 +280,9 @@ fn handle<A: Actor>(
     ctx.handled += 1;
     if ctx.me.status.is_traced() {
         trace(ctx);
+    }
+    if fail::now("handle.panic", || ctx.me.actor_name()) {
+        panic!("injected at message {}", ctx.handled);
     }
     match actor.handle(message, ctx) {
         Ok(()) => None,

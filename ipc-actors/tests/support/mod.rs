@@ -49,7 +49,11 @@ pub fn threaded(test: impl Fn(&System)) {
     let system = System::builder().workers(2).name("test").build().expect("threads");
     test(&system);
     let end = system.shutdown(PATIENCE);
-    assert_eq!((system.live(), end.stuck), (0, 0), "actors are left behind");
+    assert_eq!(
+        (system.live(), end.stuck, end.killed),
+        (0, 0, 0),
+        "actors are left behind, or did not end by themselves"
+    );
     assert_eq!(system.timers(), 0, "timers are left behind");
 }
 
