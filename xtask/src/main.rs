@@ -10,6 +10,7 @@ mod callgrind;
 mod chaos;
 mod ci;
 mod console;
+mod coverage;
 mod dist;
 mod fuzz;
 mod loom;
@@ -76,6 +77,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &["--only", "--list", "--full", "--install"],
         what: "run every check that CI runs, one line per step",
         run: ci::main,
+    },
+    Command {
+        name: "coverage",
+        usage: "coverage [--missed]",
+        flags: &["--missed"],
+        what: "line coverage of the actor runtime, held to 95 %; --missed: which lines; needs cargo-tarpaulin, or says so",
+        run: coverage::main,
     },
     Command {
         name: "dist",
