@@ -62,6 +62,7 @@ mod system;
 mod table;
 mod timers;
 mod watch;
+mod watchdog;
 mod wheel;
 
 pub use activity::ActivityLog;

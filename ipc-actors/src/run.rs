@@ -472,9 +472,10 @@ fn forget_own<A: Actor>(core: &Core, ctx: &mut Ctx<A>) {
 
 /// Ends the actor for good.
 fn bury<A: Actor>(core: &Core, ctx: &mut Ctx<A>, reason: &ExitReason) -> Step {
-    core.status.advance(Lifecycle::Stopped);
     core.system.names.release(core.id);
     core.inbox.close(&mut ctx.lists);
+    // Last: who sees it stopped gets messages back.
+    core.status.advance(Lifecycle::Stopped);
     let mut cold: Option<Box<Cold<A>>> = ctx.cold.take();
     local::dropping_as(AskError::Closed, || {
         while let Some(node) = ctx.lists.take() {

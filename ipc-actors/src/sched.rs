@@ -184,6 +184,11 @@ impl Pool {
         self.peers.iter().map(|peer| peer.turns.load(Ordering::Relaxed)).collect()
     }
 
+    /// Whether this worker sleeps.
+    pub(crate) fn is_worker_asleep(&self, worker: usize) -> bool {
+        self.idle.is_lying(worker)
+    }
+
     /// Whether every worker sleeps.
     pub(crate) fn is_asleep(&self) -> bool {
         self.idle.sleeping() == self.peers.len()

@@ -120,6 +120,9 @@ impl Builder {
         let scheduler = Arc::new(scheduler);
         let clock = scheduler.clone();
         let events = Arc::new(Events::new(self.events, move || clock.now(started)));
+        if let Scheduler::Threads { reactor, .. } = &*scheduler {
+            reactor.report_to(&events);
+        }
         let inner = Arc::new(Inner {
             node: NodeId(node_number(&scheduler)),
             config: Config { name: self.name, max_actors: self.max_actors, ask_spin: self.ask_spin },
