@@ -455,7 +455,7 @@ fn an_actor_without_hooks_is_healthy_ignores_news_and_fails_by_its_errors() {
 fn an_actor_that_is_seen_stopped_takes_nothing() {
     threaded(|system| {
         let log = Log::new();
-        for _ in 0..2_000 {
+        for _ in 0..500 {
             let worker = spawn(system, &log);
             worker.stop();
             while worker.lifecycle() != Lifecycle::Stopped {
