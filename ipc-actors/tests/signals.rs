@@ -152,7 +152,7 @@ fn a_monitor_outlives_restarts_and_tells_of_them_where_asked() {
         run(&curious, move |_, ctx| {
             let _ = ctx.monitor_restarts(&whom);
         });
-        (sync(&plain), sync(&curious), sync(&victim));
+        [&plain, &curious, &victim].into_iter().for_each(sync);
         for incarnation in 1..=2 {
             victim.tell(Do::Fail).expect("its address stays");
             let told = log.next(system);
