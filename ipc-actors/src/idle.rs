@@ -99,7 +99,7 @@ mod models {
     use super::*;
     use loom::sync::Arc;
     use loom::sync::atomic::AtomicBool;
-    use loom::thread::{self, Thread};
+    use loom::thread;
 
     /// A queue reduced to whether there is anything in it, for one worker.
     struct Pool {
@@ -108,16 +108,10 @@ mod models {
     }
 
     impl Pool {
-        fn new() -> Arc<Pool> {
-            Arc::new(Pool { idle: Idle::new(), work: AtomicBool::new(false) })
-        }
-
-        /// As `Pool::schedule` of the scheduler: push, and wake somebody if nobody looks.
-        fn produce(&self, worker: &Thread) {
+        /// As `Pool::schedule` of the scheduler: push, and choose somebody to wake if nobody looks.
+        fn produce(&self) -> bool {
             self.work.store(true, Ordering::Relaxed);
-            if self.idle.choose().is_some() {
-                worker.unpark();
-            }
+            self.idle.choose().is_some()
         }
 
         /// As `Worker::search`. Whether there is work.
@@ -128,49 +122,36 @@ mod models {
             found
         }
 
-        /// As `Worker::sleep`.
-        fn sleep(&self) {
+        /// As the beginning of `Worker::sleep`. Whether there is work; otherwise it sleeps until it is chosen.
+        fn lie_down(&self) -> bool {
             self.idle.lie_down(0);
-            if !self.work.load(Ordering::Relaxed) {
-                while self.idle.is_lying(0) {
-                    thread::park();
-                }
-            }
-            self.idle.get_up(0);
+            self.work.load(Ordering::Relaxed)
         }
+    }
+
+    /// Runs a worker that does `work` beside a producer: it sees what is produced, or is chosen to be woken for it.
+    fn sees_or_is_woken(work: fn(&Pool) -> bool) {
+        loom::model(move || {
+            let pool = Arc::new(Pool { idle: Idle::new(), work: AtomicBool::new(false) });
+            let theirs = pool.clone();
+            let worker = thread::spawn(move || work(&theirs));
+            let chosen = pool.produce();
+            let seen = worker.join().unwrap();
+            assert!(seen || chosen, "it sleeps, and there is work");
+            pool.idle.get_up(0);
+            assert!(pool.search());
+            assert_eq!((pool.idle.sleeping(), pool.idle.searching.load(Ordering::SeqCst)), (0, 0));
+        });
     }
 
     #[test]
     fn a_worker_that_lies_down_sees_the_work_or_is_woken() {
-        loom::model(|| {
-            let pool = Pool::new();
-            let theirs = pool.clone();
-            let worker = thread::spawn(move || {
-                theirs.sleep();
-                assert!(theirs.search(), "it got up for nothing");
-            });
-            // Loom fails the model when the worker parks for ever.
-            pool.produce(worker.thread());
-            worker.join().unwrap();
-            assert_eq!((pool.idle.sleeping(), pool.idle.searching.load(Ordering::SeqCst)), (0, 0));
-        });
+        sees_or_is_woken(Pool::lie_down);
     }
 
     #[test]
     fn a_worker_whose_search_ends_as_work_comes_does_not_sleep_over_it() {
-        loom::model(|| {
-            let pool = Pool::new();
-            let theirs = pool.clone();
-            let worker = thread::spawn(move || {
-                // A producer that sees it search wakes nobody.
-                if !theirs.search() {
-                    theirs.sleep();
-                    assert!(theirs.search(), "it got up for nothing");
-                }
-            });
-            pool.produce(worker.thread());
-            worker.join().unwrap();
-            assert_eq!((pool.idle.sleeping(), pool.idle.searching.load(Ordering::SeqCst)), (0, 0));
-        });
+        // A producer that sees it search wakes nobody.
+        sees_or_is_woken(|pool| pool.search() || pool.lie_down());
     }
 }
