@@ -10,6 +10,7 @@ use crate::command::Command;
 use crate::dead::DeadReason;
 use crate::envelope::{Envelope, Extras};
 use crate::exit::ExitReason;
+use crate::fail;
 use crate::id::{ActorAddress, ActorId};
 use crate::inbox::{Node, Parcel};
 use crate::local;
@@ -108,6 +109,9 @@ impl<A: Actor> Addr<A> {
         push: impl FnOnce(A::Msg) -> Result<(), A::Msg>,
     ) -> Result<(), TellError<A::Msg>> {
         let core = self.core();
+        if fail::now("mailbox.full", || core.actor_name()) {
+            return Err(TellError::Full(message));
+        }
         if core.limits.is_bounded() {
             match core.reserve() {
                 Room::Taken => {}

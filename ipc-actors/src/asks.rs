@@ -27,7 +27,8 @@ struct Place<M> {
 
 struct Pending<M> {
     deadline: Duration,
-    failure: Failure<M>,
+    /// `None`: it has no deadline and is not failed by us.
+    failure: Option<Failure<M>>,
 }
 
 impl<M> Default for Asks<M> {
@@ -46,6 +47,11 @@ impl<M> Asks<M> {
         place.generation = place.generation.wrapping_add(1);
         place.pending = Some(pending);
         u64::from(place.generation) << 32 | u64::from(index)
+    }
+
+    /// A place for one answer that comes whenever it comes.
+    pub(crate) fn expect(&mut self) -> u64 {
+        self.add(Pending { deadline: Duration::MAX, failure: None })
     }
 
     /// Whether the answer with this correlation is still waited for; it is no more after this.
@@ -82,7 +88,7 @@ impl<A: Actor> Ctx<A> {
         timeout: Duration,
     ) {
         let deadline = self.me.system.deadline(timeout);
-        let failure = Failure::of(map);
+        let failure = Some(Failure::of(map));
         let correlation = self.cold().asks.add(Pending { deadline, failure });
         let message = make(reply::to_actor(self.addr(), map, correlation));
         match whom.tell(message) {
@@ -101,8 +107,8 @@ impl<A: Actor> Ctx<A> {
 
     fn fail_ask(&mut self, correlation: u64, error: AskError) {
         let place = &self.cold().asks.places[correlation as u32 as usize];
-        if let Some(pending) = &place.pending {
-            let message = pending.failure.message(error);
+        if let Some(failure) = place.pending.as_ref().and_then(|pending| pending.failure.as_ref()) {
+            let message = failure.message(error);
             self.addr().push_reply(message, correlation);
         }
     }
@@ -129,7 +135,9 @@ impl<A: Actor> Ctx<A> {
         asks.timer = None;
         let (mut overdue, mut next) = (Vec::new(), None::<Duration>);
         for (index, place) in asks.places.iter().enumerate() {
-            let Some(pending) = &place.pending else { continue };
+            let Some(pending) = place.pending.as_ref().filter(|pending| pending.failure.is_some()) else {
+                continue;
+            };
             if pending.deadline <= now {
                 overdue.push(u64::from(place.generation) << 32 | index as u64);
             } else {

@@ -50,6 +50,9 @@ struct Functions {
     actor: fn() -> TypeId,
     actor_name: fn() -> &'static str,
     message_type: &'static str,
+    /// Whether such a cell's tasks go to a thread of its own. Here, because every sender that wakes an actor reads it:
+    /// a line that nobody writes.
+    dedicated: bool,
 }
 
 #[repr(C, align(64))]
@@ -69,13 +72,19 @@ pub(crate) const fn footprint<A: Actor>() -> usize {
 }
 
 impl<A: Actor> Cell<A> {
-    const FUNCTIONS: &'static Functions = &Functions {
-        run: run_cell::<A>,
-        destroy: destroy::<A>,
-        actor: TypeId::of::<A>,
-        actor_name: std::any::type_name::<A>,
-        message_type: <A::Msg as ipc_core::Message>::MESSAGE_TYPE,
-    };
+    const FUNCTIONS: &'static Functions = &Self::functions(false);
+    const DEDICATED: &'static Functions = &Self::functions(true);
+
+    const fn functions(dedicated: bool) -> Functions {
+        Functions {
+            run: run_cell::<A>,
+            destroy: destroy::<A>,
+            actor: TypeId::of::<A>,
+            actor_name: std::any::type_name::<A>,
+            message_type: <A::Msg as ipc_core::Message>::MESSAGE_TYPE,
+            dedicated,
+        }
+    }
 }
 
 /// A new cell, scheduled by the caller: the first of its tasks and a reference to it.
@@ -84,6 +93,7 @@ pub(crate) fn create<A: Actor>(
     system: Arc<Inner>,
     limits: Limits,
     child: bool,
+    dedicated: bool,
     actor: Option<A>,
     prepare: impl FnOnce(&mut Ctx<A>),
 ) -> (Task, Addr<A>) {
@@ -96,7 +106,7 @@ pub(crate) fn create<A: Actor>(
         queued: AtomicU32::new(0),
         refs: AtomicU32::new(1),
         id,
-        table: Cell::<A>::FUNCTIONS,
+        table: if dedicated { Cell::<A>::DEDICATED } else { Cell::<A>::FUNCTIONS },
         system,
         limits,
         status: Status::new(child),
@@ -169,6 +179,12 @@ impl Core {
     /// Name of the actor's type.
     pub(crate) fn actor_name(&self) -> &'static str {
         (self.table.actor_name)()
+    }
+
+    /// Whether it has a thread of its own.
+    #[inline]
+    pub(crate) fn is_dedicated(&self) -> bool {
+        self.table.dedicated
     }
 
     /// Name of its messages' type.
@@ -349,6 +365,10 @@ impl Task {
                 }
                 Step::Gone => {
                     let system = self.core().system.clone();
+                    if self.core().is_dedicated() {
+                        // Before the system may believe that all is over, and join the thread.
+                        system.dedicated.dismiss(id);
+                    }
                     system.forget(id);
                     return None;
                 }

@@ -110,6 +110,13 @@ pub enum What {
     Unsubscribed,
     /// The system runs.
     SystemStarted,
+    /// A turn has taken 100 ms and is not over: a handler blocks its worker. Said once of each such turn.
+    WorkerStuck {
+        /// Which worker: the number at the end of its thread's name.
+        worker: usize,
+        /// Since when, in the system's time, to 10 ms.
+        since: Duration,
+    },
     /// The system's shutdown began.
     ShutdownBegan {
         /// Live actors.
@@ -129,14 +136,16 @@ impl What {
     pub fn source(&self) -> Source {
         use What::{
             Crashed, DeadLetter, Ended, Gone, Handled, Muted, Running, ShutdownBegan, ShutdownEnded,
-            Subscribed, Supervised, SystemStarted, Unmuted, Unsubscribed,
+            Subscribed, Supervised, SystemStarted, Unmuted, Unsubscribed, WorkerStuck,
         };
         match self {
             Running { .. } | Ended { .. } | Crashed(_) | Gone | Handled { .. } => Source::Actor,
             Supervised { .. } => Source::Supervision,
             DeadLetter { .. } | Muted { .. } | Unmuted { .. } => Source::Mailbox,
             Subscribed | Unsubscribed => Source::Broker,
-            SystemStarted | ShutdownBegan { .. } | ShutdownEnded { .. } => Source::System,
+            SystemStarted | WorkerStuck { .. } | ShutdownBegan { .. } | ShutdownEnded { .. } => {
+                Source::System
+            }
         }
     }
 
@@ -144,7 +153,9 @@ impl What {
     pub fn severity(&self) -> Severity {
         match self {
             What::Crashed(_) => Severity::Error,
-            What::DeadLetter { .. } | What::Unmuted { overdue: true } => Severity::Warning,
+            What::DeadLetter { .. } | What::Unmuted { overdue: true } | What::WorkerStuck { .. } => {
+                Severity::Warning
+            }
             What::ShutdownEnded { killed, stuck } if killed + stuck > 0 => Severity::Warning,
             What::Handled { .. }
             | What::Muted { .. }

@@ -97,6 +97,8 @@ pub enum Phase {
     Stopped,
     /// The `Drop` of the instance or of what it held.
     Drop,
+    /// Work that it offloaded ([`Ctx::offload`](crate::Ctx::offload)).
+    Offload,
 }
 
 impl fmt::Display for Phase {
@@ -110,6 +112,7 @@ impl fmt::Display for Phase {
             Phase::Health => "health",
             Phase::Stopped => "stopped",
             Phase::Drop => "drop",
+            Phase::Offload => "offloaded work",
         })
     }
 }

@@ -4,9 +4,7 @@
 //! unparking"): a producer pushes and then looks for sleepers; a worker announces its sleep and then looks for work.
 //! With a sequentially consistent fence between each pair, one of the two sees the other.
 
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-
-use parking_lot::Mutex;
+use crate::sync::{AtomicUsize, Mutex, Ordering, fence};
 
 pub(crate) struct Idle {
     /// Workers that look for work outside their own queue, those on their way from sleep included.
@@ -24,7 +22,8 @@ struct State {
 
 impl Idle {
     pub(crate) fn new() -> Self {
-        Idle { searching: AtomicUsize::new(0), sleeping: AtomicUsize::new(0), state: Mutex::default() }
+        let state = Mutex::new(State::default());
+        Idle { searching: AtomicUsize::new(0), sleeping: AtomicUsize::new(0), state }
     }
 
     /// Chooses a sleeper to wake, unless somebody searches already. The caller unparks it.
@@ -91,5 +90,68 @@ impl Idle {
     /// The worker searches no more; true: it was the last.
     pub(crate) fn stop_searching(&self) -> bool {
         self.searching.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+}
+
+/// What a worker and a producer do around their sleep, explored by loom: `cargo xtask loom`.
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicBool;
+    use loom::thread;
+
+    /// A queue reduced to whether there is anything in it, for one worker.
+    struct Pool {
+        idle: Idle,
+        work: AtomicBool,
+    }
+
+    impl Pool {
+        /// As `Pool::schedule` of the scheduler: push, and choose somebody to wake if nobody looks.
+        fn produce(&self) -> bool {
+            self.work.store(true, Ordering::Relaxed);
+            self.idle.choose().is_some()
+        }
+
+        /// As `Worker::search`. Whether there is work.
+        fn search(&self) -> bool {
+            self.idle.start_searching(0);
+            let found = self.work.load(Ordering::Relaxed);
+            self.idle.stop_searching();
+            found
+        }
+
+        /// As the beginning of `Worker::sleep`. Whether there is work; otherwise it sleeps until it is chosen.
+        fn lie_down(&self) -> bool {
+            self.idle.lie_down(0);
+            self.work.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Runs a worker that does `work` beside a producer: it sees what is produced, or is chosen to be woken for it.
+    fn sees_or_is_woken(work: fn(&Pool) -> bool) {
+        loom::model(move || {
+            let pool = Arc::new(Pool { idle: Idle::new(), work: AtomicBool::new(false) });
+            let theirs = pool.clone();
+            let worker = thread::spawn(move || work(&theirs));
+            let chosen = pool.produce();
+            let seen = worker.join().unwrap();
+            assert!(seen || chosen, "it sleeps, and there is work");
+            pool.idle.get_up(0);
+            assert!(pool.search());
+            assert_eq!((pool.idle.sleeping(), pool.idle.searching.load(Ordering::SeqCst)), (0, 0));
+        });
+    }
+
+    #[test]
+    fn a_worker_that_lies_down_sees_the_work_or_is_woken() {
+        sees_or_is_woken(Pool::lie_down);
+    }
+
+    #[test]
+    fn a_worker_whose_search_ends_as_work_comes_does_not_sleep_over_it() {
+        // A producer that sees it search wakes nobody.
+        sees_or_is_woken(|pool| pool.search() || pool.lie_down());
     }
 }

@@ -151,6 +151,10 @@ impl System {
         );
         family("ipc_actors_mutes", "counter", "Times an actor was put to rest.", &one(inner.mutes.total()));
         family("ipc_actors_events", "counter", "Events recorded.", &one(inner.events.count()));
+        let (threads, waiting) = inner.offload_load();
+        family("ipc_actors_offload_threads", "gauge", "Threads for offloaded work.", &one(threads as u64));
+        let help = "Offloaded work that waits for a thread.";
+        family("ipc_actors_offload_waiting", "gauge", help, &one(waiting as u64));
         let dead: Vec<_> = DeadReason::ALL
             .iter()
             .map(|why| (format!("{{reason=\"{why:?}\"}}"), self.dead_letters(*why)))

@@ -28,9 +28,11 @@ mod cell;
 mod command;
 mod ctx;
 mod dead;
+mod dedicated;
 mod envelope;
 mod event;
 mod exit;
+mod fail;
 mod health;
 mod id;
 mod idle;
@@ -41,6 +43,7 @@ mod mailbox;
 #[cfg(all(test, loom))]
 mod models;
 mod mute;
+mod offload;
 mod panics;
 mod pool;
 mod process;
@@ -59,6 +62,7 @@ mod system;
 mod table;
 mod timers;
 mod watch;
+mod watchdog;
 mod wheel;
 
 pub use activity::ActivityLog;
@@ -72,11 +76,15 @@ pub use dead::{DeadLetter, DeadReason};
 pub use envelope::Envelope;
 pub use event::{CrashReport, Event, Severity, Source, What};
 pub use exit::{ExitReason, Panic, Phase};
+#[cfg(feature = "__fail-points")]
+#[doc(hidden)]
+pub use fail::points as __fail;
 pub use health::{Health, HealthCheck};
 pub use id::{ActorAddress, ActorId, MessageId, NodeId};
 pub use inspect::{ActorSnapshot, Snapshot};
 pub use ipc_core::{Message, Priority};
 pub use mailbox::{Mailbox, OnRestart, Overflow};
+pub use offload::OffloadError;
 pub use process::{Cmd, Limit, Output, Process, ProcessRequest, Ready, SecurityContext, announce_ready};
 pub use reply::{AskError, Reply};
 pub use routing::{ActorPool, PoolError, PoolStrategy};

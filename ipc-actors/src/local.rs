@@ -15,6 +15,7 @@ thread_local! {
             panic: RefCell::new(None),
             worker: OnceCell::new(),
             hurried: Cell::new(false),
+            guest: Cell::new(false),
         }
     };
 }
@@ -26,6 +27,8 @@ struct Local {
     worker: OnceCell<Rc<Worker>>,
     /// Something is locked that nobody may wait under.
     hurried: Cell<bool>,
+    /// Work of an actor runs here that is not the actor: its panics are kept as an actor's are.
+    guest: Cell<bool>,
 }
 
 /// The actor whose code runs on this thread.
@@ -55,6 +58,14 @@ pub(crate) fn without_waiting<R>(body: impl FnOnce() -> R) -> R {
     let before = LOCAL.with(|local| local.hurried.replace(true));
     let result = body();
     LOCAL.with(|local| local.hurried.set(before));
+    result
+}
+
+/// Runs `body`, which is an actor's work outside of the actor.
+pub(crate) fn as_guest<R>(body: impl FnOnce() -> R) -> R {
+    let before = LOCAL.with(|local| local.guest.replace(true));
+    let result = body();
+    LOCAL.with(|local| local.guest.set(before));
     result
 }
 
@@ -96,10 +107,10 @@ pub(crate) fn drop_reason() -> AskError {
     LOCAL.try_with(|local| local.dropping.get()).unwrap_or(AskError::NoReply)
 }
 
-/// Keeps where a panic of this thread's actor was, until [`take_panic`]. False: no actor runs here.
+/// Keeps where a panic of this thread's actor was, until [`take_panic`]. False: neither an actor nor its work runs here.
 pub(crate) fn keep_panic(location: String) -> bool {
     let kept = LOCAL.try_with(|local| {
-        local.actor.get().is_some()
+        (local.actor.get().is_some() || local.guest.get())
             && local.panic.try_borrow_mut().map(|mut panic| *panic = Some(location)).is_ok()
     });
     kept.unwrap_or(false)

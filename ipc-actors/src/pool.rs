@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::fail;
+
 /// Bytes of a cache line; blocks are multiples of it and aligned to it.
 const LINE: usize = 64;
 /// Classes are 1 to 8 lines, 64 to 512 bytes; what is larger goes to the allocator.
@@ -170,8 +172,9 @@ fn chunk_size() -> usize {
 fn chunk(size: usize) -> *mut u8 {
     let align = if size == HUGE { HUGE } else { LINE };
     let Ok(layout) = Layout::from_size_align(size, align) else { unreachable!("powers of two") };
+    let none = fail::now("alloc.chunk", || "");
     // SAFETY: the layout is not empty.
-    let chunk = unsafe { std::alloc::alloc(layout) };
+    let chunk = if none { std::ptr::null_mut() } else { unsafe { std::alloc::alloc(layout) } };
     if chunk.is_null() {
         handle_alloc_error(layout);
     }

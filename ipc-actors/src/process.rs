@@ -30,6 +30,7 @@ pub use actor::{Process, ProcessRequest};
 pub use command::{Cmd, Limit, Output, Ready, SecurityContext, announce_ready};
 
 use crate::exit::ExitReason;
+use crate::fail;
 
 /// Runs when its descriptor is readable, once. `true`: or when the reactor ends.
 type Call = Box<dyn FnOnce(bool) + Send>;
@@ -58,7 +59,7 @@ impl Watches {
         }
         let key = state.next;
         // SAFETY: the map below keeps the descriptor open until `unwatch`, `fire` or `end` has deleted it.
-        unsafe { poller.add(fd.as_raw_fd(), Event::readable(key)) }?;
+        fail::io("reactor.add").and_then(|()| unsafe { poller.add(fd.as_raw_fd(), Event::readable(key)) })?;
         state.next += 1;
         state.watched.insert(key, (fd, call));
         Ok(key)
@@ -108,6 +109,7 @@ impl Group {
 
     /// Sends a signal to the process.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        fail::errno("process.signal")?;
         Ok(kernel::pidfd_send_signal(&*self.pidfd, signal)?)
     }
 
@@ -123,7 +125,8 @@ impl Group {
 
     /// Waits for the process, which has ended or was killed, and says how it ended.
     pub(crate) fn reap(mut self) -> ExitReason {
-        match self.child.wait() {
+        let ended = self.child.wait();
+        match fail::io("process.reap").and(ended) {
             Ok(status) => reason(status),
             Err(error) => ExitReason::Error(format!("waitid: {error}").into()),
         }
@@ -149,7 +152,10 @@ pub(crate) fn spawn(cmd: &Cmd, context: &SecurityContext) -> io::Result<(Group, 
     context.apply(&mut command);
     command.envs(&cmd.env);
     let pipe = match cmd.ready {
-        Ready::Handshake(_) => Some(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?),
+        Ready::Handshake(_) => {
+            fail::errno("process.pipe")?;
+            Some(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+        }
         _ => None,
     };
     if let Some((_, theirs)) = &pipe {
@@ -197,10 +203,11 @@ pub(crate) fn spawn(cmd: &Cmd, context: &SecurityContext) -> io::Result<(Group, 
     };
     // SAFETY: the closure makes system calls and allocates nothing; it is the only thread of the child.
     unsafe { command.pre_exec(prepare) };
-    let mut child = command.spawn()?;
+    let mut child = fail::io("process.fork").and_then(|()| command.spawn())?;
     drop(command);
     let pid = Pid::from_child(&child);
-    let pidfd = match kernel::pidfd_open(pid, PidfdFlags::empty()) {
+    let pidfd = fail::errno("process.pidfd").and_then(|()| kernel::pidfd_open(pid, PidfdFlags::empty()));
+    let pidfd = match pidfd {
         Ok(pidfd) => Arc::new(pidfd),
         Err(error) => {
             // Not reaped yet, so the number is still its own.

@@ -5,16 +5,19 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use polling::{Events, Poller};
+use polling::Poller;
 
+use crate::event::Events;
+use crate::fail;
 use crate::process::Watches;
 use crate::sched::Pool;
 use crate::timers::Timers;
+use crate::watchdog::Watchdog;
 
 /// Time between looks at the workers while they work.
 const TICK: Duration = Duration::from_millis(10);
@@ -26,16 +29,26 @@ pub(crate) struct Reactor {
     watches: Watches,
     dormant: AtomicBool,
     stopping: AtomicBool,
+    /// Whom the watchdog tells. Weak: the events' clock is the scheduler that this belongs to.
+    events: OnceLock<Weak<Events>>,
 }
 
 impl Reactor {
     pub(crate) fn new() -> io::Result<Self> {
+        fail::io("reactor.poller")?;
         Ok(Reactor {
             poller: Poller::new()?,
             watches: Watches::default(),
             dormant: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            events: OnceLock::new(),
         })
+    }
+
+    /// Has the watchdog tell of stuck workers.
+    pub(crate) fn report_to(&self, events: &Arc<Events>) {
+        // Called once.
+        let _ = self.events.set(Arc::downgrade(events));
     }
 
     /// Starts the thread, named `name-reactor`.
@@ -46,6 +59,7 @@ impl Reactor {
         timers: Arc<Timers>,
         pool: Arc<Pool>,
     ) -> io::Result<JoinHandle<()>> {
+        fail::io("thread.reactor")?;
         let reactor = self.clone();
         thread::Builder::new()
             .name(format!("{name}-reactor"))
@@ -82,10 +96,14 @@ impl Reactor {
     }
 
     fn run(&self, now: impl Fn() -> Duration, timers: &Timers, pool: &Pool) {
-        let (mut events, mut turns, mut calm) = (Events::new(), Vec::new(), 0);
+        let (mut events, mut turns, mut calm) = (polling::Events::new(), Vec::new(), 0);
+        let mut watchdog = Watchdog::default();
         while !self.stopping.load(Ordering::SeqCst) {
             let next = timers.fire(now()).map(|next| next.saturating_sub(now()));
             pool.watch(&mut turns);
+            if let Some(events) = self.events.get().and_then(Weak::upgrade) {
+                watchdog.look(now(), pool, &events);
+            }
             calm = if pool.is_asleep() { calm + 1 } else { 0 };
             let timeout = if calm < CALM {
                 Some(next.map_or(TICK, |next| next.min(TICK)))
@@ -100,7 +118,8 @@ impl Reactor {
                 next
             };
             events.clear();
-            if let Err(error) = self.poller.wait(&mut events, timeout) {
+            let waited = fail::io("reactor.wait").and_then(|()| self.poller.wait(&mut events, timeout));
+            if let Err(error) = waited {
                 // An interrupted wait is retried by `polling`; what remains is a broken descriptor.
                 debug_assert_eq!(error.kind(), io::ErrorKind::Interrupted);
             }

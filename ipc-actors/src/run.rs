@@ -13,6 +13,7 @@ use crate::dead::DeadReason;
 use crate::envelope::Extras;
 use crate::event::{CrashReport, Event, What};
 use crate::exit::{ExitReason, Phase};
+use crate::fail;
 use crate::id::ActorId;
 use crate::inbox::{Content, Parcel, Popped};
 use crate::local;
@@ -280,6 +281,9 @@ fn handle<A: Actor>(
     if ctx.me.status.is_traced() {
         trace(ctx);
     }
+    if fail::now("handle.panic", || ctx.me.actor_name()) {
+        panic!("injected at message {}", ctx.handled);
+    }
     match actor.handle(message, ctx) {
         Ok(()) => None,
         Err(error) => failed(actor, ctx, &error),
@@ -468,9 +472,10 @@ fn forget_own<A: Actor>(core: &Core, ctx: &mut Ctx<A>) {
 
 /// Ends the actor for good.
 fn bury<A: Actor>(core: &Core, ctx: &mut Ctx<A>, reason: &ExitReason) -> Step {
-    core.status.advance(Lifecycle::Stopped);
     core.system.names.release(core.id);
     core.inbox.close(&mut ctx.lists);
+    // Last: who sees it stopped gets messages back.
+    core.status.advance(Lifecycle::Stopped);
     let mut cold: Option<Box<Cold<A>>> = ctx.cold.take();
     local::dropping_as(AskError::Closed, || {
         while let Some(node) = ctx.lists.take() {

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle, Thread};
 use crossbeam_deque::{Injector, Steal, Stealer};
 
 use crate::cell::{Task, TaskSlot};
+use crate::fail;
 use crate::idle::Idle;
 use crate::local;
 use crate::random::Random;
@@ -100,7 +101,9 @@ impl Pool {
                 local::become_worker(worker.clone());
                 worker.work();
             };
-            match thread::Builder::new().name(format!("{name}-{index}")).spawn(worker) {
+            let thread = fail::io("thread.worker")
+                .and_then(|()| thread::Builder::new().name(format!("{name}-{index}")).spawn(worker));
+            match thread {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     pool.stop();
@@ -181,6 +184,11 @@ impl Pool {
         self.peers.iter().map(|peer| peer.turns.load(Ordering::Relaxed)).collect()
     }
 
+    /// Whether this worker sleeps.
+    pub(crate) fn is_worker_asleep(&self, worker: usize) -> bool {
+        self.idle.is_lying(worker)
+    }
+
     /// Whether every worker sleeps.
     pub(crate) fn is_asleep(&self) -> bool {
         self.idle.sleeping() == self.peers.len()
@@ -224,6 +232,9 @@ impl Worker {
         let mut budget = BUDGET;
         if let Some(again) = task.run(&mut budget) {
             self.queue.push(again);
+        }
+        if cfg!(feature = "__fail-points") && !self.peer().next.is_empty() {
+            fail::stay("worker.stuck");
         }
     }
 

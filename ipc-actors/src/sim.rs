@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::cell::Task;
 use crate::local;
+use crate::offload::{self, Job};
 use crate::random::Random;
 use crate::sched::BUDGET;
 use crate::system::Inner;
@@ -25,12 +26,14 @@ pub(crate) struct Sim {
 
 struct State {
     runnable: Vec<Task>,
+    /// Blocking work, done like turns.
+    offloaded: Vec<Box<dyn Job>>,
     random: Random,
 }
 
 impl Sim {
     pub(crate) fn new(seed: u64) -> Self {
-        let state = State { runnable: Vec::new(), random: Random::new(seed) };
+        let state = State { runnable: Vec::new(), offloaded: Vec::new(), random: Random::new(seed) };
         Sim { seed, clock: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
@@ -48,24 +51,45 @@ impl Sim {
         self.state.lock().runnable.push(task);
     }
 
+    pub(crate) fn offload(&self, job: Box<dyn Job>) {
+        self.state.lock().offloaded.push(job);
+    }
+
+    /// Work that was not begun.
+    pub(crate) fn offloaded(&self) -> usize {
+        self.state.lock().offloaded.len()
+    }
+
+    /// Drops the work that was not begun.
+    pub(crate) fn stop(&self) {
+        let left = std::mem::take(&mut self.state.lock().offloaded);
+        offload::discard(left);
+    }
+
     /// A number from the seed.
     pub(crate) fn random(&self) -> u64 {
         self.state.lock().random.next()
     }
 
-    /// Runs one turn of one actor; false: none can run.
+    /// Runs one turn of one actor, or one piece of offloaded work; false: there is none.
     fn step(&self) -> bool {
         let (task, mut budget) = {
             let mut state = self.state.lock();
-            if state.runnable.is_empty() {
+            let (runnable, count) = (state.runnable.len(), state.runnable.len() + state.offloaded.len());
+            if count == 0 {
                 return false;
             }
-            let count = state.runnable.len();
             let chosen = state.random.below(count);
             let budget = 1 + state.random.below(BUDGET as usize) as u32;
             // Time passes while actors run, or one that never rests would keep every timer from going off.
             let took = Duration::from_nanos(state.random.below(2_000) as u64);
             self.set_now(self.now() + took);
+            if chosen >= runnable {
+                let job = state.offloaded.swap_remove(chosen - runnable);
+                drop(state);
+                job.run();
+                return true;
+            }
             (state.runnable.swap_remove(chosen), budget)
         };
         if let Some(again) = task.run(&mut budget) {

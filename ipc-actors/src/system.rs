@@ -15,9 +15,11 @@ use crate::addr::Addr;
 use crate::cell::{AnyAddr, Core, Task};
 use crate::ctx::FactoryError;
 use crate::dead::{DeadLetter, DeadLetters, DeadReason};
+use crate::dedicated::Dedicated;
 use crate::event::{Event, Events, What};
 use crate::id::{ActorAddress, ActorId, NodeId};
 use crate::mute::Mutes;
+use crate::offload::{Job, Offload};
 use crate::panics;
 use crate::reactor::Reactor;
 use crate::sched::Pool;
@@ -40,6 +42,7 @@ pub struct Builder {
     ask_spin: u32,
     seed: Option<u64>,
     events: usize,
+    offload_threads: usize,
 }
 
 impl Builder {
@@ -75,6 +78,13 @@ impl Builder {
         Builder { events: capacity, ..self }
     }
 
+    /// Threads at most for work that actors offload ([`Ctx::offload`](crate::Ctx::offload)), at least 1, 64 unless
+    /// said. They are started when there is work for them and end after ten seconds without.
+    #[must_use]
+    pub fn offload_threads(self, threads: usize) -> Self {
+        Builder { offload_threads: threads.max(1), ..self }
+    }
+
     /// Simulates: no threads, a virtual clock, and an order of events drawn from `seed`. See [`Simulation`].
     #[must_use]
     pub fn simulated(self, seed: u64) -> Self {
@@ -103,12 +113,16 @@ impl Builder {
                         return Err(error);
                     }
                 }
-                (Scheduler::Threads { pool, reactor }, threads)
+                let offload = Offload::new(&self.name, self.offload_threads);
+                (Scheduler::Threads { pool, reactor, offload }, threads)
             }
         };
         let scheduler = Arc::new(scheduler);
         let clock = scheduler.clone();
         let events = Arc::new(Events::new(self.events, move || clock.now(started)));
+        if let Scheduler::Threads { reactor, .. } = &*scheduler {
+            reactor.report_to(&events);
+        }
         let inner = Arc::new(Inner {
             node: NodeId(node_number(&scheduler)),
             config: Config { name: self.name, max_actors: self.max_actors, ask_spin: self.ask_spin },
@@ -117,6 +131,7 @@ impl Builder {
             timers,
             dead: DeadLetters::default(),
             mutes: Mutes::default(),
+            dedicated: Dedicated::default(),
             parents: Mutex::default(),
             events,
             started,
@@ -189,6 +204,7 @@ impl System {
             ask_spin: 100,
             seed: None,
             events: 0,
+            offload_threads: 64,
         }
     }
 
@@ -288,7 +304,11 @@ impl System {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.inner.shutdown(Duration::ZERO);
-        if let Scheduler::Threads { pool, reactor } = &*self.inner.scheduler {
+        if let Scheduler::Simulated(sim) = &*self.inner.scheduler {
+            sim.stop();
+        }
+        if let Scheduler::Threads { pool, reactor, offload } = &*self.inner.scheduler {
+            offload.stop();
             pool.stop();
             reactor.stop();
             let me = thread::current().id();
@@ -297,6 +317,7 @@ impl Drop for Owner {
                 for thread in self.threads.lock().drain(..).filter(|thread| thread.thread().id() != me) {
                     let _ = thread.join();
                 }
+                self.inner.dedicated.join();
             }
         }
     }
@@ -311,6 +332,7 @@ pub(crate) struct Inner {
     pub(crate) timers: Arc<Timers>,
     pub(crate) dead: DeadLetters,
     pub(crate) mutes: Mutes,
+    pub(crate) dedicated: Dedicated,
     /// Children and their parents.
     pub(crate) parents: Mutex<BTreeMap<ActorId, ActorId>>,
     pub(crate) events: Arc<Events>,
@@ -332,7 +354,7 @@ pub(crate) struct Config {
 }
 
 enum Scheduler {
-    Threads { pool: Arc<Pool>, reactor: Arc<Reactor> },
+    Threads { pool: Arc<Pool>, reactor: Arc<Reactor>, offload: Arc<Offload> },
     Simulated(Sim),
 }
 
@@ -358,8 +380,28 @@ impl Inner {
     #[inline]
     pub(crate) fn schedule(&self, task: Task) {
         match &*self.scheduler {
+            Scheduler::Threads { pool, .. } if task.core().is_dedicated() => {
+                if let Some(task) = self.dedicated.schedule(task) {
+                    pool.schedule(task);
+                }
+            }
             Scheduler::Threads { pool, .. } => pool.schedule(task),
             Scheduler::Simulated(sim) => sim.schedule(task),
+        }
+    }
+
+    pub(crate) fn offload(&self, job: Box<dyn Job>) {
+        match &*self.scheduler {
+            Scheduler::Threads { offload, .. } => offload.submit(job),
+            Scheduler::Simulated(sim) => sim.offload(job),
+        }
+    }
+
+    /// Threads for offloaded work, and work that waits for one.
+    pub(crate) fn offload_load(&self) -> (usize, usize) {
+        match &*self.scheduler {
+            Scheduler::Threads { offload, .. } => offload.load(),
+            Scheduler::Simulated(sim) => (0, sim.offloaded()),
         }
     }
 

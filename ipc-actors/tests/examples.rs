@@ -25,6 +25,8 @@ macro_rules! examples {
 }
 
 examples! {
+    basic says "total: 20200";
+    worker_pool says "30 of 30 jobs, 110 words";
     ask says "gold: the actor dropped the question without an answer";
     lifecycle says "its name is free: true";
     pipeline says "sum of squares below 1000: 332833500";

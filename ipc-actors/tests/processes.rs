@@ -310,6 +310,83 @@ fn a_process_has_what_its_supervisor_allows_and_what_is_said_of_itself() {
 }
 
 #[test]
+fn every_limit_reaches_the_process() {
+    let limits = [
+        (Limit::AddressSpace, 1 << 33, "Max address space"),
+        (Limit::Core, 0, "Max core file size"),
+        (Limit::Cpu, 99, "Max cpu time"),
+        (Limit::FileSize, 1 << 30, "Max file size"),
+        (Limit::LockedMemory, 8192, "Max locked memory"),
+        (Limit::OpenFiles, 50, "Max open files"),
+        (Limit::Processes, 5000, "Max processes"),
+        (Limit::Stack, 1 << 23, "Max stack size"),
+    ];
+    threaded(|system| {
+        let dir = tempfile::tempdir().unwrap();
+        let said = dir.path().join("limits");
+        let both = limits.iter().map(|(limit, value, _)| (*limit, *value)).collect();
+        let context = SecurityContext { limits: Some(both), ..SecurityContext::new() };
+        let cmd = sh("cat /proc/self/limits >&2").security(context).stdout(Output::Null);
+        let cmd = cmd.stderr(Output::Append(said.clone()));
+        assert_eq!(tree(system, Child::process("p", cmd).temporary()).exit(), ExitReason::Exited(0));
+        let said = std::fs::read_to_string(said).unwrap();
+        for (_, value, name) in limits {
+            let line = said.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            let numbers: Vec<_> = line.split_whitespace().take(2).collect();
+            assert_eq!(numbers, [value.to_string(), value.to_string()], "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_process_that_is_shut_down_before_it_is_ready_did_not_start() {
+    threaded(|system| {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("mark");
+        let script = format!("echo > {}; exec sleep 1000", mark.display());
+        let cmd = sh(&script).ready(Ready::Handshake(PATIENCE));
+        std::thread::scope(|scope| {
+            let start = scope.spawn(|| {
+                system.start(Supervisor::one_for_one("root").child(Child::process("p", cmd))).map(drop)
+            });
+            until(system, || mark.exists());
+            assert_eq!(system.shutdown(PATIENCE).killed, 0);
+            start.join().unwrap().unwrap_err();
+        });
+    });
+}
+
+#[test]
+fn a_system_that_is_dropped_takes_its_processes_along() {
+    let system = System::builder().workers(1).build().unwrap();
+    let pid = tree(&system, Child::process("p", sleeper())).pid();
+    drop(system);
+    assert!(!exists(pid), "it is killed and reaped");
+}
+
+#[test]
+fn a_program_announces_that_it_is_ready() {
+    if role().is_some() {
+        assert!(ipc_actors::announce_ready().unwrap());
+        // It is killed with its group.
+        loop {
+            std::thread::park();
+        }
+    }
+    assert!(!ipc_actors::announce_ready().unwrap(), "nobody waits for this process");
+    threaded(|system| {
+        let cmd = Cmd::new(std::env::current_exe().unwrap())
+            .arg("a_program_announces_that_it_is_ready")
+            .arg("--exact")
+            .env("IPC_ACTORS_ROLE", "ready")
+            .stdout(Output::Null)
+            .ready(Ready::Handshake(PATIENCE));
+        let tree = tree(system, Child::process("p", cmd));
+        assert!(exists(tree.pid()), "it is ready and runs");
+    });
+}
+
+#[test]
 fn a_process_runs_as_another_user() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can become another user");

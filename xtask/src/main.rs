@@ -11,6 +11,7 @@ mod callgrind;
 mod chaos;
 mod ci;
 mod console;
+mod coverage;
 mod dist;
 mod fuzz;
 mod loom;
@@ -84,6 +85,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         flags: &["--only", "--list", "--full", "--install"],
         what: "run every check that CI runs, one line per step",
         run: ci::main,
+    },
+    Command {
+        name: "coverage",
+        usage: "coverage [--missed]",
+        flags: &["--missed"],
+        what: "line coverage of the actor runtime, held to 95 %; --missed: which lines; needs cargo-tarpaulin, or says so",
+        run: coverage::main,
     },
     Command {
         name: "dist",

@@ -15,6 +15,7 @@ use crate::alarms::TimerRef;
 use crate::cell::AnyAddr;
 use crate::ctx::Ctx;
 use crate::exit::ExitReason;
+use crate::fail;
 use crate::health::Health;
 use crate::reactor::Reactor;
 use crate::reply::Reply;
@@ -149,7 +150,8 @@ impl Process {
             News::Handshake => {
                 let Some((_, fd)) = running.handshake.take() else { return };
                 let mut bytes = [0; 64];
-                match rustix::io::read(&*fd, &mut bytes) {
+                let read = fail::errno("process.read").and_then(|()| rustix::io::read(&*fd, &mut bytes));
+                match read {
                     Ok(count) if bytes[..count].contains(&b'\n') => self.is_ready(ctx),
                     Ok(0) => self.condemn(error("it closed its descriptor without being ready"), ctx),
                     Ok(_) | Err(rustix::io::Errno::INTR) => {

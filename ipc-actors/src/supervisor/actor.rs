@@ -483,6 +483,7 @@ impl System {
                 mailbox: Mailbox::unbounded(),
                 parent: None,
                 on_restart: OnRestart::Keep,
+                dedicated: false,
             })
             .map_err(|error| failed(error.to_string()))?;
         let stands = match inner.simulation() {

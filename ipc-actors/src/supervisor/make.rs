@@ -58,6 +58,7 @@ pub(crate) fn spawn_child<A: Actor>(
         mailbox: policy.mailbox.unwrap_or(A::MAILBOX),
         parent: Some(around.parent),
         on_restart: policy.on_restart,
+        dedicated: policy.dedicated,
     };
     around.system.start(plan).map(|addr| addr.into_any())
 }

@@ -100,6 +100,7 @@ pub(crate) struct Policy {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) on_restart: OnRestart,
     pub(crate) mailbox: Option<Mailbox>,
+    pub(crate) dedicated: bool,
 }
 
 impl Policy {
@@ -118,6 +119,7 @@ impl Policy {
             backoff: None,
             on_restart: OnRestart::Keep,
             mailbox: None,
+            dedicated: false,
         }
     }
 }
@@ -230,6 +232,13 @@ impl Child {
     #[must_use]
     pub fn mailbox(self, mailbox: Mailbox) -> Child {
         self.with(|policy| policy.mailbox = Some(mailbox))
+    }
+
+    /// Gives it a thread of its own, as [`Spawn::dedicated`](crate::Spawn::dedicated) does. One that cannot be started
+    /// is a child that does not start.
+    #[must_use]
+    pub fn dedicated(self) -> Child {
+        self.with(|policy| policy.dedicated = true)
     }
 }
 

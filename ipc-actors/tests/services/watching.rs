@@ -9,7 +9,7 @@ use ipc_actors::{
 };
 
 use crate::kit::*;
-use crate::support::{Log, PATIENCE, everywhere};
+use crate::support::{Log, PATIENCE, everywhere, until};
 
 #[test]
 fn every_kind_of_event_is_recorded() {
@@ -127,4 +127,45 @@ fn a_snapshot_is_json_and_a_scrape_is_open_metrics() {
         assert!(metrics.contains("\nipc_actors_live 1\n") && metrics.ends_with("# EOF\n"), "{metrics}");
         assert!(metrics.contains("ipc_actors_dead_letters_total{reason=\"Expired\"} 0"), "{metrics}");
     });
+}
+
+#[test]
+fn a_handler_that_blocks_its_worker_is_reported_once() {
+    let system = System::builder().workers(2).events(100).build().expect("threads");
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let blocking = system.spawn(Blocking).expect("it starts");
+    blocking.tell(Gate(gate)).expect("it lives");
+    let stuck = || {
+        let events = system.events().into_iter();
+        events.filter(|event| matches!(event.what, What::WorkerStuck { .. })).collect::<Vec<_>>()
+    };
+    until(&system, || !stuck().is_empty());
+    let first = stuck().remove(0);
+    let event = &first;
+    let What::WorkerStuck { worker, since } = event.what else { unreachable!("filtered") };
+    assert!(worker < 2 && event.at >= since + std::time::Duration::from_millis(100), "{event:?}");
+    assert_eq!((event.source(), event.severity(), event.actor), (Source::System, Severity::Warning, None));
+    open.send(()).expect("it waits");
+    assert_eq!(system.shutdown(PATIENCE).stuck, 0);
+    // A machine that stands still may make others; of this turn there is no second.
+    assert_eq!(stuck().iter().filter(|event| event.what == first.what).count(), 1);
+}
+
+struct Blocking;
+
+struct Gate(std::sync::mpsc::Receiver<()>);
+
+impl ipc_actors::Message for Gate {
+    const MESSAGE_TYPE: &'static str = "test.gate/1";
+}
+
+impl Actor for Blocking {
+    type Msg = Gate;
+    type Error = Infallible;
+
+    fn handle(&mut self, Gate(gate): Gate, _: &mut Ctx<Self>) -> Result<(), Infallible> {
+        // The test opens.
+        let _ = gate.recv();
+        Ok(())
+    }
 }

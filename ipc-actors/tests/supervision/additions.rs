@@ -154,7 +154,7 @@ fn one_bad_check_among_good_ones_is_forgiven() {
 #[test]
 fn a_check_that_is_not_answered_counts_and_the_supervisor_goes_on_meanwhile() {
     threaded(|system| {
-        let check = HealthCheck { interval: ms(5), timeout: ms(5), threshold: 2 };
+        let check = HealthCheck { interval: ms(5), timeout: ms(200), threshold: 2 };
         let stuck = kid("stuck").health(check).name("stuck");
         let tree =
             tree(system, Supervisor::one_for_one("root").child(stuck).child(kid("b")).zombie_after(ms(10)));

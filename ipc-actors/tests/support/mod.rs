@@ -22,7 +22,8 @@ pub fn everywhere(seeds: u64, test: impl Fn(&System)) {
     }
 }
 
-/// Runs `test` on a simulated system with each seed below `seeds`; the seed of a failure is printed.
+/// Runs `test` on a simulated system with each seed below `seeds`, and below `IPC_ACTORS_SEEDS` where that is less; the
+/// seed of a failure is printed.
 pub fn simulated(seeds: u64, test: impl Fn(&System)) {
     struct Seed(u64);
     impl Drop for Seed {
@@ -33,7 +34,8 @@ pub fn simulated(seeds: u64, test: impl Fn(&System)) {
         }
     }
     let chosen = std::env::var("IPC_ACTORS_SEED").ok().map(|text| text.parse().expect("a number"));
-    for seed in chosen.map_or(0..seeds, |seed: u64| seed..seed + 1) {
+    let most = std::env::var("IPC_ACTORS_SEEDS").map_or(u64::MAX, |text| text.parse().expect("a number"));
+    for seed in chosen.map_or(0..seeds.min(most), |seed: u64| seed..seed + 1) {
         let named = Seed(seed);
         let system = System::builder().simulated(seed).build().expect("a simulation");
         test(&system);
@@ -49,7 +51,11 @@ pub fn threaded(test: impl Fn(&System)) {
     let system = System::builder().workers(2).name("test").build().expect("threads");
     test(&system);
     let end = system.shutdown(PATIENCE);
-    assert_eq!((system.live(), end.stuck), (0, 0), "actors are left behind");
+    assert_eq!(
+        (system.live(), end.stuck, end.killed),
+        (0, 0, 0),
+        "actors are left behind, or did not end by themselves"
+    );
     assert_eq!(system.timers(), 0, "timers are left behind");
 }
 

@@ -1,8 +1,11 @@
 //! The steps of `cargo xtask ci`, in the order in which each lane runs them.
 
 use crate::bench::cargo;
-use crate::chaos::FEATURES;
 use std::process::Command;
+
+/// What tests have beyond what everybody gets: those of `cargo xtask chaos` ([`crate::chaos::FEATURES`]), and those of
+/// ipc-actors, on which nothing else depends.
+const FEATURES: &str = "ipc-tests/fault-points,ipc-actors/__fail-points,ipc-actors/tracing";
 
 /// One check. The budget is what it takes with a warm target directory on two cores; going over is shown, not failed,
 /// because a cold build goes over and says nothing about the code.

@@ -27,6 +27,7 @@ const BELL: &str = "ipc-transports/src/bell.rs";
 const SLOT: &str = "ipc-transports/src/slot.rs";
 const INBOX: &str = "ipc-actors/src/inbox.rs";
 const BATCH: &str = "ipc-actors/src/inbox/batch.rs";
+const IDLE: &str = "ipc-actors/src/idle.rs";
 const TABLE: &str = "ipc-async/src/table.rs";
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -50,6 +51,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
         models: "models::each_place_of_a_batch",
         from: "self.flag(index).store(1, Ordering::Release)",
         to: "self.flag(index).store(1, Ordering::Relaxed)",
+    },
+    Mutant {
+        name: "producer looks for sleepers without a fence",
+        file: IDLE,
+        models: "idle::models",
+        from: "        fence(Ordering::SeqCst);\n        // Relaxed: ordered by the fence.",
+        to: "        // Relaxed: ordered by the fence.",
+    },
+    Mutant {
+        name: "worker lies down without a fence",
+        file: IDLE,
+        models: "idle::models",
+        from: "        // Between the announcement and the caller's look at the queues: pairs with the fence in `choose`.\n        fence(Ordering::SeqCst);",
+        to: "",
+    },
+    Mutant {
+        name: "chosen worker is not counted as searching",
+        file: IDLE,
+        models: "idle::models",
+        from: "        self.searching.fetch_add(1, Ordering::SeqCst);\n        Some(index)",
+        to: "        Some(index)",
     },
     Mutant {
         name: "commit word stored relaxed",
