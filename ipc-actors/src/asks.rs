@@ -84,7 +84,8 @@ impl<A: Actor> Ctx<A> {
         let deadline = self.me.system.deadline(timeout);
         let failure = Failure::of(map);
         let correlation = self.cold().asks.add(Pending { deadline, failure });
-        let message = make(reply::to_actor(self.addr(), map, correlation));
+        let asker = self.me.addr_for_reply(&mut self.returned);
+        let message = make(reply::to_actor(asker, map, correlation));
         match whom.tell(message) {
             Ok(()) => self.watch_deadline(deadline),
             Err(refused) => {

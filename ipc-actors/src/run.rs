@@ -62,7 +62,7 @@ enum Flow {
 
 /// Runs the actor for at most `budget` messages.
 pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>, budget: &mut u32) -> Step {
-    let now = core.system.coarse_now();
+    let now = core.system.stamp();
     loop {
         let flow = catch_unwind(AssertUnwindSafe(|| drive(core, actor, ctx, budget)));
         ctx.last_message = now;
@@ -140,6 +140,7 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
             Content::Parcel { sender, parcel } => parcel_arrived(core, actor, ctx, sender, parcel),
             Content::Unstashed { message } => handle(actor, ctx, None, message),
             Content::Reply { correlation, message } => {
+                ctx.returned.add();
                 if ctx.cold.as_mut().is_some_and(|cold| cold.asks.settle(correlation)) {
                     handle(actor, ctx, None, message)
                 } else {
@@ -238,8 +239,9 @@ fn forget_mail<A: Actor>(core: &Core, ctx: &mut Ctx<A>) {
             core.system.dead_letter(core, DeadReason::Restarted, sender);
         }
     };
+    let Ctx { lists, returned, .. } = ctx;
     local::dropping_as(AskError::ActorCrashed, || {
-        ctx.lists.take_messages(|content| {
+        lists.take_messages(|content| {
             let message = match content {
                 Content::Message { sender, message }
                 | Content::Parcel { sender, parcel: Parcel { message, .. } } => {
@@ -249,8 +251,12 @@ fn forget_mail<A: Actor>(core: &Core, ctx: &mut Ctx<A>) {
                     letter(sender);
                     message
                 }
+                Content::Unstashed { message } => message,
                 // Answers to the incarnation that is over are late anyway.
-                Content::Unstashed { message } | Content::Reply { message, .. } => message,
+                Content::Reply { message, .. } => {
+                    returned.add();
+                    message
+                }
                 Content::Command(_) => unreachable!("commands stay"),
             };
             let _ = panics::guard(Phase::Drop, || drop(message));
@@ -474,7 +480,11 @@ fn bury<A: Actor>(core: &Core, ctx: &mut Ctx<A>, reason: &ExitReason) -> Step {
     let mut cold: Option<Box<Cold<A>>> = ctx.cold.take();
     local::dropping_as(AskError::Closed, || {
         while let Some(node) = ctx.lists.take() {
-            match node.open() {
+            let content = node.open();
+            if let Content::Reply { .. } = content {
+                ctx.returned.add();
+            }
+            match content {
                 Content::Command(command) => last_command(core, command, reason),
                 Content::Message { sender, message }
                 | Content::Parcel { sender, parcel: Parcel { message, .. } } => {
@@ -488,6 +498,7 @@ fn bury<A: Actor>(core: &Core, ctx: &mut Ctx<A>, reason: &ExitReason) -> Step {
             }
         }
     });
+    ctx.me.give_up(&mut ctx.returned);
     for watcher in cold.iter_mut().flat_map(|cold| cold.watch.watchers.drain(..)) {
         watcher.tell(Signal::Down { monitor: watcher.monitor, actor: core.id, reason: reason.clone() });
     }

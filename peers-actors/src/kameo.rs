@@ -1,18 +1,23 @@
 //! kameo, with unbounded mailboxes as all others have.
 
-use crate::fixture::{Asking, Fixture, Msg, Node};
+use crate::fixture::{Asking, Fixture, Make, Msg, Node};
 use crate::on_tokio;
 use kameo::Actor;
 use kameo::actor::{ActorRef, Spawn};
 use kameo::mailbox;
 use kameo::message::{Context, Message};
 use std::convert::Infallible;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 pub struct Kameo(Runtime);
 
 #[derive(Actor)]
 pub struct Host(Node<Kameo>);
+
+/// A supervisor.
+#[derive(Actor)]
+struct Keeper;
 
 pub struct Question;
 
@@ -61,6 +66,25 @@ impl Fixture for Kameo {
 
     fn answer(reply: Infallible, _: u64) {
         match reply {}
+    }
+
+    const RESTARTS: bool = true;
+
+    fn fragile(&self, make: Make<Self>) -> Box<dyn FnMut()> {
+        let (keeper, fragile) = self.0.block_on(async {
+            let keeper = Keeper::spawn(Keeper);
+            let fragile = Host::supervise_with(&keeper, move || Host(make()))
+                .restart_limit(u32::MAX, Duration::from_secs(1))
+                .spawn_with_mailbox(mailbox::unbounded())
+                .await;
+            (keeper, fragile)
+        });
+        // Its mailbox is kept, as ours is.
+        Box::new(move || {
+            // A supervisor nobody has the address of ends.
+            let _ = &keeper;
+            [Msg::Panic, Msg::Alive].into_iter().for_each(|message| Self::tell(&fragile, message));
+        })
     }
 
     fn ask_outside(&self, whom: &ActorRef<Host>, count: u64) {

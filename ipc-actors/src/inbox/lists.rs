@@ -41,6 +41,14 @@ impl<M> Lists<M> {
         *tail = node;
     }
 
+    /// Appends one node, for whoever has claimed the inbox.
+    #[inline]
+    pub(crate) fn put(&mut self, node: Node<M>) {
+        // SAFETY: the node is owned and initialised.
+        let Header { priority, .. } = unsafe { node.header.read() };
+        self.put_back(node.header.as_ptr(), priority);
+    }
+
     /// Appends a chain, newest first, given by the word that pointed to it.
     pub(super) fn append(&mut self, chain: *mut Header) {
         // The usual case, one message, without the general one's lists.
