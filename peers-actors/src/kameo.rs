@@ -7,13 +7,29 @@ use kameo::actor::{ActorRef, Spawn};
 use kameo::mailbox;
 use kameo::message::{Context, Message};
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
 pub struct Kameo(Runtime);
 
-#[derive(Actor)]
-pub struct Host(Node<Kameo>);
+pub struct Host {
+    node: Node<Kameo>,
+    /// It stands in for one that panicked.
+    again: bool,
+}
+
+impl Actor for Host {
+    type Args = Host;
+    type Error = Infallible;
+
+    async fn on_start(host: Host, me: ActorRef<Host>) -> Result<Host, Infallible> {
+        if host.again {
+            Kameo::tell(&me, Msg::Alive);
+        }
+        Ok(host)
+    }
+}
 
 /// A supervisor.
 #[derive(Actor)]
@@ -25,7 +41,8 @@ impl Message<Msg<Kameo>> for Host {
     type Reply = ();
 
     async fn handle(&mut self, message: Msg<Kameo>, ctx: &mut Context<Self, ()>) {
-        if let Some(Asking { whom, count, done }) = self.0.handle(message, || ctx.actor_ref().clone(), &()) {
+        if let Some(Asking { whom, count, done }) = self.node.handle(message, || ctx.actor_ref().clone(), &())
+        {
             for _ in 0..count {
                 whom.ask(Question).await.expect("an answer");
             }
@@ -57,7 +74,7 @@ impl Fixture for Kameo {
     }
 
     fn spawn_within(_: &(), node: Node<Self>) -> ActorRef<Host> {
-        Host::spawn_with_mailbox(Host(node), mailbox::unbounded())
+        Host::spawn_with_mailbox(Host { node, again: false }, mailbox::unbounded())
     }
 
     fn tell(to: &ActorRef<Host>, message: Msg<Self>) {
@@ -73,17 +90,19 @@ impl Fixture for Kameo {
     fn fragile(&self, make: Make<Self>) -> Box<dyn FnMut()> {
         let (keeper, fragile) = self.0.block_on(async {
             let keeper = Keeper::spawn(Keeper);
-            let fragile = Host::supervise_with(&keeper, move || Host(make()))
+            let made = AtomicBool::new(false);
+            let host = move || Host { node: make(), again: made.swap(true, Ordering::Relaxed) };
+            let fragile = Host::supervise_with(&keeper, host)
                 .restart_limit(u32::MAX, Duration::from_secs(1))
                 .spawn_with_mailbox(mailbox::unbounded())
                 .await;
             (keeper, fragile)
         });
-        // Its mailbox is kept, as ours is.
+        // The mailbox is kept, but what is queued behind a panic is lost, so the next instance tells itself.
         Box::new(move || {
             // A supervisor nobody has the address of ends.
             let _ = &keeper;
-            [Msg::Panic, Msg::Alive].into_iter().for_each(|message| Self::tell(&fragile, message));
+            Self::tell(&fragile, Msg::Panic);
         })
     }
 

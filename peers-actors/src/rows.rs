@@ -343,15 +343,15 @@ fn overhead<F: Fixture>(trial: &Trial<F>) -> Outcome {
     const COUNT: u64 = 200_000;
     let rounds = rounds_per_microsecond();
     let sink = |count| trial.spawn(Role::Sink { left: count });
-    // The same without the work first: memory for that many messages is there when it counts, for every library.
-    let source = |work| {
-        let source = trial.spawn(Role::Source { count: COUNT, work });
+    let source = || {
+        let source = trial.spawn(Role::Source { count: COUNT, work: rounds });
         F::tell(&source, Msg::Peers(Arc::new([sink(COUNT)])));
         source
     };
-    F::tell(&source(0), Msg::Go);
+    // All of it once before, for every library: memory for that many messages is there when it counts.
+    F::tell(&source(), Msg::Go);
     trial.wait();
-    let source = source(rounds);
+    let source = source();
     let before = direct(COUNT, rounds);
     let (cpu, started) = (cpu(), Instant::now());
     F::tell(&source, Msg::Go);

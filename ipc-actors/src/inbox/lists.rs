@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use super::batch::Batch;
+use crate::pool;
 use super::{COUNT, Content, Header, Kind, Node, parts, places};
 use ipc_core::Priority;
 
@@ -150,6 +151,12 @@ impl<M> Lists<M> {
             let node = Node { header: first, marker: PhantomData };
             if kind == Kind::Batch {
                 let (given, taken) = places(tag);
+                if taken == 0 {
+                    // SAFETY: a node in our list.
+                    let next = unsafe { (*first.as_ptr()).next };
+                    // What comes after this batch was written by another CPU: it is on its way while this is handled.
+                    pool::fetch_lines(next.cast());
+                }
                 // SAFETY: the kind says so, and batches in our list are of `M`.
                 let batch = unsafe { Batch::<M>::at(first) };
                 if !batch.is_written(taken) {
