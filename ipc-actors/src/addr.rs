@@ -76,6 +76,7 @@ impl<A: Actor> Addr<A> {
     /// Each gives the message back. `Closed`: the actor is gone. `Full`: its mailbox is.
     #[inline]
     pub fn tell(&self, message: A::Msg) -> Result<(), TellError<A::Msg>> {
+        self.any.fetch();
         let priority = message.priority();
         let sender = local::current_actor();
         self.enqueue(message, priority, |message| {

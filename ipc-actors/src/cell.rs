@@ -258,6 +258,13 @@ impl AnyAddr {
         unsafe { self.0.as_ref() }
     }
 
+    /// Fetches the line that a send writes. What a send reads first is in the same line: without this the line would
+    /// come twice from the CPU of the owner, to be read and to be written.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        pool::fetch(self.0.cast());
+    }
+
     /// Whether it is an `A`.
     pub(crate) fn is<A: Actor>(&self) -> bool {
         (self.core().table.actor)() == TypeId::of::<A>()

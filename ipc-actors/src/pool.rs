@@ -162,9 +162,9 @@ impl Rack {
     }
 }
 
-/// Fetches the first line of a block that will be written soon. Nothing where there is no such instruction.
+/// Fetches the line at this address, which will be written soon. Nothing where there is no such instruction.
 #[inline]
-fn fetch(block: NonNull<u8>) {
+pub(crate) fn fetch(block: NonNull<u8>) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
