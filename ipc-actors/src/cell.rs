@@ -192,6 +192,12 @@ impl Core {
         }
     }
 
+    /// References to the actor, for tests of what keeps its memory.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn references(&self) -> u32 {
+        self.refs.load(Ordering::Acquire)
+    }
+
     /// Messages queued, where the mailbox counts them.
     pub(crate) fn queued(&self) -> u32 {
         // Relaxed: a sample.

@@ -212,7 +212,9 @@ impl<M> Node<M> {
     fn body<T>(self) -> T {
         let packet = self.header.cast::<Packet<T>>();
         // SAFETY: `open` chose `T` by the kind that `new` stored with a body of that type, and owns the node.
-        let body = unsafe { (&raw const (*packet.as_ptr()).body).read() };
+        let body = unsafe { &raw const (*packet.as_ptr()).body };
+        // SAFETY: as above; the body is moved out here, and the node is freed without it.
+        let body = unsafe { body.read() };
         // SAFETY: from `alloc::<Packet<T>>` in `new`; moved out above.
         unsafe { pool::free(packet) };
         body

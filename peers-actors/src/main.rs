@@ -90,7 +90,7 @@ fn trial(library: &str, row: &str) -> ExitCode {
         return ExitCode::from(2);
     };
     std::thread::spawn(|| {
-        // A bound, not a wait for something: whoever ends in time ends this with the process.
+        // Not a handshake but a bound: whoever ends in time ends this with the process.
         std::thread::sleep(TRIAL_MAX);
         eprintln!("not over after {TRIAL_MAX:?}");
         std::process::exit(3)

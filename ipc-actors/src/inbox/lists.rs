@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use super::batch::Batch;
-use crate::pool;
 use super::{COUNT, Content, Header, Kind, Node, parts, places};
+use crate::pool;
 use ipc_core::Priority;
 
 /// Nodes in the order they will be handled, one list per priority, owned by the actor.
