@@ -340,25 +340,25 @@ fn switches() -> u64 {
 }
 
 fn overhead<F: Fixture>(trial: &Trial<F>) -> Outcome {
-    const COUNT: u64 = 200_000;
+    const COUNT: u64 = 100_000;
+    const ROUNDS: usize = 3;
     let rounds = rounds_per_microsecond();
-    let sink = |count| trial.spawn(Role::Sink { left: count });
-    let source = || {
+    let round = || {
         let source = trial.spawn(Role::Source { count: COUNT, work: rounds });
-        F::tell(&source, Msg::Peers(Arc::new([sink(COUNT)])));
-        source
+        F::tell(&source, Msg::Peers(Arc::new([trial.spawn(Role::Sink { left: COUNT })])));
+        let before = direct(COUNT, rounds);
+        let (cpu, started) = (cpu(), Instant::now());
+        F::tell(&source, Msg::Go);
+        trial.wait();
+        let (cpu, elapsed) = (self::cpu() - cpu, started.elapsed());
+        let direct = (before + direct(COUNT, rounds)) / 2;
+        ((cpu.as_secs_f64() / direct.as_secs_f64() - 1.0) * 100.0, elapsed)
     };
-    // All of it once before, for every library: memory for that many messages is there when it counts.
-    F::tell(&source(), Msg::Go);
-    trial.wait();
-    let source = source();
-    let before = direct(COUNT, rounds);
-    let (cpu, started) = (cpu(), Instant::now());
-    F::tell(&source, Msg::Go);
-    trial.wait();
-    let (cpu, elapsed) = (self::cpu() - cpu, started.elapsed());
-    let direct = (before + direct(COUNT, rounds)) / 2;
-    let value = (cpu.as_secs_f64() / direct.as_secs_f64() - 1.0) * 100.0;
+    // All of it once before: memory for that many messages is there when it counts.
+    round();
+    let mut found: Vec<(f64, Duration)> = (0..ROUNDS).map(|_| round()).collect();
+    found.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (value, elapsed) = found[ROUNDS / 2];
     one(COUNT, elapsed, value)
 }
 
