@@ -367,7 +367,7 @@ impl<A: Actor> Addr<A> {
         let owner = unsafe { core.cast::<Cell<A>>().as_ref() }.owner.get();
         // SAFETY: who claims an inbox has the actor's task, so nobody else is in the owner's half.
         unsafe { &mut (*owner).ctx.lists }.put(node);
-        self.any().core().system.schedule(Task(core));
+        self.any().pushed(Push::Woke);
     }
 }
 

@@ -70,7 +70,7 @@ impl Actor {
 
     fn run(&self) {
         loop {
-            self.handle_all(|lists| drop(self.inbox.grab(lists)));
+            self.handle_all(|lists| _ = self.inbox.grab(lists));
             if self.inbox.rest() {
                 return;
             }

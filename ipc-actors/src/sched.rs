@@ -236,11 +236,11 @@ impl Worker {
             // Relaxed: written by this thread only, sampled by the watchdog.
             turns.store(turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
             let mut budget = BUDGET;
-            let Some(again) = task.run(&mut budget) else { return };
+            let Some(again) = task.run(&mut budget) else { break };
             let turn = self.turn.get().wrapping_add(1);
             if turn.is_multiple_of(FAIRNESS) || !self.queue.is_empty() || !next.is_empty() {
                 self.queue.push(again);
-                return;
+                break;
             }
             // It is alone here and goes on: in the queue a thief would take it, and fill the caches of another CPU for
             // nothing.
