@@ -244,7 +244,7 @@ fn spawn<F: Fixture>(trial: &Trial<F>) -> Outcome {
 }
 
 fn memory<F: Fixture>(trial: &Trial<F>) -> Outcome {
-    const COUNT: u64 = 20_000;
+    const COUNT: u64 = 50_000;
     let mut actors = Vec::with_capacity(COUNT as usize);
     actors.resize(COUNT as usize, None);
     // One of them first, so that threads and their stacks are there.
