@@ -77,6 +77,7 @@ impl<A: Actor> Addr<A> {
     /// Each gives the message back. `Closed`: the actor is gone. `Full`: its mailbox is.
     #[inline]
     pub fn tell(&self, message: A::Msg) -> Result<(), TellError<A::Msg>> {
+        self.any.fetch();
         let priority = message.priority();
         let sender = local::current_actor();
         self.enqueue(message, priority, |message| {
@@ -129,11 +130,14 @@ impl<A: Actor> Addr<A> {
         Ok(())
     }
 
-    /// Delivers an answer; an asker that is gone does not miss it.
-    pub(crate) fn push_reply(&self, message: A::Msg, correlation: u64) {
+    /// Delivers an answer; an asker that is gone does not miss it. This reference goes with the answer, back into
+    /// [`Returned`](crate::cell::Returned).
+    #[inline]
+    pub(crate) fn push_reply(self, message: A::Msg, correlation: u64) {
         let priority = message.priority();
-        if let Err(node) = self.push(Node::reply(message, priority, correlation)) {
-            drop(node.open());
+        match self.push(Node::reply(message, priority, correlation)) {
+            Ok(()) => std::mem::forget(self),
+            Err(node) => drop(node.open()),
         }
     }
 

@@ -90,7 +90,8 @@ impl<A: Actor> Ctx<A> {
         let deadline = self.me.system.deadline(timeout);
         let failure = Some(Failure::of(map));
         let correlation = self.cold().asks.add(Pending { deadline, failure });
-        let message = make(reply::to_actor(self.addr(), map, correlation));
+        let asker = self.me.addr_for_reply(&mut self.returned);
+        let message = make(reply::to_actor(asker, map, correlation));
         match whom.tell(message) {
             Ok(()) => self.watch_deadline(deadline),
             Err(refused) => {
@@ -149,6 +150,89 @@ impl<A: Actor> Ctx<A> {
         }
         if let Some(next) = next {
             self.watch_deadline(next);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::System;
+    use std::convert::Infallible;
+
+    /// Answers at once, or keeps the right to.
+    struct Oracle(Vec<Reply<u8>>);
+
+    enum Question {
+        Now(Reply<u8>),
+        Later(Reply<u8>),
+        Forget,
+    }
+
+    impl ipc_core::Message for Question {
+        const MESSAGE_TYPE: &'static str = "test.question/1";
+    }
+
+    impl Actor for Oracle {
+        type Msg = Question;
+        type Error = Infallible;
+
+        fn handle(&mut self, question: Question, _: &mut Ctx<Self>) -> Result<(), Infallible> {
+            match question {
+                Question::Now(reply) => reply.send(1),
+                Question::Later(reply) => self.0.push(reply),
+                Question::Forget => self.0.clear(),
+            }
+            Ok(())
+        }
+    }
+
+    struct Asker(Addr<Oracle>);
+
+    enum Order {
+        Ask(fn(Reply<u8>) -> Question),
+        Answered,
+        Leave,
+    }
+
+    impl ipc_core::Message for Order {
+        const MESSAGE_TYPE: &'static str = "test.order/1";
+    }
+
+    impl Actor for Asker {
+        type Msg = Order;
+        type Error = Infallible;
+
+        fn handle(&mut self, order: Order, ctx: &mut Ctx<Self>) -> Result<(), Infallible> {
+            match order {
+                Order::Ask(make) => ctx.ask(&self.0, make, |_| Order::Answered, Duration::from_secs(1)),
+                Order::Answered => {}
+                Order::Leave => ctx.stop(),
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whatever_became_of_its_questions_nothing_refers_to_an_asker_that_is_gone() {
+        for seed in 0..100 {
+            let system = System::builder().simulated(seed).build().unwrap();
+            let oracle = system.spawn(Oracle(Vec::new())).unwrap();
+            let asker = system.spawn(Asker(oracle.clone())).unwrap();
+            let simulation = system.simulation().unwrap();
+            for make in [Question::Now, Question::Later, Question::Now, Question::Now] {
+                asker.tell(Order::Ask(make)).unwrap();
+            }
+            // On even seeds all answers that come are handled, on odd ones some are in the mailbox or on their way.
+            if seed % 2 == 0 {
+                simulation.run();
+            }
+            asker.tell(Order::Ask(Question::Now)).unwrap();
+            asker.tell(Order::Leave).unwrap();
+            simulation.run();
+            oracle.tell(Question::Forget).unwrap();
+            simulation.advance(Duration::from_secs(2));
+            assert_eq!((system.live(), asker.any().core().references()), (1, 1), "seed {seed}");
         }
     }
 }

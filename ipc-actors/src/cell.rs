@@ -159,6 +159,38 @@ impl<A: Actor> Me<A> {
         self.retain();
         Addr::from_any(AnyAddr(self.0.cast()))
     }
+
+    /// The same, one that came back with an answer if there is one.
+    #[inline]
+    pub(crate) fn addr_for_reply(&self, returned: &mut Returned) -> Addr<A> {
+        match returned.0.checked_sub(1) {
+            Some(left) => returned.0 = left,
+            None => self.retain(),
+        }
+        Addr::from_any(AnyAddr(self.0.cast()))
+    }
+
+    /// Gives up the references that came back. For an actor that is over and still in the system's table, whose
+    /// reference is therefore not among them.
+    pub(crate) fn give_up(&self, returned: &mut Returned) {
+        let count = std::mem::take(&mut returned.0);
+        // Release: as in the drop of an address.
+        let before = self.refs.fetch_sub(count, Ordering::Release);
+        debug_assert!(before > count, "the table's is left");
+    }
+}
+
+/// References of an actor to itself that came back in answers. They stay counted in `refs`, so that an actor that asks
+/// one question after the other changes that word only with the first.
+#[derive(Default)]
+pub(crate) struct Returned(u32);
+
+impl Returned {
+    /// An answer was taken out of the mailbox: the reference that came with it is here now.
+    #[inline]
+    pub(crate) fn add(&mut self) {
+        self.0 += 1;
+    }
 }
 
 impl Core {
@@ -168,6 +200,12 @@ impl Core {
             // Two thousand million leaked addresses: going on would free memory in use.
             std::process::abort();
         }
+    }
+
+    /// References to the actor, for tests of what keeps its memory.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn references(&self) -> u32 {
+        self.refs.load(Ordering::Acquire)
     }
 
     /// Messages queued, where the mailbox counts them.
@@ -242,6 +280,13 @@ impl AnyAddr {
         unsafe { self.0.as_ref() }
     }
 
+    /// Fetches the line that a send writes. What a send reads first is in the same line: without this the line would
+    /// come twice from the CPU of the owner, to be read and to be written.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        pool::fetch(self.0.cast());
+    }
+
     /// Whether it is an `A`.
     pub(crate) fn is<A: Actor>(&self) -> bool {
         (self.core().table.actor)() == TypeId::of::<A>()
@@ -307,6 +352,10 @@ impl<A: Actor> Addr<A> {
     /// Queues `node`, or gives it back: the actor is gone.
     #[inline]
     pub(crate) fn push(&self, node: Node<A::Msg>) -> Result<(), Node<A::Msg>> {
+        if local::current_actor().is_some() && self.any().core().inbox.claim() {
+            self.hand_over(node);
+            return Ok(());
+        }
         // SAFETY: an `Addr<A>` refers to a `Cell<A>`, whose lists are of `A::Msg`.
         let push = unsafe { self.any().core().inbox.push(node) }?;
         self.any().pushed(push);
@@ -316,10 +365,25 @@ impl<A: Actor> Addr<A> {
     /// Queues a message of normal priority, or gives it back: the actor is gone.
     #[inline]
     pub(crate) fn push_message(&self, message: A::Msg, sender: Option<ActorId>) -> Result<(), A::Msg> {
+        if local::current_actor().is_some() && self.any().core().inbox.claim() {
+            self.hand_over(Node::message(message, Priority::Normal, sender));
+            return Ok(());
+        }
         // SAFETY: as in `push`.
         let push = unsafe { self.any().core().inbox.tell(message, sender) }?;
         self.any().pushed(push);
         Ok(())
+    }
+
+    /// Gives the actor, whose inbox the caller has claimed, this node and a turn.
+    #[inline]
+    fn hand_over(&self, node: Node<A::Msg>) {
+        let core = self.any().0;
+        // SAFETY: an `Addr<A>` refers to a `Cell<A>` and keeps it alive.
+        let owner = unsafe { core.cast::<Cell<A>>().as_ref() }.owner.get();
+        // SAFETY: who claims an inbox has the actor's task, so nobody else is in the owner's half.
+        unsafe { &mut (*owner).ctx.lists }.put(node);
+        self.any().pushed(Push::Woke);
     }
 }
 
@@ -386,12 +450,19 @@ impl TaskSlot {
         TaskSlot(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// Puts `task` in; what was there comes out.
+    /// Puts `task` in; what was there comes out. One thread only puts.
+    #[inline]
     pub(crate) fn put(&self, task: Task) -> Option<Task> {
+        if self.is_empty() {
+            // Nobody else fills it, so it still is. Release: as below.
+            self.0.store(task.0.as_ptr(), Ordering::Release);
+            return None;
+        }
         // AcqRel: whoever takes a task sees what its last holder did to the actor.
         NonNull::new(self.0.swap(task.0.as_ptr(), Ordering::AcqRel)).map(Task)
     }
 
+    #[inline]
     pub(crate) fn take(&self) -> Option<Task> {
         if self.is_empty() {
             return None;
@@ -400,6 +471,7 @@ impl TaskSlot {
         NonNull::new(self.0.swap(ptr::null_mut(), Ordering::AcqRel)).map(Task)
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         // Relaxed: a hint; `take` acquires.
         self.0.load(Ordering::Relaxed).is_null()

@@ -9,7 +9,7 @@ use crate::actor::{Actor, ChildState};
 use crate::addr::Addr;
 use crate::alarms::Alarms;
 use crate::asks::Asks;
-use crate::cell::{AnyAddr, Me};
+use crate::cell::{AnyAddr, Me, Returned};
 use crate::envelope::Extras;
 use crate::exit::{ExitReason, Phase};
 use crate::id::{ActorAddress, ActorId};
@@ -17,7 +17,7 @@ use crate::inbox::Lists;
 use crate::mailbox::OnRestart;
 use crate::run::tell_parent;
 use crate::status::Lifecycle;
-use crate::system::{SpawnError, System};
+use crate::system::{SpawnError, Stamp, System};
 use crate::watch::Watch;
 
 /// Why a factory made nothing.
@@ -33,9 +33,10 @@ pub struct Ctx<A: Actor> {
     pub(crate) sender: Option<ActorId>,
     /// Messages handled by all incarnations.
     pub(crate) handled: u64,
-    pub(crate) last_message: Duration,
+    pub(crate) last_message: Stamp,
     pub(crate) extras: Option<Box<Extras>>,
     pub(crate) cold: Option<Box<Cold<A>>>,
+    pub(crate) returned: Returned,
     pub(crate) phase: Phase,
     /// The incarnation is to end: `cold.leaving` says why.
     pub(crate) leaving: bool,
@@ -68,9 +69,10 @@ impl<A: Actor> Ctx<A> {
             lists: Lists::new(),
             sender: None,
             handled: 0,
-            last_message: Duration::ZERO,
+            last_message: Stamp::default(),
             extras: None,
             cold: None,
+            returned: Returned::default(),
             phase: Phase::Started,
             leaving: false,
         }
@@ -151,7 +153,7 @@ impl<A: Actor> Ctx<A> {
     /// When the batch began in which the last message before this one was handled, in the system's time
     /// ([`System::now`]); zero: there was none. The worker reads the clock once per run of the actor.
     pub fn last_message_at(&self) -> Duration {
-        self.last_message
+        self.me.system.time_of(self.last_message)
     }
 
     /// How often this actor was restarted.

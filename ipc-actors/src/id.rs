@@ -1,6 +1,7 @@
 //! Who an actor is: its number, its node's number, and both with a name as a value that can be stored and sent.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,35 +10,36 @@ use serde::{Deserialize, Serialize};
 /// An actor's number in its system: a slot and how often the slot was used. It is not reused within 2³² actors of one
 /// slot, stays the same when the actor is restarted, and is never zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ActorId(u64);
+pub struct ActorId(NonZeroU64);
 
 impl ActorId {
     pub(crate) fn new(slot: u32, generation: u32) -> Self {
-        debug_assert!(generation > 0);
-        ActorId(u64::from(generation) << 32 | u64::from(slot))
+        let number = NonZeroU64::new(u64::from(generation) << 32 | u64::from(slot));
+        let Some(number) = number else { unreachable!("generations begin with 1") };
+        ActorId(number)
     }
 
     pub(crate) fn slot(self) -> u32 {
-        self.0 as u32
+        self.number() as u32
     }
 
     pub(crate) fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.number() >> 32) as u32
     }
 
     /// The number itself; never zero.
     pub fn number(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
     #[inline]
     pub(crate) fn from_number(number: u64) -> Option<Self> {
-        (number != 0).then_some(ActorId(number))
+        NonZeroU64::new(number).map(ActorId)
     }
 
     #[inline]
     pub(crate) fn number_of(id: Option<ActorId>) -> u64 {
-        id.map_or(0, |id| id.0)
+        id.map_or(0, ActorId::number)
     }
 }
 

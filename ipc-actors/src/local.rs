@@ -8,9 +8,12 @@ use crate::reply::AskError;
 use crate::sched::Worker;
 
 thread_local! {
+    /// The actor whose code runs here. Apart from the rest: it is set and read with every turn and every message, and
+    /// without a destructor it is read without a look at whether it was destroyed.
+    static ACTOR: Cell<Option<ActorId>> = const { Cell::new(None) };
+
     static LOCAL: Local = const {
         Local {
-            actor: Cell::new(None),
             dropping: Cell::new(AskError::NoReply),
             panic: RefCell::new(None),
             worker: OnceCell::new(),
@@ -21,7 +24,6 @@ thread_local! {
 }
 
 struct Local {
-    actor: Cell<Option<ActorId>>,
     dropping: Cell<AskError>,
     panic: RefCell<Option<String>>,
     worker: OnceCell<Rc<Worker>>,
@@ -34,23 +36,22 @@ struct Local {
 /// The actor whose code runs on this thread.
 #[inline]
 pub(crate) fn current_actor() -> Option<ActorId> {
-    LOCAL.try_with(|local| local.actor.get()).ok().flatten()
+    ACTOR.get()
 }
 
 /// Runs `body` as `actor`.
 #[inline]
 pub(crate) fn as_actor<R>(actor: ActorId, body: impl FnOnce() -> R) -> R {
-    let before = LOCAL.with(|local| local.actor.replace(Some(actor)));
+    let before = ACTOR.replace(Some(actor));
     let result = body();
-    LOCAL.with(|local| local.actor.set(before));
+    ACTOR.set(before);
     result
 }
 
 /// Whether blocking here could stop the very actors that would end the wait.
 pub(crate) fn must_not_block() -> bool {
-    LOCAL
-        .try_with(|local| local.actor.get().is_some() || local.worker.get().is_some() || local.hurried.get())
-        .unwrap_or(false)
+    current_actor().is_some()
+        || LOCAL.try_with(|local| local.worker.get().is_some() || local.hurried.get()).unwrap_or(false)
 }
 
 /// Runs `body`, in which no send waits for room.
@@ -79,7 +80,7 @@ pub(crate) fn become_worker(worker: Rc<Worker>) {
 }
 
 /// Calls `body` with this thread's worker, if it is one.
-#[inline]
+#[inline(always)]
 pub(crate) fn with_worker<R>(body: impl FnOnce(Option<&Rc<Worker>>) -> R) -> R {
     // `body` is moved into the closure, so a thread past its last breath needs the second way.
     let mut body = Some(body);
@@ -110,7 +111,7 @@ pub(crate) fn drop_reason() -> AskError {
 /// Keeps where a panic of this thread's actor was, until [`take_panic`]. False: neither an actor nor its work runs here.
 pub(crate) fn keep_panic(location: String) -> bool {
     let kept = LOCAL.try_with(|local| {
-        (local.actor.get().is_some() || local.guest.get())
+        (current_actor().is_some() || local.guest.get())
             && local.panic.try_borrow_mut().map(|mut panic| *panic = Some(location)).is_ok()
     });
     kept.unwrap_or(false)

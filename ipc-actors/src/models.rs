@@ -41,6 +41,19 @@ impl Actor {
         self.sent(unsafe { self.inbox.tell(message, None) })
     }
 
+    /// Sends a message as an actor does: to an actor that rests without a push. False: the mailbox is closed.
+    fn hand_over(&self, message: u32) -> bool {
+        if !self.inbox.claim() {
+            return self.send(message);
+        }
+        self.lists.with_mut(|lists| {
+            // SAFETY: as above.
+            unsafe { &mut *lists }.put(Node::message(message, Priority::Normal, None));
+        });
+        self.run();
+        true
+    }
+
     fn sent(&self, pushed: Result<Push, u32>) -> bool {
         if pushed == Ok(Push::Woke) {
             self.run();
@@ -57,7 +70,7 @@ impl Actor {
 
     fn run(&self) {
         loop {
-            self.handle_all(|lists| drop(self.inbox.grab(lists)));
+            self.handle_all(|lists| _ = self.inbox.grab(lists));
             if self.inbox.rest() {
                 return;
             }
@@ -90,6 +103,36 @@ fn l12_no_message_is_lost_and_one_thread_at_a_time_owns_the_actor() {
             assert!(sender.join().unwrap());
         }
         assert_eq!(actor.handled.load(Ordering::SeqCst), 2);
+    });
+}
+
+#[test]
+fn l12_a_sender_that_claims_a_resting_actor_owns_it_alone() {
+    loom::model(|| {
+        let actor = Actor::new();
+        actor.run();
+        let sender = {
+            let actor = actor.clone();
+            thread::spawn(move || actor.hand_over(1))
+        };
+        assert!(actor.hand_over(2));
+        assert!(sender.join().unwrap());
+        assert_eq!(actor.handled.load(Ordering::SeqCst), 2);
+    });
+}
+
+#[test]
+fn l12_a_claim_does_not_undo_a_close() {
+    loom::model(|| {
+        let actor = Actor::new();
+        let sender = {
+            let actor = actor.clone();
+            thread::spawn(move || actor.hand_over(1))
+        };
+        actor.handle_all(|lists| actor.inbox.close(lists));
+        let taken = sender.join().unwrap();
+        assert_eq!(actor.handled.load(Ordering::SeqCst), u32::from(taken));
+        assert!(!actor.hand_over(2));
     });
 }
 

@@ -63,7 +63,7 @@ struct Work<A: Actor, W, T> {
 }
 
 impl<A: Actor, W, T> Work<A, W, T> {
-    fn tell(actor: &Addr<A>, correlation: u64, map: impl Fn() -> A::Msg) -> Result<(), ExitReason> {
+    fn tell(actor: Addr<A>, correlation: u64, map: impl Fn() -> A::Msg) -> Result<(), ExitReason> {
         panics::guard(Phase::Offload, map).map(|message| actor.push_reply(message, correlation))
     }
 }
@@ -79,13 +79,13 @@ impl<A: Actor, W: FnOnce() -> T + Send, T> Job for Work<A, W, T> {
                 Err(_) => unreachable!("a guard catches panics"),
             };
             // `map` itself may be what panics; then the actor cannot be told.
-            let _ = Self::tell(&actor, correlation, || map(Err(OffloadError::Panicked(panic.clone()))));
+            let _ = Self::tell(actor, correlation, || map(Err(OffloadError::Panicked(panic.clone()))));
         });
     }
 
     fn refuse(self: Box<Self>, why: OffloadError) {
         let Work { work, actor, correlation, map } = *self;
-        let _ = Self::tell(&actor, correlation, || map(Err(why.clone())));
+        let _ = Self::tell(actor, correlation, || map(Err(why.clone())));
         let _ = panics::guard(Phase::Drop, || drop(work));
     }
 }

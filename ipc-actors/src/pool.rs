@@ -100,23 +100,38 @@ impl Rack {
         Some(block)
     }
 
+    /// Blocks that somebody has used come before fresh ones: the first touch of a page costs more than anything that is
+    /// done with it, and in a virtual machine that has to get it from its host many times more.
     #[cold]
     fn refill(&mut self, class: usize) -> NonNull<u8> {
         if !self.spare.is_empty() {
             std::mem::swap(&mut self.loaded, &mut self.spare);
-        } else if let Some(block) = self.carve(class) {
-            return block;
         } else if let Some(full) = DEPOT[class].lock().pop() {
             self.loaded = full;
         } else {
+            self.carve_magazine(class);
+        }
+        match self.pop() {
+            Some(block) => block,
+            None => unreachable!("a magazine or a chunk was just added"),
+        }
+    }
+
+    /// Loads blocks of the fresh chunk, or of another one when it is used up.
+    fn carve_magazine(&mut self, class: usize) {
+        if (self.fresh_end as usize) - (self.fresh as usize) < (class + 1) * LINE {
             let size = chunk_size();
             self.fresh = chunk(size);
             self.fresh_end = self.fresh.wrapping_add(size);
         }
-        match self.pop().or_else(|| self.carve(class)) {
-            Some(block) => block,
-            None => unreachable!("a magazine or a chunk was just added"),
+        self.loaded.reserve(MAGAZINE);
+        while self.loaded.len() < MAGAZINE
+            && let Some(block) = self.carve(class)
+        {
+            self.loaded.push(Free(block));
         }
+        // The lowest address is taken first.
+        self.loaded.reverse();
     }
 
     /// The next block of the fresh chunk. Neighbours in time are neighbours in memory, which a receiver on another
@@ -149,9 +164,9 @@ impl Rack {
     }
 }
 
-/// Fetches the first line of a block that will be written soon. Nothing where there is no such instruction.
+/// Fetches the line at this address, which will be written soon. Nothing where there is no such instruction.
 #[inline]
-fn fetch(block: NonNull<u8>) {
+pub(crate) fn fetch(block: NonNull<u8>) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
@@ -186,6 +201,20 @@ fn chunk(size: usize) -> *mut u8 {
         let _ = unsafe { rustix::mm::madvise(chunk.cast(), size, rustix::mm::Advice::LinuxHugepage) };
     }
     chunk
+}
+
+/// Fetches the lines of a block that will be read soon, all of the largest class. Nothing where there is no such
+/// instruction.
+#[inline]
+pub(crate) fn fetch_lines(block: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for line in 0..CLASSES {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch has no effect but on caches, wherever the address points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(line * LINE).cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = block;
 }
 
 /// The class of a layout; `None`: the allocator's.

@@ -63,7 +63,7 @@ enum Flow {
 
 /// Runs the actor for at most `budget` messages.
 pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>, budget: &mut u32) -> Step {
-    let now = core.system.coarse_now();
+    let now = core.system.stamp();
     loop {
         let flow = catch_unwind(AssertUnwindSafe(|| drive(core, actor, ctx, budget)));
         ctx.last_message = now;
@@ -141,6 +141,7 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
             Content::Parcel { sender, parcel } => parcel_arrived(core, actor, ctx, sender, parcel),
             Content::Unstashed { message } => handle(actor, ctx, None, message),
             Content::Reply { correlation, message } => {
+                ctx.returned.add();
                 if ctx.cold.as_mut().is_some_and(|cold| cold.asks.settle(correlation)) {
                     handle(actor, ctx, None, message)
                 } else {
@@ -204,6 +205,9 @@ fn refusal(error: &(dyn std::error::Error + 'static)) -> ExitReason {
 
 /// The turn of an actor whose incarnation ended and whose parent has not decided, or decides now.
 fn wait_for_parent<A: Actor>(core: &Core, ctx: &mut Ctx<A>) -> Flow {
+    // Before the requests: one that comes after the look at them is followed by a node that is not taken here, so the actor
+    // does not come to rest over it.
+    core.inbox.grab(&mut ctx.lists);
     // A stop or a kill that is not part of a restart was meant for the incarnation that is over.
     let requests = core.status.take(u32::MAX);
     if requests & control::RELEASE != 0 {
@@ -218,7 +222,6 @@ fn wait_for_parent<A: Actor>(core: &Core, ctx: &mut Ctx<A>) -> Flow {
         core.status.advance(Lifecycle::Starting);
         return Flow::Step(Step::Again);
     }
-    core.inbox.grab(&mut ctx.lists);
     Flow::Step(Step::Drained)
 }
 
@@ -239,8 +242,9 @@ fn forget_mail<A: Actor>(core: &Core, ctx: &mut Ctx<A>) {
             core.system.dead_letter(core, DeadReason::Restarted, sender);
         }
     };
+    let Ctx { lists, returned, .. } = ctx;
     local::dropping_as(AskError::ActorCrashed, || {
-        ctx.lists.take_messages(|content| {
+        lists.take_messages(|content| {
             let message = match content {
                 Content::Message { sender, message }
                 | Content::Parcel { sender, parcel: Parcel { message, .. } } => {
@@ -250,8 +254,12 @@ fn forget_mail<A: Actor>(core: &Core, ctx: &mut Ctx<A>) {
                     letter(sender);
                     message
                 }
+                Content::Unstashed { message } => message,
                 // Answers to the incarnation that is over are late anyway.
-                Content::Unstashed { message } | Content::Reply { message, .. } => message,
+                Content::Reply { message, .. } => {
+                    returned.add();
+                    message
+                }
                 Content::Command(_) => unreachable!("commands stay"),
             };
             let _ = panics::guard(Phase::Drop, || drop(message));
@@ -479,7 +487,11 @@ fn bury<A: Actor>(core: &Core, ctx: &mut Ctx<A>, reason: &ExitReason) -> Step {
     let mut cold: Option<Box<Cold<A>>> = ctx.cold.take();
     local::dropping_as(AskError::Closed, || {
         while let Some(node) = ctx.lists.take() {
-            match node.open() {
+            let content = node.open();
+            if let Content::Reply { .. } = content {
+                ctx.returned.add();
+            }
+            match content {
                 Content::Command(command) => last_command(core, command, reason),
                 Content::Message { sender, message }
                 | Content::Parcel { sender, parcel: Parcel { message, .. } } => {
@@ -493,6 +505,7 @@ fn bury<A: Actor>(core: &Core, ctx: &mut Ctx<A>, reason: &ExitReason) -> Step {
             }
         }
     });
+    ctx.me.give_up(&mut ctx.returned);
     for watcher in cold.iter_mut().flat_map(|cold| cold.watch.watchers.drain(..)) {
         watcher.tell(Signal::Down { monitor: watcher.monitor, actor: core.id, reason: reason.clone() });
     }

@@ -117,13 +117,21 @@ impl Pool {
     /// Has some worker run `task` soon.
     #[inline]
     pub(crate) fn schedule(self: &Arc<Self>, task: Task) {
-        local::with_worker(|worker| match worker {
-            Some(worker) if Arc::ptr_eq(&worker.pool, self) => worker.schedule(task),
-            _ => {
-                self.injector.push(task);
-                self.wake_one();
+        let foreign = local::with_worker(|worker| match worker {
+            Some(worker) if Arc::ptr_eq(&worker.pool, self) => {
+                worker.schedule(task);
+                None
             }
+            _ => Some(task),
         });
+        if let Some(task) = foreign {
+            self.schedule_from_outside(task);
+        }
+    }
+
+    fn schedule_from_outside(&self, task: Task) {
+        self.injector.push(task);
+        self.wake_one();
     }
 
     fn wake_one(&self) {
@@ -203,9 +211,14 @@ impl Worker {
     #[inline]
     fn schedule(&self, task: Task) {
         if let Some(displaced) = self.peer().next.put(task) {
-            self.queue.push(displaced);
-            self.pool.wake_one();
+            self.offer(displaced);
         }
+    }
+
+    /// Puts a task where others find it, and has one of them look.
+    fn offer(&self, task: Task) {
+        self.queue.push(task);
+        self.pool.wake_one();
     }
 
     fn work(&self) {
@@ -225,13 +238,22 @@ impl Worker {
         }
     }
 
-    fn run(&self, task: Task) {
-        let turns = &self.peer().turns;
-        // Relaxed: written by this thread only, sampled by the watchdog.
-        turns.store(turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let mut budget = BUDGET;
-        if let Some(again) = task.run(&mut budget) {
-            self.queue.push(again);
+    fn run(&self, mut task: Task) {
+        let Peer { turns, next, .. } = self.peer();
+        loop {
+            // Relaxed: written by this thread only, sampled by the watchdog.
+            turns.store(turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            let mut budget = BUDGET;
+            let Some(again) = task.run(&mut budget) else { break };
+            let turn = self.turn.get().wrapping_add(1);
+            if turn.is_multiple_of(FAIRNESS) || !self.queue.is_empty() || !next.is_empty() {
+                self.queue.push(again);
+                break;
+            }
+            // It is alone here and goes on: in the queue a thief would take it, and fill the caches of another CPU for
+            // nothing.
+            self.turn.set(turn);
+            task = again;
         }
         if cfg!(feature = "__fail-points") && !self.peer().next.is_empty() {
             fail::stay("worker.stuck");

@@ -135,7 +135,7 @@ impl Builder {
             parents: Mutex::default(),
             events,
             started,
-            coarse_start: coarse(),
+            coarse_start: if self.seed.is_some() { Duration::ZERO } else { Stamp::coarse().time() },
             scheduler,
             stopping: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
@@ -157,10 +157,28 @@ fn node_number(scheduler: &Scheduler) -> u64 {
     }
 }
 
-/// The kernel's coarse clock: 1 to 4 ms of resolution, a few nanoseconds to read.
-fn coarse() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
+/// The kernel's coarse clock as it reads it out, 1 to 4 ms of resolution, a few nanoseconds to read;
+/// [`Inner::time_of`] makes a time of it, for whoever wants to know.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stamp {
+    secs: i64,
+    nanos: i64,
+}
+
+impl Stamp {
+    #[inline]
+    fn coarse() -> Stamp {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        Stamp { secs: now.tv_sec, nanos: now.tv_nsec }
+    }
+
+    fn of(time: Duration) -> Stamp {
+        Stamp { secs: time.as_secs() as i64, nanos: i64::from(time.subsec_nanos()) }
+    }
+
+    fn time(self) -> Duration {
+        Duration::new(self.secs.unsigned_abs(), self.nanos as u32)
+    }
 }
 
 /// A system of actors. Clones are handles of the same system; when the last one that [`Builder::build`] made goes, the
@@ -441,10 +459,21 @@ impl Inner {
     /// [`now`](Self::now) to 4 ms, for a few nanoseconds.
     #[inline]
     pub(crate) fn coarse_now(&self) -> Duration {
+        self.time_of(self.stamp())
+    }
+
+    /// Now, as the coarse clock has it.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
         match &*self.scheduler {
-            Scheduler::Threads { .. } => coarse().saturating_sub(self.coarse_start),
-            Scheduler::Simulated(sim) => sim.now(),
+            Scheduler::Threads { .. } => Stamp::coarse(),
+            Scheduler::Simulated(sim) => Stamp::of(sim.now()),
         }
+    }
+
+    /// The time of a stamp; zero for the default one.
+    pub(crate) fn time_of(&self, stamp: Stamp) -> Duration {
+        stamp.time().saturating_sub(self.coarse_start)
     }
 
     /// When `timeout` from now is over, never early. Above a second it may be 1 % late, because then it goes by the

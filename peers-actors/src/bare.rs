@@ -71,6 +71,8 @@ macro_rules! thread_with {
             type Reply = std::convert::Infallible;
             type Env = ();
 
+            const DIVISOR: u64 = 20;
+
             fn start() -> Self {
                 $name
             }

@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// One actor library, or a channel that stands for none.
 pub trait Fixture: Sized + Send + 'static {
@@ -29,6 +30,38 @@ pub trait Fixture: Sized + Send + 'static {
     fn answer(reply: Self::Reply, value: u64);
     /// Asks `count` questions from a thread outside, one after the other.
     fn ask_outside(&self, whom: &Self::Addr, count: u64);
+
+    /// The part of a row's messages that is sent, as its divisor: a thread that wakes another with each message takes
+    /// seconds for what the others do in 20 ms.
+    const DIVISOR: u64 = 1;
+
+    /// Whether the library starts an actor again that has panicked.
+    const RESTARTS: bool = false;
+
+    /// Starts an actor that `make` makes now and after each of its panics. What is returned has it panic, and has it
+    /// handle [`Msg::Alive`] as soon after that as the library allows.
+    fn fragile(&self, _make: Make<Self>) -> Box<dyn FnMut()> {
+        unreachable!("the rows that need it are for libraries that restart")
+    }
+}
+
+/// Makes the instances of an actor.
+pub type Make<F> = Arc<dyn Fn() -> Node<F> + Send + Sync>;
+
+/// The time of a trial, and when an actor of it panicked, in nanoseconds.
+pub struct Clock {
+    began: Instant,
+    panicked: AtomicU64,
+}
+
+impl Clock {
+    pub fn start() -> Arc<Clock> {
+        Arc::new(Clock { began: Instant::now(), panicked: AtomicU64::new(0) })
+    }
+
+    pub fn now(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
 }
 
 /// The message of every actor.
@@ -56,6 +89,11 @@ pub enum Msg<F: Fixture> {
     },
     /// The sum of a subtree.
     Sum(u64),
+    /// Say how long ago this was on the clock.
+    Probe(u64),
+    Panic,
+    /// Say how long ago the panic was.
+    Alive,
 }
 
 impl<F: Fixture> fmt::Debug for Msg<F> {
@@ -78,6 +116,8 @@ pub enum Role<F: Fixture> {
     Big { me: u32, left: u64, seed: u64, running: Arc<AtomicU64> },
     /// Asks its one peer, `count` times.
     Asker { count: u64 },
+    /// Counts down like `Shared`, and knows the time.
+    Timed { left: Arc<AtomicU64>, clock: Arc<Clock> },
     /// A node of the tree of Skynet.
     Sky { parent: Option<F::Addr>, waiting: u32, sum: u64 },
     /// Answers, or only exists.
@@ -120,7 +160,9 @@ impl<F: Fixture> Node<F> {
                         *left -= 1;
                         *left == 0
                     }
-                    Role::Shared { left } => left.fetch_sub(1, Ordering::AcqRel) == 1,
+                    Role::Shared { left } | Role::Timed { left, .. } => {
+                        left.fetch_sub(1, Ordering::AcqRel) == 1
+                    }
                     _ => false,
                 };
                 if last {
@@ -133,6 +175,16 @@ impl<F: Fixture> Node<F> {
             Msg::Answered => {}
             Msg::Peers(peers) => self.peers = peers,
             Msg::Go => return self.go(),
+            Msg::Probe(sent) => self.tell_time(|clock| clock.now().saturating_sub(sent)),
+            Msg::Panic => {
+                if let Role::Timed { clock, .. } = &self.role {
+                    clock.panicked.store(clock.now(), Ordering::Release);
+                }
+                panic!("as it was told");
+            }
+            Msg::Alive => {
+                self.tell_time(|clock| clock.now().saturating_sub(clock.panicked.load(Ordering::Acquire)))
+            }
             Msg::Ping(from) => F::tell(&self.peers[from as usize], Msg::Pong),
             Msg::Pong => self.ping_next(),
             Msg::Grow { first, leaves, parent } => self.grow(first, leaves, parent, me, env),
@@ -147,6 +199,12 @@ impl<F: Fixture> Node<F> {
             }
         }
         None
+    }
+
+    fn tell_time(&self, value: impl FnOnce(&Clock) -> u64) {
+        if let Role::Timed { clock, .. } = &self.role {
+            self.finish(value(clock));
+        }
     }
 
     fn go(&mut self) -> Option<Asking<F>> {

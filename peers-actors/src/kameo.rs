@@ -1,18 +1,39 @@
 //! kameo, with unbounded mailboxes as all others have.
 
-use crate::fixture::{Asking, Fixture, Msg, Node};
+use crate::fixture::{Asking, Fixture, Make, Msg, Node};
 use crate::on_tokio;
 use kameo::Actor;
 use kameo::actor::{ActorRef, Spawn};
 use kameo::mailbox;
 use kameo::message::{Context, Message};
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 pub struct Kameo(Runtime);
 
+pub struct Host {
+    node: Node<Kameo>,
+    /// It stands in for one that panicked.
+    again: bool,
+}
+
+impl Actor for Host {
+    type Args = Host;
+    type Error = Infallible;
+
+    async fn on_start(host: Host, me: ActorRef<Host>) -> Result<Host, Infallible> {
+        if host.again {
+            Kameo::tell(&me, Msg::Alive);
+        }
+        Ok(host)
+    }
+}
+
+/// A supervisor.
 #[derive(Actor)]
-pub struct Host(Node<Kameo>);
+struct Keeper;
 
 pub struct Question;
 
@@ -20,7 +41,8 @@ impl Message<Msg<Kameo>> for Host {
     type Reply = ();
 
     async fn handle(&mut self, message: Msg<Kameo>, ctx: &mut Context<Self, ()>) {
-        if let Some(Asking { whom, count, done }) = self.0.handle(message, || ctx.actor_ref().clone(), &()) {
+        if let Some(Asking { whom, count, done }) = self.node.handle(message, || ctx.actor_ref().clone(), &())
+        {
             for _ in 0..count {
                 whom.ask(Question).await.expect("an answer");
             }
@@ -52,7 +74,7 @@ impl Fixture for Kameo {
     }
 
     fn spawn_within(_: &(), node: Node<Self>) -> ActorRef<Host> {
-        Host::spawn_with_mailbox(Host(node), mailbox::unbounded())
+        Host::spawn_with_mailbox(Host { node, again: false }, mailbox::unbounded())
     }
 
     fn tell(to: &ActorRef<Host>, message: Msg<Self>) {
@@ -61,6 +83,27 @@ impl Fixture for Kameo {
 
     fn answer(reply: Infallible, _: u64) {
         match reply {}
+    }
+
+    const RESTARTS: bool = true;
+
+    fn fragile(&self, make: Make<Self>) -> Box<dyn FnMut()> {
+        let (keeper, fragile) = self.0.block_on(async {
+            let keeper = Keeper::spawn(Keeper);
+            let made = AtomicBool::new(false);
+            let host = move || Host { node: make(), again: made.swap(true, Ordering::Relaxed) };
+            let fragile = Host::supervise_with(&keeper, host)
+                .restart_limit(u32::MAX, Duration::from_secs(1))
+                .spawn_with_mailbox(mailbox::unbounded())
+                .await;
+            (keeper, fragile)
+        });
+        // The mailbox is kept, but what is queued behind a panic is lost, so the next instance tells itself.
+        Box::new(move || {
+            // A supervisor nobody has the address of ends.
+            let _ = &keeper;
+            Self::tell(&fragile, Msg::Panic);
+        })
     }
 
     fn ask_outside(&self, whom: &ActorRef<Host>, count: u64) {

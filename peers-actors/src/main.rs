@@ -17,8 +17,13 @@ mod rows;
 mod spike;
 mod xtra;
 
+use fixture::Fixture;
 use rows::{Outcome, ROWS, Row};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// How long a trial may take. On a machine that does nothing else the longest takes less than a third of it.
+const TRIAL_MAX: Duration = Duration::from_secs(20);
 
 /// One column of the table.
 pub struct Library {
@@ -27,28 +32,33 @@ pub struct Library {
     pub peer: bool,
     /// Whether an actor is a thread.
     threads: bool,
+    restarts: bool,
     run: fn(&str) -> Outcome,
 }
 
-const fn library(name: &'static str, peer: bool, threads: bool, run: fn(&str) -> Outcome) -> Library {
-    Library { name, peer, threads, run }
+const fn actors<F: Fixture>(name: &'static str) -> Library {
+    Library { name, peer: true, threads: false, restarts: F::RESTARTS, run: rows::run::<F> }
+}
+
+const fn threads<F: Fixture>(name: &'static str) -> Library {
+    Library { peer: false, threads: true, ..actors::<F>(name) }
 }
 
 pub const LIBRARIES: &[Library] = &[
-    library("ipc-actors", false, false, rows::run::<ours::Ours>),
-    library("kompact", true, false, rows::run::<kompact::Kompact>),
-    library("actix", true, false, rows::run::<actix::Actix>),
-    library("xtra", true, false, rows::run::<xtra::Xtra>),
-    library("kameo", true, false, rows::run::<kameo::Kameo>),
-    library("ractor", true, false, rows::run::<ractor::Ractor>),
-    library("tokio-task", false, false, rows::run::<bare::Task>),
-    library("std-mpsc", false, true, rows::run::<bare::StdThread>),
-    library("crossbeam", false, true, rows::run::<bare::CrossbeamThread>),
+    Library { peer: false, ..actors::<ours::Ours>("ipc-actors") },
+    actors::<kompact::Kompact>("kompact"),
+    actors::<actix::Actix>("actix"),
+    actors::<xtra::Xtra>("xtra"),
+    actors::<kameo::Kameo>("kameo"),
+    actors::<ractor::Ractor>("ractor"),
+    Library { peer: false, ..actors::<bare::Task>("tokio-task") },
+    threads::<bare::StdThread>("std-mpsc"),
+    threads::<bare::CrossbeamThread>("crossbeam"),
 ];
 
 impl Library {
     pub fn takes(&self, row: &Row) -> bool {
-        !self.threads || row.for_threads
+        (!self.threads || row.for_threads) && (self.restarts || !row.for_restarts)
     }
 }
 
@@ -56,10 +66,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["trial", library, row] => trial(library, row),
-        ["spike"] => {
-            spike::run(9);
-            ExitCode::SUCCESS
-        }
+        ["spike"] => spike::run(9),
+        ["spike", mailbox, row] => spike::trial(mailbox, row),
         ["run", ref flags @ ..] => match Plan::parse(flags) {
             Ok(plan) => report::run(&plan),
             Err(error) => {
@@ -76,16 +84,30 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs one trial and prints messages, nanoseconds and value.
+/// Runs one trial and prints messages, nanoseconds and values.
 fn trial(library: &str, row: &str) -> ExitCode {
     let Some(library) = LIBRARIES.iter().find(|known| known.name == library) else {
         return ExitCode::from(2);
     };
-    let Outcome { messages, elapsed, value } = (library.run)(row);
-    println!("{messages} {} {value}", elapsed.as_nanos());
+    std::thread::spawn(|| {
+        // Not a handshake but a bound: whoever ends in time ends this with the process.
+        std::thread::sleep(TRIAL_MAX);
+        eprintln!("not over after {TRIAL_MAX:?}");
+        std::process::exit(3)
+    });
+    // A panic that is asked for is not a message on the terminal; one that is not is the trial's end, and is told.
+    if row == "panic" || row == "ten-thousand" {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let Outcome { messages, elapsed, values } = (library.run)(row);
+    let values: Vec<String> = values.iter().map(f64::to_string).collect();
+    println!("\n{OUTCOME}{messages} {} {}", elapsed.as_nanos(), values.join(" "));
     // Threads of the libraries may still run; what they do is not our business any more.
     std::process::exit(0)
 }
+
+/// What the line of the outcome begins with: a library may print more.
+const OUTCOME: &str = "outcome ";
 
 /// What a run is asked to do.
 pub struct Plan {
@@ -128,23 +150,21 @@ fn chosen<T>(all: &'static [T], list: &str, name: fn(&T) -> &'static str) -> Res
     list.split(',').map(find).collect()
 }
 
-/// One trial in a process of its own.
-pub fn trial_of(library: &Library, row: &Row) -> Result<(u64, u64, f64), String> {
+/// One trial in a process of its own: messages, nanoseconds and values.
+pub fn trial_of(library: &Library, row: &Row) -> Result<(u64, u64, Vec<f64>), String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new(program)
         .args(["trial", library.name, row.name])
         .output()
         .map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().last().unwrap_or_default();
-    let numbers: Vec<&str> = line.split(' ').collect();
-    let parsed = match numbers[..] {
-        [messages, elapsed, value] => {
-            (|| Some((messages.parse().ok()?, elapsed.parse().ok()?, value.parse().ok()?)))()
-        }
-        _ => None,
-    };
-    parsed.filter(|_| output.status.success()).ok_or_else(|| {
+    let outcome = text.lines().find_map(|line| line.strip_prefix(OUTCOME)).and_then(|numbers| {
+        let mut numbers = numbers.split(' ');
+        let (messages, elapsed) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+        let values: Vec<f64> = numbers.map(|value| value.parse().ok()).collect::<Option<_>>()?;
+        (values.len() == row.measures.len()).then_some((messages, elapsed, values))
+    });
+    outcome.filter(|_| output.status.success()).ok_or_else(|| {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         format!("{}: {}", output.status, said.lines().next().unwrap_or("it said nothing"))
     })

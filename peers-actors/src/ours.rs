@@ -1,7 +1,7 @@
 //! ipc-actors.
 
-use crate::fixture::{Asking, Fixture, Msg, Node};
-use ipc_actors::{Actor, Addr, AskError, Ctx, Message, Reply, System};
+use crate::fixture::{Asking, Fixture, Make, Msg, Node};
+use ipc_actors::{Actor, Addr, AskError, Backoff, Child, Ctx, Message, Reply, Supervisor, System};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -76,6 +76,23 @@ impl Fixture for Ours {
 
     fn answer(reply: Reply<u64>, value: u64) {
         reply.send(value);
+    }
+
+    const RESTARTS: bool = true;
+
+    fn fragile(&self, make: Make<Self>) -> Box<dyn FnMut()> {
+        let system = self.0.clone();
+        let child =
+            Child::actor("fragile", move || Host { node: make(), system: system.clone(), asking: None });
+        let root = Supervisor::one_for_one("root")
+            .intensity(1_000_000, Duration::from_secs(1))
+            .backoff(Backoff::none())
+            .child(child);
+        let root = self.0.start(root).expect("a tree");
+        let fragile = root.child::<Host>("fragile").expect("it runs");
+        Box::new(move || {
+            [Msg::Panic, Msg::Alive].into_iter().for_each(|message| Self::tell(&fragile, message))
+        })
     }
 
     fn ask_outside(&self, whom: &Addr<Host>, count: u64) {

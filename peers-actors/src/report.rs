@@ -1,6 +1,6 @@
 //! The run, its table and its result file.
 
-use crate::rows::{Floor, Row};
+use crate::rows::{Floor, Measure, Row};
 use crate::{Library, Plan, trial_of};
 use ipc_results::run::{Run, RunStatus, Throughput, Tool};
 use ipc_results::statistics::median;
@@ -24,10 +24,14 @@ pub fn run(plan: &Plan) -> ExitCode {
             .collect();
         for index in 0..plan.trials {
             for (library, cell) in &mut cells {
+                if cell.trials.iter().any(|trial| trial.error.is_some()) {
+                    // It is told above; more of the same would only take their time.
+                    continue;
+                }
                 cell.trials.push(measured(library, row, index));
             }
         }
-        missed += u32::from(!print(row, &cells));
+        missed += print(row, &cells);
         for (_, mut cell) in cells {
             cell.summary = summarise(&cell).ok().flatten();
             run.cells.push(cell);
@@ -80,11 +84,12 @@ fn rfc3339(seconds: i64) -> String {
 fn measured(library: &Library, row: &Row, index: u32) -> Trial {
     let mut trial = Trial { index, ..Trial::default() };
     match trial_of(library, row) {
-        Ok((messages, elapsed_ns, value)) => {
+        Ok((messages, elapsed_ns, values)) => {
             trial.messages = messages;
             trial.elapsed_ns = elapsed_ns;
             trial.throughput = Throughput::new(messages, 8, elapsed_ns);
-            trial.measures.insert(row.measure.into(), value);
+            let known = row.measures.iter().zip(values).filter(|(_, value)| value.is_finite());
+            trial.measures.extend(known.map(|(measure, value)| (measure.name.into(), value)));
         }
         Err(error) => {
             eprintln!("{} {}: {error}", library.name, row.name);
@@ -94,25 +99,33 @@ fn measured(library: &Library, row: &Row, index: u32) -> Trial {
     trial
 }
 
-fn value_of(row: &Row, cell: &Cell) -> Option<Estimate> {
+fn value_of(measure: &Measure, cell: &Cell) -> Option<Estimate> {
     let values: Vec<f64> =
-        cell.completed().filter_map(|trial| trial.measures.get(row.measure).copied()).collect();
+        cell.completed().filter_map(|trial| trial.measures.get(measure.name).copied()).collect();
     median(&values)
 }
 
-/// Prints the row's part of the table; false: ours misses its floor.
-fn print(row: &Row, cells: &[(&Library, Cell)]) -> bool {
-    println!("\n{} – {} ({})", row.name, row.what, row.measure);
+/// Prints the row's part of the table and answers how many floors ours misses in it.
+fn print(row: &Row, cells: &[(&Library, Cell)]) -> u32 {
+    println!("\n{} – {}", row.name, row.what);
+    row.measures.iter().map(|measure| u32::from(!print_measure(measure, cells))).sum()
+}
+
+/// Prints one measure; false: ours misses its floor.
+fn print_measure(measure: &Measure, cells: &[(&Library, Cell)]) -> bool {
+    println!("  {}", measure.name);
     let (mut ours, mut best): (Option<f64>, Option<(f64, &str)>) = (None, None);
+    let higher = measure.higher_is_better();
     for (library, cell) in cells {
-        let Some(estimate) = value_of(row, cell) else {
-            println!("  {:12} no trial ended", library.name);
+        let Some(estimate) = value_of(measure, cell) else {
+            let why = if cell.completed().next().is_some() { "n/a" } else { "no trial ended" };
+            println!("    {:12} {why:>12}", library.name);
             continue;
         };
         let value = estimate.value;
         let reference = if library.peer || library.name == "ipc-actors" { "" } else { "  (reference)" };
         println!(
-            "  {:12} {:>12}   [{} … {}]{reference}",
+            "    {:12} {:>12}   [{} … {}]{reference}",
             library.name,
             short(value),
             short(estimate.lo),
@@ -121,27 +134,36 @@ fn print(row: &Row, cells: &[(&Library, Cell)]) -> bool {
         if library.name == "ipc-actors" {
             ours = Some(value);
         }
-        let better = |best: f64| if row.higher_is_better { value > best } else { value < best };
+        let better = |best: f64| if higher { value > best } else { value < best };
         if library.peer && best.is_none_or(|(known, _)| better(known)) {
             best = Some((value, library.name));
         }
     }
     let Some(ours) = ours else { return !cells.iter().any(|(library, _)| library.name == "ipc-actors") };
-    let ratio = best.map(|(best, name)| {
-        let times = if row.higher_is_better { ours / best } else { best / ours };
-        (times, name)
+    let ratio = best.map(|(best, name)| (times_better(ours, best, higher), name));
+    let beside = ratio.map_or(String::new(), |(times, name)| match times {
+        Some(times) => format!("{times:.2} × {name}, "),
+        None => format!("as {name}, "),
     });
-    let beside = ratio.map_or(String::new(), |(times, name)| format!("{times:.2} × {name}, "));
-    let (floor, met) = match row.floor {
-        Floor::Ratio(floor) => (format!("≥ {floor} ×"), ratio.is_none_or(|(times, _)| times >= floor)),
-        Floor::AtMost(bound) => (format!("≤ {bound}"), ours <= bound),
+    let (floor, met) = match measure.floor {
+        Floor::Ratio(floor) => {
+            let reached = |(times, _): (Option<f64>, _)| times.is_none_or(|times| times >= floor);
+            (format!("floor ≥ {floor} ×"), ratio.is_none_or(reached))
+        }
+        Floor::AtLeast(bound) => (format!("floor ≥ {}", short(bound)), ours >= bound),
+        Floor::AtMost(bound) => (format!("floor ≤ {}", short(bound)), ours <= bound),
+        Floor::None => (String::from("no floor"), true),
     };
-    println!(
-        "  {} {beside}floor {floor}: {}",
-        if met { "✓" } else { "✗" },
-        if met { "met" } else { "missed" }
-    );
+    println!("    {} {beside}{floor}: {}", if met { "✓" } else { "✗" }, if met { "met" } else { "missed" });
     met
+}
+
+/// How many times as good as another value; `None`: both are zero.
+fn times_better(ours: f64, best: f64, higher_is_better: bool) -> Option<f64> {
+    if ours == best {
+        return (ours != 0.0).then_some(1.0);
+    }
+    Some(if higher_is_better { ours / best } else { best / ours })
 }
 
 fn short(value: f64) -> String {
@@ -149,5 +171,17 @@ fn short(value: f64) -> String {
         big if big >= 1e6 => format!("{:.2} M", value / 1e6),
         big if big >= 1e4 => format!("{:.1} k", value / 1e3),
         _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::times_better;
+
+    #[test]
+    fn nothing_beside_nothing_has_no_ratio() {
+        assert_eq!(times_better(0.0, 0.0, false), None);
+        assert_eq!(times_better(2.0, 2.0, true), Some(1.0));
+        assert_eq!((times_better(3.0, 2.0, true), times_better(2.0, 3.0, false)), (Some(1.5), Some(1.5)));
     }
 }

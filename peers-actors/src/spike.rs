@@ -7,6 +7,7 @@
 
 use crossbeam_queue::SegQueue;
 use std::cell::UnsafeCell;
+use std::process::{Command, ExitCode};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, fence};
 use std::time::Instant;
@@ -239,6 +240,14 @@ fn idle<M: Mailbox>() -> f64 {
     crate::rows::resident().saturating_sub(before) as f64 / COUNT as f64
 }
 
+const ROWS: [(&str, &str); 4] =
+    [("idle", "B resident"), ("ping-pong", "ns/hop"), ("flood", "ns/message"), ("fan-in", "ns/message")];
+
+type Run = fn(&str) -> f64;
+
+const MAILBOXES: [(&str, Run); 3] =
+    [(OneWord::NAME, row::<OneWord>), (Vyukov::NAME, row::<Vyukov>), (Segmented::NAME, row::<Segmented>)];
+
 fn row<M: Mailbox>(trial: &str) -> f64 {
     match trial {
         "ping-pong" => ping_pong::<M>(),
@@ -248,24 +257,39 @@ fn row<M: Mailbox>(trial: &str) -> f64 {
     }
 }
 
+/// One trial in this process, whose value is printed.
+pub fn trial(mailbox: &str, row: &str) -> ExitCode {
+    let Some((_, run)) = MAILBOXES.iter().find(|(name, _)| *name == mailbox) else {
+        return ExitCode::from(2);
+    };
+    println!("{}", run(row));
+    ExitCode::SUCCESS
+}
+
+/// The same in a process of its own: memory that one trial frees would be there for the next.
+fn trial_of(mailbox: &str, row: &str) -> Option<f64> {
+    let output = Command::new(std::env::current_exe().ok()?).args(["spike", mailbox, row]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
 /// Prints a table of medians over `trials` interleaved trials.
-pub fn run(trials: usize) {
-    type Run = fn(&str) -> f64;
-    let mailboxes: [(&str, Run); 3] =
-        [(OneWord::NAME, row::<OneWord>), (Vyukov::NAME, row::<Vyukov>), (Segmented::NAME, row::<Segmented>)];
-    for (trial, unit) in
-        [("idle", "B resident"), ("ping-pong", "ns/hop"), ("flood", "ns/message"), ("fan-in", "ns/message")]
-    {
-        let mut found = [const { Vec::new() }; 3];
+pub fn run(trials: usize) -> ExitCode {
+    for (row, unit) in ROWS {
+        let mut found = [const { Vec::new() }; MAILBOXES.len()];
         for _ in 0..trials {
-            for ((_, run), found) in mailboxes.iter().zip(&mut found) {
-                found.push(run(trial));
+            for ((mailbox, _), found) in MAILBOXES.iter().zip(&mut found) {
+                found.extend(trial_of(mailbox, row));
             }
         }
-        for ((name, _), mut found) in mailboxes.iter().zip(found) {
+        for ((mailbox, _), mut found) in MAILBOXES.iter().zip(found) {
+            if found.len() < trials {
+                eprintln!("{mailbox} {row}: {} of {trials} trials failed", trials - found.len());
+                return ExitCode::FAILURE;
+            }
             found.sort_by(f64::total_cmp);
             let (low, high) = (found[0], found[found.len() - 1]);
-            println!("{trial:10} {name:14} {:8.1} {unit}  [{low:.1} … {high:.1}]", found[found.len() / 2]);
+            println!("{row:10} {mailbox:14} {:8.1} {unit}  [{low:.1} … {high:.1}]", found[found.len() / 2]);
         }
     }
+    ExitCode::SUCCESS
 }

@@ -9,17 +9,22 @@ use xtra::{Address, Context, Handler, Mailbox};
 
 pub struct Xtra(Runtime);
 
+/// An actor of xtra ends when its last strong address goes; those of every other library live until they are stopped, so
+/// this one keeps an address of itself.
 #[derive(xtra::Actor)]
-pub struct Host(Node<Xtra>);
+pub struct Host {
+    node: Node<Xtra>,
+    me: Address<Host>,
+}
 
 pub struct Question;
 
 impl Handler<Msg<Xtra>> for Host {
     type Return = ();
 
-    async fn handle(&mut self, message: Msg<Xtra>, ctx: &mut Context<Self>) {
-        let me = || ctx.mailbox().address().try_upgrade().expect("it runs");
-        if let Some(Asking { whom, count, done }) = self.0.handle(message, me, &()) {
+    async fn handle(&mut self, message: Msg<Xtra>, _: &mut Context<Self>) {
+        let Host { node, me } = self;
+        if let Some(Asking { whom, count, done }) = node.handle(message, || me.clone(), &()) {
             for _ in 0..count {
                 whom.send(Question).await.expect("an answer");
             }
@@ -51,7 +56,8 @@ impl Fixture for Xtra {
     }
 
     fn spawn_within(_: &(), node: Node<Self>) -> Address<Host> {
-        xtra::spawn_tokio(Host(node), Mailbox::unbounded())
+        let (address, mailbox) = Mailbox::unbounded();
+        xtra::spawn_tokio(Host { node, me: address.clone() }, (address, mailbox))
     }
 
     fn tell(to: &Address<Host>, message: Msg<Self>) {

@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 
 use super::batch::Batch;
 use super::{COUNT, Content, Header, Kind, Node, parts, places};
+use crate::pool;
 use ipc_core::Priority;
 
 /// Nodes in the order they will be handled, one list per priority, owned by the actor.
@@ -39,6 +40,14 @@ impl<M> Lists<M> {
         // SAFETY: the caller's node.
         unsafe { (*node).next = front };
         *tail = node;
+    }
+
+    /// Appends one node, for whoever has claimed the inbox.
+    #[inline]
+    pub(crate) fn put(&mut self, node: Node<M>) {
+        // SAFETY: the node is owned and initialised.
+        let Header { priority, .. } = unsafe { node.header.read() };
+        self.put_back(node.header.as_ptr(), priority);
     }
 
     /// Appends a chain, newest first, given by the word that pointed to it.
@@ -142,6 +151,12 @@ impl<M> Lists<M> {
             let node = Node { header: first, marker: PhantomData };
             if kind == Kind::Batch {
                 let (given, taken) = places(tag);
+                if taken == 0 {
+                    // SAFETY: a node in our list.
+                    let next = unsafe { (*first.as_ptr()).next };
+                    // What comes after this batch was written by another CPU: it is on its way while this is handled.
+                    pool::fetch_lines(next.cast());
+                }
                 // SAFETY: the kind says so, and batches in our list are of `M`.
                 let batch = unsafe { Batch::<M>::at(first) };
                 if !batch.is_written(taken) {

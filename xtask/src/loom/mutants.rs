@@ -39,6 +39,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         to: "compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed)",
     },
     Mutant {
+        name: "mailbox claimed relaxed",
+        file: INBOX,
+        models: "models::l12",
+        from: "compare_exchange(IDLE, BUSY, Ordering::Acquire, Ordering::Relaxed)",
+        to: "compare_exchange(IDLE, BUSY, Ordering::Relaxed, Ordering::Relaxed)",
+    },
+    Mutant {
         name: "mailbox closed without taking what is queued",
         file: INBOX,
         models: "models::l12",
