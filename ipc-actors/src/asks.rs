@@ -110,7 +110,7 @@ impl<A: Actor> Ctx<A> {
         let place = &self.cold().asks.places[correlation as u32 as usize];
         if let Some(failure) = place.pending.as_ref().and_then(|pending| pending.failure.as_ref()) {
             let message = failure.message(error);
-            self.addr().push_reply(message, correlation);
+            self.me.addr_for_reply(&mut self.returned).push_reply(message, correlation);
         }
     }
 
@@ -191,6 +191,7 @@ mod tests {
 
     enum Order {
         Ask(fn(Reply<u8>) -> Question),
+        Offload,
         Answered,
         Leave,
     }
@@ -206,6 +207,7 @@ mod tests {
         fn handle(&mut self, order: Order, ctx: &mut Ctx<Self>) -> Result<(), Infallible> {
             match order {
                 Order::Ask(make) => ctx.ask(&self.0, make, |_| Order::Answered, Duration::from_secs(1)),
+                Order::Offload => ctx.offload(|| (), |_| Order::Answered),
                 Order::Answered => {}
                 Order::Leave => ctx.stop(),
             }
@@ -233,6 +235,30 @@ mod tests {
             oracle.tell(Question::Forget).unwrap();
             simulation.advance(Duration::from_secs(2));
             assert_eq!((system.live(), asker.any().core().references()), (1, 1), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn references_to_an_asker_do_not_pile_up_while_it_lives() {
+        let system = System::builder().simulated(0).build().unwrap();
+        let simulation = system.simulation().unwrap();
+        let (oracle, gone) = (Oracle(Vec::new()), system.spawn(Oracle(Vec::new())).unwrap());
+        let oracle = system.spawn(oracle).unwrap();
+        gone.any().shutdown();
+        simulation.run();
+        for whom in [gone, oracle] {
+            let asker = system.spawn(Asker(whom.clone())).unwrap();
+            for _ in 0..100 {
+                // To one that is gone all are refused; of the other some come too late, and some are never answered.
+                for order in [Order::Ask(Question::Now), Order::Ask(Question::Later), Order::Offload] {
+                    asker.tell(order).unwrap();
+                }
+                simulation.run();
+            }
+            let _ = whom.tell(Question::Forget);
+            simulation.advance(Duration::from_secs(2));
+            // As many as there were questions at a time, which were a hundred that nobody answered; 300 were asked or done.
+            assert!(asker.any().core().references() <= 120, "{}", asker.any().core().references());
         }
     }
 }

@@ -450,7 +450,7 @@ impl TaskSlot {
         TaskSlot(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// Puts `task` in; what was there comes out. One thread only puts.
+    /// Puts `task` in; what was there comes out. One thread puts at a time, after what another put was taken.
     #[inline]
     pub(crate) fn put(&self, task: Task) -> Option<Task> {
         if self.is_empty() {

@@ -25,7 +25,7 @@ pub(crate) struct Dedicated {
     leaving: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// One thread, and its end when this is dropped.
+/// One thread, until [`Seat::end`].
 pub(crate) struct Seat {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,

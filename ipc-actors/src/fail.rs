@@ -189,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn every_fail_point_stands_in_a_test() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let texts = ["failpoints.rs", "failpoints/processes.rs"]
+            .map(|name| std::fs::read_to_string(tests.join(name)).expect("a test"));
+        let absent = |point: &&&str| !texts.iter().any(|text| text.contains(&format!("\"{point}\"")));
+        assert_eq!(POINTS.iter().filter(absent).collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+
+    #[test]
     fn the_list_of_fail_points_is_that_of_the_source() {
         let mut names = BTreeSet::new();
         named_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);

@@ -158,7 +158,8 @@ impl Offload {
         let mut state = self.state.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {
-                MutexGuard::unlocked(&mut state, || job.run());
+                // What panics outside of the work: the priority of the message, the drop of one that nobody takes.
+                let _ = MutexGuard::unlocked(&mut state, || panics::guard(Phase::Offload, || job.run()));
                 continue;
             }
             if state.stopping {
@@ -260,7 +261,8 @@ impl<A: Actor> Ctx<A> {
         map: fn(Result<T, OffloadError>) -> A::Msg,
     ) {
         let correlation = self.cold().asks.expect();
-        let job = Work { work, actor: self.addr(), correlation, map };
+        let actor = self.me.addr_for_reply(&mut self.returned);
+        let job = Work { work, actor, correlation, map };
         self.me.system.offload(Box::new(job));
     }
 }

@@ -129,9 +129,11 @@ impl Pool {
         }
     }
 
-    fn schedule_from_outside(&self, task: Task) {
-        self.injector.push(task);
-        self.wake_one();
+    fn schedule_from_outside(self: &Arc<Self>, task: Task) {
+        // Kept, because from the push on the actor may run to its end, and the system and this pool with it.
+        let pool = self.clone();
+        pool.injector.push(task);
+        pool.wake_one();
     }
 
     fn wake_one(&self) {

@@ -257,7 +257,7 @@ fn injected(text: Option<&str>) -> Result<Hold, Failure> {
     };
     if let Some(percent) = text.strip_suffix('%') {
         let share = percent.parse::<f64>().ok().filter(|percent| *percent > 0.0 && *percent <= 1000.0);
-        let share = share.ok_or_else(|| wrong(format!("{percent:?} is no share from 0 to 1000 %")))?;
+        let share = share.ok_or_else(|| wrong(format!("{percent:?} is not above 0 % and at most 1000 %")))?;
         return Ok(Hold::Share(share / 100.0));
     }
     let time = lists::duration(text).map_err(wrong)?;

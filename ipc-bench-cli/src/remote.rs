@@ -139,9 +139,10 @@ fn say<Tx: Sender, Rx: Receiver>(
 fn hear<T: DeserializeOwned, Tx: Sender, Rx: Receiver>(end: &mut Blocking<Tx, Rx>) -> Result<T, Failure> {
     let stranger = || Failure::failed("the peer is not an ipc-bench").fix("check the address");
     let (mut bytes, mut piece) = (Vec::new(), Vec::new());
+    let patience = Wait::within(PATIENCE);
     loop {
         end.rx
-            .recv_timeout(&mut piece, PATIENCE)
+            .recv_with(&mut piece, patience)
             .map_err(|error| Failure::failed("the peer says nothing").why(error))?;
         bytes.extend_from_slice(&piece);
         let known = bytes.len().min(MAGIC.len());
@@ -164,7 +165,10 @@ fn hear<T: DeserializeOwned, Tx: Sender, Rx: Receiver>(end: &mut Blocking<Tx, Rx
             return Err(Failure::failed("the peer is not understood")
                 .why(format!("it announces {len} bytes, and {MAX_TOLD} are the most")));
         }
-        if bytes.len() >= HEADER + len {
+        if bytes.len() > HEADER + len {
+            return Err(stranger());
+        }
+        if bytes.len() == HEADER + len {
             return postcard::from_bytes(&bytes[HEADER..HEADER + len])
                 .map_err(|error| Failure::failed("the peer is not understood").why(error));
         }

@@ -100,7 +100,9 @@ fn every_option_of_every_command_is_in_a_table() {
     assert!(untested.is_empty(), "no test shows what these change: {untested:?}");
     for (command, name, test) in SHOWN {
         assert!(commands.iter().any(|known| known == command), "no command {command}");
-        assert!(sources.contains(&format!("fn {test}()")), "{command} --{name}: no test {test}");
+        let body = sources.split(&format!("fn {test}()")).nth(1).and_then(|rest| rest.split("\n}\n").next());
+        let body = body.unwrap_or_else(|| panic!("{command} --{name}: no test {test}"));
+        assert!(body.contains(&format!("--{name}")), "{test} does not use --{name} of {command}");
     }
 }
 

@@ -14,6 +14,19 @@ const ALL: [(&str, &str); 7] = [
     ("uds-seqpacket", ""),
 ];
 
+/// The same process, once it has computed for longer than it takes to start and to connect: it is in the middle of its messages.
+fn at_work(pid: u32) -> u32 {
+    wait_for("a peer at work", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running process");
+        // utime and stime, in hundredths of a second: the twelfth and the thirteenth field behind the name.
+        let behind = stat.rsplit(')').next().unwrap_or_default();
+        let times = behind.split_whitespace().skip(11).take(2);
+        let used: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
+        (used >= 5).then_some(())
+    });
+    pid
+}
+
 /// The option as an argument, and where it stands in the id of a cell.
 fn with(option: &str) -> (String, String) {
     match option {
@@ -22,7 +35,7 @@ fn with(option: &str) -> (String, String) {
     }
 }
 
-use common::{Place, assert_refused, document, kill, measuring, stderr, stdout};
+use common::{Place, assert_refused, document, kill, measuring, stderr, stdout, wait_for};
 use rustix::process::Signal;
 
 /// How often 80 messages per sender arrive among so many peers.
@@ -167,10 +180,10 @@ fn a_killed_peer_is_named_over_every_transport_and_among_two_four_and_eight() {
                 "-t {transport} -s 64 --mode {mode} --peers {peers} --trials 1 -d 5m {flag} --json=-"
             );
             let child = place.command(&measuring(&line)).spawn().unwrap();
-            kill(place.worker(&peer, &id), Signal::KILL);
+            kill(at_work(place.worker(&peer, &id)), Signal::KILL);
             // Such a broadcast is two cells: connections, and one ring.
             if (transport, *mode) == ("shm", "broadcast") {
-                kill(place.worker(&peer, &format!("{id}/ring=shared")), Signal::KILL);
+                kill(at_work(place.worker(&peer, &format!("{id}/ring=shared"))), Signal::KILL);
             }
             let output = place.finish(child);
             assert_eq!(output.status.code(), Some(1), "{id}: {}", stderr(&output));

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ipc_transports::{
-    Address, Connection, Listener, Mq, Pipe, Receiver, Sender, Shm, ShmDirect, Tcp, Transport, Uds, Wait,
+    Address, Connection, Listener, Mq, Pipe, Receiver, Sender, Shm, ShmDirect, Tcp, Transport, Uds,
+    UdsSeqpacket, Wait,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -35,6 +36,7 @@ fn main() -> Result<(), Failure> {
         }
         [_, address, ..] => match address.split(':').next() {
             Some("uds") => side::<Uds>(&args),
+            Some("uds-seqpacket") => side::<UdsSeqpacket>(&args),
             Some("tcp") => side::<Tcp>(&args),
             Some("pipe") => side::<Pipe>(&args),
             Some("mq") => side::<Mq>(&args),

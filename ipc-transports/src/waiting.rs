@@ -62,6 +62,12 @@ impl Waiting {
         Waiting { policy, share_one_cpu }
     }
 
+    /// Whether waiting begins with looks at the memory: not where the peer needs this CPU, and not for who sleeps at once.
+    #[inline]
+    pub(crate) fn spins(self) -> bool {
+        !self.share_one_cpu && self.policy != WaitPolicy::Park
+    }
+
     /// Waits until `site` is ready.
     pub(crate) fn until_ready<S: Site>(self, site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
         if site.is_ready() {

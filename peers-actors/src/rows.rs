@@ -66,16 +66,16 @@ const ACTORS: &[Measure] = &[measure("actors_per_s", Ratio(1.0))];
 const ASKS_FLOOR: &[Measure] = &[measure("asks_per_s", Ratio(1.5))];
 const ASKS: &[Measure] = &[measure("asks_per_s", Ratio(1.0))];
 const MEMORY: &[Measure] = &[measure("bytes_per_actor", AtMost(512.0))];
-const PANIC: &[Measure] = &[measure("p99_us", AtMost(1_000.0)), measure("p50_us", Floor::None)];
+const PANIC: &[Measure] = &[measure("p99_ns", AtMost(1e6)), measure("p50_ns", Floor::None)];
 const WAKEUPS: &[Measure] = &[measure("wakeups_per_s", AtMost(0.0))];
 const OVERHEAD: &[Measure] = &[measure("percent", AtMost(5.0))];
 /// What holds whatever the peers do, with 10,000 actors alive.
 const TEN_THOUSAND: &[Measure] = &[
     measure("msgs_per_s", AtLeast(1e6)),
-    measure("delivery_p99_us", AtMost(1_000.0)),
+    measure("delivery_p99_ns", AtMost(1e6)),
     measure("bytes_per_actor", AtMost(1_024.0)),
-    measure("spawn_us", AtMost(100.0)),
-    measure("recovery_p99_us", AtMost(10_000.0)),
+    measure("spawn_ns", AtMost(1e5)),
+    measure("recovery_p99_ns", AtMost(1e7)),
 ];
 
 pub const ROWS: &[Row] = &[
@@ -362,7 +362,7 @@ fn overhead<F: Fixture>(trial: &Trial<F>) -> Outcome {
     one(COUNT, elapsed, value)
 }
 
-/// Microseconds from each of `count` panics to the handler of the message after it, sorted.
+/// Nanoseconds from each of `count` panics to the handler of the message after it, sorted.
 fn recoveries<F: Fixture>(trial: &Trial<F>, count: u64) -> Vec<f64> {
     let (clock, done) = (Clock::start(), trial.done.clone());
     let left = Arc::new(AtomicU64::new(0));
@@ -371,7 +371,7 @@ fn recoveries<F: Fixture>(trial: &Trial<F>, count: u64) -> Vec<f64> {
     let mut found: Vec<f64> = (0..count)
         .map(|_| {
             panic();
-            trial.wait() as f64 / 1e3
+            trial.wait() as f64
         })
         .collect();
     found.sort_by(f64::total_cmp);
@@ -401,7 +401,7 @@ fn ten_thousand<F: Fixture>(trial: &Trial<F>) -> Outcome {
     let (before, started) = (resident(), Instant::now());
     let actors = trial.spawn_many(COUNT as usize, timed);
     trial.tick(&actors, COUNT, 0);
-    let spawn_us = started.elapsed().as_secs_f64() * 1e6 / COUNT as f64;
+    let spawn_ns = started.elapsed().as_nanos() as f64 / COUNT as f64;
     let bytes = resident().saturating_sub(before) as f64 / COUNT as f64;
 
     left.store(TOLD, std::sync::atomic::Ordering::Release);
@@ -416,11 +416,11 @@ fn ten_thousand<F: Fixture>(trial: &Trial<F>) -> Outcome {
         }
         F::tell(actor, Msg::Probe(due));
     }
-    let mut delivery: Vec<f64> = (0..COUNT).map(|_| trial.wait() as f64 / 1e3).collect();
+    let mut delivery: Vec<f64> = (0..COUNT).map(|_| trial.wait() as f64).collect();
     delivery.sort_by(f64::total_cmp);
 
     let recovery = if F::RESTARTS { at(&recoveries(trial, 500), 0.99) } else { f64::NAN };
-    let values = vec![per_second(TOLD, elapsed), at(&delivery, 0.99), bytes, spawn_us, recovery];
+    let values = vec![per_second(TOLD, elapsed), at(&delivery, 0.99), bytes, spawn_ns, recovery];
     Outcome { messages: TOLD, elapsed, values }
 }
 

@@ -15,8 +15,9 @@ use std::process::{Child, Command, ExitCode, Stdio};
 const TOLERANCE: f64 = 1.05;
 
 /// Addresses, each with a place for a name of our own.
-const ADDRESSES: [(&str, &str); 6] = [
+const ADDRESSES: [(&str, &str); 7] = [
     ("uds", "uds:NAME"),
+    ("uds-seqpacket", "uds-seqpacket:NAME"),
     ("tcp", "tcp:127.0.0.1:0"),
     ("pipe", "pipe:NAME"),
     ("mq", "mq:NAME"),
@@ -46,10 +47,15 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     let Some(commit) = commit else {
         bail!("usage: cargo xtask against COMMIT [--rounds N] [--millis MS] [--only TRANSPORT]")
     };
+    let names = ADDRESSES.map(|(name, _)| name);
+    if let Some(only) = only.as_ref().filter(|only| !names.contains(&only.as_str())) {
+        bail!("--only {only}: there are {}", names.join(", "));
+    }
     if rounds < MIN_ROUNDS {
         bail!("--rounds {rounds}: an interval needs {MIN_ROUNDS} of them");
     }
     let root = workspace::root()?;
+    let commit = resolved(&root, &commit)?;
     let programs = [then(&root, &commit)?, build(&root, &root.join("target/against/now"))?];
     let _awake = [Awake::on(&programs[1], "0")?, Awake::on(&programs[1], "1")?];
     println!("{rounds} rounds of {millis} ms; cost: time per message, now over {commit}\n");
@@ -92,6 +98,19 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
+/// The commit's own name: what is built of it stays valid, unlike what is built of a branch.
+fn resolved(root: &Path, commit: &str) -> Result<String> {
+    let output = Command::new("git")
+        .args(["rev-parse", "--verify", "--short=12", &format!("{commit}^{{commit}}")])
+        .current_dir(root)
+        .output()
+        .context("cannot start git")?;
+    if !output.status.success() {
+        bail!("{commit}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// The program with the transports of `commit`, in a tree of its own below `target`.
 fn then(root: &Path, commit: &str) -> Result<PathBuf> {
     let tree = root.join("target/against").join(commit);
@@ -110,7 +129,7 @@ fn then(root: &Path, commit: &str) -> Result<PathBuf> {
     let example = "ipc-transports/examples/turns.rs";
     std::fs::copy(root.join(example), tree.join(example))
         .with_context(|| format!("cannot copy {example}"))?;
-    build(&tree, &root.join("target/against/then"))
+    build(&tree, &root.join("target/against").join(format!("{commit}-built")))
 }
 
 /// Both alike, whatever the profile of the commit says.

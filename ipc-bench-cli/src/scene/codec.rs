@@ -176,7 +176,7 @@ impl<E: Endpoint, D: Coded> Client<'_, E, D> {
         let mut times = [const { Vec::new() }; 4];
         let mut latency = Recorder::new();
         self.turn(COMPARE, calls).await?;
-        // A hundred turns or a tenth of the time warm up what the first turn did not.
+        // Ten turns warm up what the first one did not.
         for _ in 0..10 {
             self.turn(DECODE, calls).await?;
         }
@@ -238,7 +238,9 @@ impl<E: Endpoint, D: Coded> Client<'_, E, D> {
         }
         let t1 = now_ns();
         self.exchange(TIME).await.map_err(lost)?;
-        let decoding = self.message.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let Some(decoding) = self.message.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else {
+            return Err(failed("the server does not say how long it decoded".into()));
+        };
         self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
         let t2 = now_ns();
         self.exchange(ACKNOWLEDGE).await.map_err(lost)?;

@@ -104,6 +104,7 @@ impl ShmReceiver {
         if self.waited_for <= FEW_LINES
             && self.stats.messages - self.waited_at >= STREAK
             && wait != Wait::Never
+            && self.half.waiting.spins()
         {
             (0..HOLD_BACK).for_each(|_| std::hint::spin_loop());
         }
