@@ -286,9 +286,10 @@ impl PlannedCell {
         }
     }
 
-    /// Whether a side sleeps while it waits for the next message.
+    /// Whether a side sleeps while it waits for the next message, or may: a transport of the user's own that has no option
+    /// `wait` waits as it does.
     pub(crate) fn sleeps(&self) -> bool {
-        self.wait == "park" || self.io == Io::Async
+        matches!(&*self.wait, "" | "park") || self.io == Io::Async
     }
 }
 

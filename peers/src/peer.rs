@@ -77,19 +77,20 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     priorities: 1,
 };
 
-/// `recv_each` for a rival that receives one message per call.
+/// `recv_each` for a rival that receives one message per call, and can only block: it never asks for a second.
 pub fn one_by_one(
     receiver: &mut impl Receiver,
     limit: usize,
     wait: Wait,
     mut each: impl FnMut(&[u8]),
 ) -> Result<usize, RecvError> {
-    let mut buf = Vec::new();
-    for _ in 0..limit {
-        receiver.recv_with(&mut buf, wait)?;
-        each(&buf);
+    if limit == 0 {
+        return Ok(0);
     }
-    Ok(limit)
+    let mut buf = Vec::new();
+    receiver.recv_with(&mut buf, wait)?;
+    each(&buf);
+    Ok(1)
 }
 
 /// Implements `ipc_core::Transport` for `$transport` over a pair of blocking halves.
