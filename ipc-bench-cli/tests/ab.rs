@@ -210,6 +210,10 @@ fn a_share_of_what_a_message_takes_is_put_into_one_side() {
     assert!(p50(1) > 1.5 * p50(0), "{} and {}", p50(0), p50(1));
     for wrong in ["0%", "x%", "-5%", "nan%", "1001%"] {
         let refused = place.run(&format!("ab {TRIALS} --inject={wrong}"));
-        assert_refused(&refused, 2, [&format!("--inject {wrong}"), "above 0 % and at most 1000 %", "--inject 10%"]);
+        assert_refused(
+            &refused,
+            2,
+            [&format!("--inject {wrong}"), "above 0 % and at most 1000 %", "--inject 10%"],
+        );
     }
 }
