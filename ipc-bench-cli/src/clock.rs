@@ -22,6 +22,17 @@ pub(crate) fn now_ns() -> u64 {
     }
 }
 
+/// What one reading costs, as the mean of many.
+pub(crate) fn reading_ns() -> f64 {
+    const READINGS: u64 = 500;
+    let start = now_ns();
+    let mut last = start;
+    for _ in 0..READINGS {
+        last = now_ns();
+    }
+    (last - start) as f64 / READINGS as f64
+}
+
 /// Lets this process read the counter from now on; only the first call counts.
 pub(crate) fn read_from(counter: Counter) {
     let _ = COUNTER.set(counter);

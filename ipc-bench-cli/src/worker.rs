@@ -15,7 +15,7 @@ use ipc_transports::{Address, Transport};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::Signal;
 
-use crate::clock::{self, now_ns};
+use crate::clock;
 use crate::error::Failure;
 use crate::logging;
 use crate::mechanism::{Ended, Mechanism};
@@ -523,21 +523,10 @@ const MEMCPY_BYTES: usize = 64 << 10;
 /// Nanoseconds per operation, for memcpy bytes per second; the median of the samples.
 fn measure_alone(alone: Alone) -> f64 {
     match alone {
-        Alone::Clock => middle((0..COST_SAMPLES).map(|_| clock_read_ns()).collect()),
+        Alone::Clock => middle((0..COST_SAMPLES).map(|_| clock::reading_ns()).collect()),
         Alone::Syscall => middle(cost::syscall(COST_SAMPLES)),
         Alone::Memcpy => MEMCPY_BYTES as f64 * 1e9 / middle(cost::memcpy(MEMCPY_BYTES, COST_SAMPLES)),
     }
-}
-
-/// One read of the clock that the loops use, as the mean of many.
-fn clock_read_ns() -> f64 {
-    const READS: u64 = 500;
-    let start = now_ns();
-    let mut last = start;
-    for _ in 0..READS {
-        last = now_ns();
-    }
-    (last - start) as f64 / READS as f64
 }
 
 fn middle(mut samples: Vec<f64>) -> f64 {

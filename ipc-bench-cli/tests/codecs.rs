@@ -27,8 +27,10 @@ fn every_codec_is_measured_alone_and_over_a_transport() {
         let measure = |name: &str| measures[name].as_f64().unwrap();
         let parts = ["encode_ns", "decode_ns", "transport_ns"].map(measure);
         let whole = measure("end_to_end_ns");
-        let all = [parts[0], parts[1], parts[2], whole, measure("encoded_bytes")];
+        let all = [parts[2], whole, measure("encoded_bytes"), measure("clock_reading_ns")];
         assert!(all.iter().all(|figure| *figure > 0.0), "{}: {measures}", cell["id"]);
+        // Copying 64 bytes may take no longer than what is taken off for the clock.
+        assert!(cell["codec"] == "raw" || (parts[0] > 0.0 && parts[1] > 0.0), "{}: {measures}", cell["id"]);
         // Told of these figures and no others; the file has six digits of each.
         let ratio = measure("parts_to_end_to_end_ratio");
         assert!(

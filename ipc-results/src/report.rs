@@ -11,7 +11,7 @@ pub use answers::{Answer, Aside, Entry, Figure};
 pub use cost::Cost;
 pub use gains::Gain;
 pub use load::{LoadCurve, LoadPoint};
-pub use measures::Sheet;
+pub use measures::{Sheet, Sums};
 pub use ranking::{Ranked, Ranking, Separation};
 
 use crate::cell::{Cell, CellStatus, throughput_is_primary};

@@ -1,25 +1,28 @@
 //! What a codec costs, alone and over a transport.
 //!
 //! ```text
-//! client, in turn                              server
-//!   encode                       timed alone
-//!   send what was encoded        ──────────►   decode, timed alone; tell how long it took
-//!   encode
-//!   send what was encoded        ──────────►   acknowledge                                      timed: transport
-//!   encode and send              ──────────►   decode, compare sometimes, acknowledge           timed: end to end
+//! client, in turn            server
+//!   encode                                           timed: encoding
+//!   send what was encoded    ──────►   decode        timed there: decoding; the answer tells how long it took
+//!                            ◄──────   answer        timed: the exchange; less decoding it is transport
+//!   encode, send             ──────►   decode
+//!                            ◄──────   answer        timed: end to end
 //! ```
-//! All are done in every turn, each where it happens, so that caches are about as warm in one as in the other. What is sent in
-//! the last two was encoded right before, after an answer: a server that has had more time to fall asleep takes longer (9 µs
-//! over uds), and bytes written just now travel at another speed than old ones. The first byte of a message tells what is to
-//! be done with it.
+//! Everything is timed where it happens, and once per timing, as it is done end to end. The first of several calls in a row
+//! takes some 50 ns longer than the others; bytes written just now travel at another speed than old ones; and whoever waits
+//! for a millisecond of decoding has fallen asleep and is woken, which belongs to transport then. The parts hold three readings
+//! of the clock more than the whole. The server's second one lies in the way of its answer and is taken off transport. What
+//! those of encoding and decoding add lies between nothing and a reading, for a processor goes on while it reads: half of each
+//! is taken off, and a sum is right to one reading. The first byte of a message tells what is to be done with it.
 
+use std::hint::black_box;
 use std::io::IoSlice;
 
 use ipc_results::Recorder;
 use ipc_transports::{Address, Connection, Sender, Transport};
 
 use super::idle::effective;
-use crate::clock::now_ns;
+use crate::clock::{self, now_ns};
 use crate::codec::coding::{Coded, Wrong};
 use crate::codec::documents::{Array, Bytes, Nested, Record};
 use crate::codec::{Codec, Value};
@@ -31,18 +34,13 @@ use crate::worker::{Session, Watch, histogram};
 use crate::workload::{Blocking, Broken, Endpoint, Executor, Observer, PROGRESS_NS, Task, Work};
 
 /// What the server does with a message.
-const ACKNOWLEDGE: u8 = 0;
-const DECODE: u8 = 1;
+const DECODE: u8 = 0;
+const TIME: u8 = 1;
 const COMPARE: u8 = 2;
 const END: u8 = 3;
-const TIME: u8 = 4;
 
 /// Turns between two messages whose decoded value is compared, outside of the timed part.
 const COMPARED: u64 = 64;
-
-/// Calls per timed encoding or decoding of a small value: one alone takes no longer than reading the clock.
-const SMALL_CALLS: u32 = 8;
-const SMALL: usize = 4 << 10;
 
 const HALF_A_PAGE: usize = 2 << 10;
 
@@ -104,8 +102,7 @@ impl<D: Coded> Task for Side<'_, D> {
                 // A value that is decoded is placed behind this, half a page off: where source and target of a copy lie
                 // alike in their pages, processors take ten times as long for it (glibc bug 30994: 18 µs for 64 KiB).
                 let buf = Vec::with_capacity(encoded.len() + HALF_A_PAGE);
-                let calls = calls(job.work.size);
-                let served = executor.run(serve(end, buf, &document, codec, calls, &mut watch));
+                let served = executor.run(serve(end, buf, &document, codec, &mut watch));
                 served.map(|()| Outcome::default())
             }
         }?;
@@ -117,11 +114,6 @@ fn failed(wrong: Wrong) -> Ended {
     Failure::failed("the codec failed").why(wrong).into()
 }
 
-/// Calls per timed encoding or decoding of a value of `size` bytes.
-fn calls(size: usize) -> u32 {
-    if size <= SMALL { SMALL_CALLS } else { 1 }
-}
-
 fn lost(error: impl Into<Broken>) -> Ended {
     Ended::lost(error.into())
 }
@@ -131,34 +123,33 @@ async fn serve<E: Endpoint, D: Coded>(
     mut buf: Vec<u8>,
     document: &D,
     codec: Codec,
-    calls: u32,
     watch: &mut Watch<'_>,
 ) -> Result<(), Ended> {
     watch.boundary(false);
     loop {
         end.recv(&mut buf).await.map_err(lost)?;
         let [what, encoded @ ..] = &buf[..] else { return Err(failed("an empty message came".into())) };
-        if *what == TIME {
-            let start = now_ns();
-            for _ in 0..calls {
-                std::hint::black_box(D::decode(codec, encoded).map_err(failed)?);
+        let mut took = 0;
+        // Held until the answer is on its way: what it costs to free belongs to no part.
+        let mut decoded = None;
+        match *what {
+            TIME => {
+                let start = now_ns();
+                decoded = Some(black_box(D::decode(codec, encoded).map_err(failed)?));
+                took = now_ns() - start;
             }
-            end.send(&(now_ns() - start).to_le_bytes()).await.map_err(lost)?;
-            continue;
+            DECODE | COMPARE => decoded = Some(black_box(D::decode(codec, encoded).map_err(failed)?)),
+            _ => {}
         }
-        let decoded = match *what {
-            DECODE | COMPARE => Some(D::decode(codec, encoded).map_err(failed)?),
-            _ => None,
-        };
-        let decoded = std::hint::black_box(decoded);
         if *what == COMPARE && decoded.as_ref() != Some(document) {
             return Err(failed("the decoded value is another one".into()));
         }
-        end.send(&[*what]).await.map_err(lost)?;
+        end.send(&took.to_le_bytes()).await.map_err(lost)?;
         if *what == END {
             watch.boundary(true);
             return Ok(());
         }
+        drop(decoded);
     }
 }
 
@@ -172,13 +163,12 @@ struct Client<'a, E, D> {
 
 impl<E: Endpoint, D: Coded> Client<'_, E, D> {
     async fn run(&mut self, work: &Work, watch: &mut Watch<'_>) -> Result<Outcome, Ended> {
-        let calls = calls(work.size);
         let mut times = [const { Vec::new() }; 4];
         let mut latency = Recorder::new();
-        self.turn(COMPARE, calls).await?;
+        self.turn(COMPARE).await?;
         // Ten turns warm up what the first one did not.
         for _ in 0..10 {
-            self.turn(DECODE, calls).await?;
+            self.turn(DECODE).await?;
         }
         watch.boundary(false);
         let start_ns = now_ns();
@@ -191,7 +181,7 @@ impl<E: Endpoint, D: Coded> Client<'_, E, D> {
                 told = now;
             }
             let last = end.is_next(turns, now);
-            let took = self.turn(DECODE, calls).await?;
+            let took = self.turn(DECODE).await?;
             for (all, one) in times.iter_mut().zip(took) {
                 all.push(one);
             }
@@ -207,7 +197,10 @@ impl<E: Endpoint, D: Coded> Client<'_, E, D> {
         let end_ns = now_ns();
         watch.boundary(true);
         self.exchange(END).await.map_err(lost)?;
-        let [encode, decode, transport, whole] = times.map(middle);
+        let [encode, decode, transport, whole] = times.map(mean_of_middle_half);
+        let reading = clock::reading_ns();
+        let less = |time: f64, readings: f64| (time - readings * reading).max(0.0);
+        let [encode, decode, transport] = [less(encode, 0.5), less(decode, 0.5), less(transport, 1.0)];
         let size = work.size as f64;
         let measures = [
             ("encode_ns", encode),
@@ -215,6 +208,7 @@ impl<E: Endpoint, D: Coded> Client<'_, E, D> {
             ("encoded_bytes", self.encoded.len() as f64),
             ("transport_ns", transport),
             ("end_to_end_ns", whole),
+            ("clock_reading_ns", reading),
             ("parts_to_end_to_end_ratio", (encode + decode + transport) / whole),
             ("encode_bytes_per_s", size * 1e9 / encode.max(1.0)),
             ("decode_bytes_per_s", size * 1e9 / decode.max(1.0)),
@@ -229,30 +223,24 @@ impl<E: Endpoint, D: Coded> Client<'_, E, D> {
         })
     }
 
-    /// One of each; how long each took, in nanoseconds per call.
-    async fn turn(&mut self, what: u8, calls: u32) -> Result<[f64; 4], Ended> {
+    /// One turn, whose last message says `what`; the nanoseconds of encoding, decoding, transport and end to end.
+    async fn turn(&mut self, what: u8) -> Result<[f64; 4], Ended> {
         let t0 = now_ns();
-        for _ in 0..calls {
-            self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
-            std::hint::black_box(&self.encoded);
-        }
+        self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
+        black_box(&self.encoded);
         let t1 = now_ns();
         self.exchange(TIME).await.map_err(lost)?;
+        let t2 = now_ns();
         let Some(decoding) = self.message.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)) else {
             return Err(failed("the server does not say how long it decoded".into()));
         };
         self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
-        let t2 = now_ns();
-        self.exchange(ACKNOWLEDGE).await.map_err(lost)?;
-        let t3 = now_ns();
-        self.document.encode(self.codec, &mut self.encoded).map_err(failed)?;
         self.exchange(what).await.map_err(lost)?;
-        let t4 = now_ns();
-        let per_call = |time: u64| time as f64 / f64::from(calls);
-        Ok([per_call(t1 - t0), per_call(decoding), (t3 - t2) as f64, (t4 - t3) as f64])
+        let t3 = now_ns();
+        Ok([t1 - t0, decoding, (t2 - t1).saturating_sub(decoding), t3 - t2].map(|time| time as f64))
     }
 
-    /// Sends what is encoded, and waits for the acknowledgement.
+    /// Sends what is encoded, and waits for the answer.
     async fn exchange(&mut self, what: u8) -> Result<(), Broken> {
         self.end.send_parts(&[IoSlice::new(&[what]), IoSlice::new(&self.encoded)]).await?;
         self.end.recv(&mut self.message).await?;
@@ -260,7 +248,11 @@ impl<E: Endpoint, D: Coded> Client<'_, E, D> {
     }
 }
 
-fn middle(mut values: Vec<f64>) -> f64 {
-    let at = values.len() / 2;
-    if values.is_empty() { 0.0 } else { *values.select_nth_unstable_by(at, f64::total_cmp).1 }
+/// The mean of what lies between the quartiles: as deaf to a few long ones as the median, and finer than the clock's steps
+/// (10 ns here), of which the whole may be twenty.
+fn mean_of_middle_half(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let quarter = values.len() / 4;
+    let middle = &values[quarter..values.len() - quarter];
+    middle.iter().sum::<f64>() / middle.len().max(1) as f64
 }

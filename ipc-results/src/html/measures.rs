@@ -7,8 +7,8 @@ use super::page::{Page, named, table};
 
 /// A table per workload and size: a column per measure, a row per cell.
 pub(super) fn measures(page: &mut Page, report: &Report<'_>) {
-    let lead = "Encoding and decoding are timed apart from the transport, which carries the encoded bytes alone; end to end is \
-                both in one, measured by itself. Sorted by what encoding and decoding take together.";
+    let lead = "Encoding and decoding are timed where they happen; transport is an exchange less what the receiver decoded; end to \
+                end is all of it in one, measured by itself. Sorted by what encoding and decoding take together.";
     section(page, report, ("codecs", "Codecs", "Codecs"), lead, true);
     let lead = "Figures that only these workloads have: what an open endpoint costs while nothing comes, what stays behind, how \
                 uneven loads are taken. Medians over trials.";
@@ -36,7 +36,9 @@ fn section(
                 |name: &&str| Sheet::figure(cell, name).map_or_else(|| "–".to_owned(), |text| escape(&text));
             [named(report, *series)].into_iter().chain(sheet.names.iter().map(figure)).collect()
         });
-        page.figure(&sheet.title(), "", &table("numbers sortable", &heads, rows));
+        let sums =
+            sheet.sums().map(|sums| format!("<p>{}.</p>", escape(&sums.to_string()))).unwrap_or_default();
+        page.figure(&sheet.title(), &sums, &table("numbers sortable", &heads, rows));
     }
     page.end_section();
 }

@@ -12,6 +12,18 @@ const ONLY_MEASURES: [&str; 2] = ["leak", "codec"];
 /// What is told of a codec, in this order; anything else of it is in the file.
 const OF_A_CODEC: [&str; 5] = ["encode_ns", "decode_ns", "encoded_bytes", "transport_ns", "end_to_end_ns"];
 
+impl std::fmt::Display for Sums {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Sums { of, outside } = self;
+        write!(
+            f,
+            "encode, decode and transport add up to end to end, within its interval and one reading of the clock, in {} of {of}",
+            of - outside.len()
+        )?;
+        if outside.is_empty() { Ok(()) } else { write!(f, "; not in {}", outside.join(", ")) }
+    }
+}
+
 /// The measures of one workload at one size.
 #[derive(Debug, Clone)]
 pub struct Sheet<'a> {
@@ -64,7 +76,34 @@ fn work(cell: &Cell) -> f64 {
     of("encode_ns").unwrap_or(f64::MAX) + of("decode_ns").unwrap_or(f64::MAX)
 }
 
+/// How often the parts of a codec's way add up to the whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sums {
+    /// Cells that have parts and a whole.
+    pub of: usize,
+    /// Identifiers of those whose sum lies outside the whole's interval by more than a reading of the clock.
+    pub outside: Vec<String>,
+}
+
+/// Whether encoding, decoding and transport add up to end to end, which is measured by itself; `None` for a cell without them.
+fn adds_up(cell: &Cell) -> Option<bool> {
+    let measures = &cell.summary.as_ref()?.measures;
+    let value = |name| Some(measures.get(name)?.value);
+    let sum = value("encode_ns")? + value("decode_ns")? + value("transport_ns")?;
+    let whole = measures.get("end_to_end_ns")?;
+    let reading = value("clock_reading_ns")?;
+    Some((whole.lo - reading..=whole.hi + reading).contains(&sum))
+}
+
 impl Sheet<'_> {
+    /// Whether the parts of codecs add up; `None` where no cell has parts.
+    pub fn sums(&self) -> Option<Sums> {
+        let told: Vec<_> =
+            self.cells.iter().filter_map(|(_, cell)| Some((&cell.id, adds_up(cell)?))).collect();
+        let outside = told.iter().filter(|(_, adds_up)| !adds_up).map(|(id, _)| (*id).clone()).collect();
+        (!told.is_empty()).then_some(Sums { of: told.len(), outside })
+    }
+
     /// Whether it compares codecs: a row per cell, not a column.
     pub fn is_of_codecs(&self) -> bool {
         self.mode == "codec"

@@ -38,9 +38,12 @@ pub(super) fn measures(page: &mut Page, report: &Report<'_>) {
         }
         if sheet.is_of_codecs() {
             page.note(
-                "sorted by what encoding and decoding take together; transport is the encoded bytes alone, there and \
-                 acknowledged; end to end is measured by itself, not added up",
+                "sorted by what encoding and decoding take together; transport is an exchange less what the receiver \
+                 decoded; end to end is measured by itself, not added up",
             );
+            if let Some(sums) = sheet.sums() {
+                page.note(&sums.to_string());
+            }
         }
         for (cell, reason) in report.unmeasured().filter(|(cell, _)| {
             cell.mode == sheet.mode && cell.size_bytes == sheet.size_bytes && !report.has_a_table(cell)
