@@ -31,7 +31,8 @@ fn main() -> ExitCode {
         .with::<ipc_channel::IpcChannel>()
         .with::<interprocess::Interprocess>()
         .with::<tokio_uds::TokioUds>()
-        .with::<zeromq::ZeroMq>();
+        .with::<zeromq::ZeroMq>()
+        .with::<zeromq::ZeroMqTcp>();
     #[cfg(feature = "aeron")]
     let bench = bench.with::<aeron::AeronIpc>();
     bench.main()

@@ -16,8 +16,8 @@ const SAME_KIND: &[(&str, &str)] = &[
     ("interprocess", "uds"),
     ("tokio-uds", "uds"),
     ("zeromq", "uds"),
-    ("zeromq", "tcp"),
     ("zeromq", "pipe"),
+    ("zeromq-tcp", "tcp"),
 ];
 
 pub fn main(paths: impl Iterator<Item = String>) -> ExitCode {
@@ -36,7 +36,7 @@ pub fn main(paths: impl Iterator<Item = String>) -> ExitCode {
 pub const FOOT: &str = "ours is N× better: median over trials of the ratio within one round, with its interval; `equal` where that includes 1";
 
 pub fn print_head() {
-    println!("{:20} {:8} {:>8}  {:>14} {:>14}  ours is", "peer / ours", "mode", "bytes", "theirs", "ours");
+    println!("{:26} {:8} {:>8}  {:>14} {:>14}  ours is", "peer / ours", "mode", "bytes", "theirs", "ours");
 }
 
 /// One row, of the values of both per round: nanoseconds for `rtt`, else messages per second. Without any, `why`.
@@ -59,7 +59,7 @@ pub fn print_row(rival: &str, mode: &str, size: usize, theirs: &[f64], ours: &[f
         Some(ratio) => format!("{:.2}x: equal ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi),
         None => why.to_owned(),
     };
-    println!("{rival:20} {mode:8} {size:>8}  {:>14} {:>14}  {verdict}", unit(theirs), unit(ours));
+    println!("{rival:26} {mode:8} {size:>8}  {:>14} {:>14}  {verdict}", unit(theirs), unit(ours));
 }
 
 fn print(path: &Path) -> Result<(), Box<dyn std::error::Error>> {

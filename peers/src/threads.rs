@@ -9,13 +9,16 @@
 //!   1 KiB also a ring of arrays, `push` and `pop`.
 //! * crossbeam-channel 0.5 and kanal 0.1: bounded channels of as many messages as make 1 MiB, of `Vec<u8>`: a message is
 //!   copied into a new vector and handed over, as programs do with them; `try_send` and `try_recv`, spinning.
+//!
+//! Ours is used as each of them is: against rtrb it copies a message in and out, against the channels, whose receivers get
+//! the sender's copy itself, it copies in and is read in place.
 
 use std::hint::{black_box, spin_loop};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::ratios;
-use ipc_core::Transport;
+use ipc_core::{PeekReceiver, Transport, Wait};
 use ipc_transports::{InProc, ShmOptions, ShmReceiver, ShmSender, WaitPolicy};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -28,9 +31,10 @@ trait Tx: Send + 'static {
     fn send(&mut self, message: &[u8]);
 }
 
-/// Its receiving end: the next message is in `buf` afterwards.
+/// Its receiving end.
 trait Rx: Send + 'static {
-    fn recv(&mut self, buf: &mut Vec<u8>);
+    /// Waits for the next message and shows it to `look`.
+    fn recv(&mut self, look: impl FnOnce(&[u8]));
 }
 
 /// A channel for messages of so many bytes; `None` if it is not made for such.
@@ -51,23 +55,22 @@ impl<T: Tx, R: Rx, F: Fn(usize) -> (T, R)> Run for Kind<F> {
         let ((mut up, mut there), (mut back, mut down)) = ((self.0)(size), (self.0)(size));
         let echo = std::thread::spawn(move || {
             pin(1);
-            let mut buf = Vec::with_capacity(size);
             for number in 0..messages {
-                there.recv(&mut buf);
-                check(&buf, size, number);
-                back.send(&buf);
+                there.recv(|message| {
+                    check(message, size, number);
+                    back.send(message);
+                });
             }
         });
         let asker = std::thread::spawn(move || {
             pin(0);
-            let (mut message, mut buf) = (vec![0x5a; size], Vec::with_capacity(size));
+            let mut message = vec![0x5a; size];
             let mut took = Vec::with_capacity(messages);
             let mut before = Instant::now();
             for number in 0..messages {
                 stamp(&mut message, number);
                 up.send(&message);
-                down.recv(&mut buf);
-                check(&buf, size, number);
+                down.recv(|answer| check(answer, size, number));
                 let now = Instant::now();
                 took.push((now - before).as_nanos() as u64);
                 before = now;
@@ -83,12 +86,10 @@ impl<T: Tx, R: Rx, F: Fn(usize) -> (T, R)> Run for Kind<F> {
         let (mut tx, mut rx) = (self.0)(size);
         let receiver = std::thread::spawn(move || {
             pin(1);
-            let mut buf = Vec::with_capacity(size);
-            rx.recv(&mut buf);
+            rx.recv(|message| check(message, size, 0));
             let started = Instant::now();
             for number in 1..messages {
-                rx.recv(&mut buf);
-                check(black_box(&buf), size, number);
+                rx.recv(|message| check(black_box(message), size, number));
             }
             (messages - 1) as f64 / started.elapsed().as_secs_f64()
         });
@@ -140,37 +141,54 @@ impl Tx for ShmSender {
     }
 }
 
-impl Rx for ShmReceiver {
-    fn recv(&mut self, buf: &mut Vec<u8>) {
-        ipc_core::Receiver::recv(self, buf).expect("the other thread sends");
+/// Out of the ring by copying.
+struct Copied(ShmReceiver, Vec<u8>);
+
+impl Rx for Copied {
+    fn recv(&mut self, look: impl FnOnce(&[u8])) {
+        ipc_core::Receiver::recv(&mut self.0, &mut self.1).expect("the other thread sends");
+        look(&self.1);
     }
 }
 
-fn inproc(_: usize) -> (ShmSender, ShmReceiver) {
+/// Where they lie in the ring.
+impl Rx for ShmReceiver {
+    fn recv(&mut self, look: impl FnOnce(&[u8])) {
+        look(&self.recv_ref(Wait::Forever).expect("the other thread sends"));
+    }
+}
+
+fn copied(size: usize) -> (ShmSender, Copied) {
+    let (tx, rx) = in_place(size);
+    (tx, Copied(rx, Vec::with_capacity(size)))
+}
+
+fn in_place(_: usize) -> (ShmSender, ShmReceiver) {
     let options =
         ShmOptions { wait: Some(WaitPolicy::Spin), capacity: Some(4 << 20), ..ShmOptions::default() };
     let pair = InProc::pair(&options).expect("a pair in this process");
     (pair.0.tx, pair.1.rx)
 }
 
-struct Bytes<T>(T, usize);
-
-impl Tx for Bytes<rtrb::Producer<u8>> {
+impl Tx for rtrb::Producer<u8> {
     fn send(&mut self, message: &[u8]) {
-        spin(|| self.0.push_entire_slice(message).ok());
+        spin(|| self.push_entire_slice(message).ok());
     }
 }
 
-impl Rx for Bytes<rtrb::Consumer<u8>> {
-    fn recv(&mut self, buf: &mut Vec<u8>) {
-        buf.resize(self.1, 0);
-        spin(|| self.0.pop_entire_slice(buf).ok());
+/// Messages as long as the buffer.
+struct Bytes(rtrb::Consumer<u8>, Vec<u8>);
+
+impl Rx for Bytes {
+    fn recv(&mut self, look: impl FnOnce(&[u8])) {
+        spin(|| self.0.pop_entire_slice(&mut self.1).ok());
+        look(&self.1);
     }
 }
 
-fn rtrb_bytes(size: usize) -> (Bytes<rtrb::Producer<u8>>, Bytes<rtrb::Consumer<u8>>) {
+fn rtrb_bytes(size: usize) -> (rtrb::Producer<u8>, Bytes) {
     let (tx, rx) = rtrb::RingBuffer::new(QUEUE.max(2 * size));
-    (Bytes(tx, size), Bytes(rx, size))
+    (tx, Bytes(rx, vec![0; size]))
 }
 
 impl<const N: usize> Tx for rtrb::Producer<[u8; N]> {
@@ -181,10 +199,8 @@ impl<const N: usize> Tx for rtrb::Producer<[u8; N]> {
 }
 
 impl<const N: usize> Rx for rtrb::Consumer<[u8; N]> {
-    fn recv(&mut self, buf: &mut Vec<u8>) {
-        let message = spin(|| self.pop().ok());
-        buf.clear();
-        buf.extend_from_slice(&message);
+    fn recv(&mut self, look: impl FnOnce(&[u8])) {
+        look(&spin(|| self.pop().ok()));
     }
 }
 
@@ -206,8 +222,8 @@ impl Tx for crossbeam_channel::Sender<Vec<u8>> {
 }
 
 impl Rx for crossbeam_channel::Receiver<Vec<u8>> {
-    fn recv(&mut self, buf: &mut Vec<u8>) {
-        *buf = spin(|| self.try_recv().ok());
+    fn recv(&mut self, look: impl FnOnce(&[u8])) {
+        look(&spin(|| self.try_recv().ok()));
     }
 }
 
@@ -219,8 +235,8 @@ impl Tx for kanal::Sender<Vec<u8>> {
 }
 
 impl Rx for kanal::Receiver<Vec<u8>> {
-    fn recv(&mut self, buf: &mut Vec<u8>) {
-        *buf = spin(|| self.try_recv().expect("the other thread sends"));
+    fn recv(&mut self, look: impl FnOnce(&[u8])) {
+        look(&spin(|| self.try_recv().expect("the other thread sends")));
     }
 }
 
@@ -228,17 +244,36 @@ fn slots(size: usize) -> usize {
     (QUEUE / size).max(2)
 }
 
-/// Ours first: the others are held against it.
-const KINDS: [(&str, Make); 5] = [
-    ("inproc", |_| Some(Box::new(Kind(inproc)))),
-    ("rtrb", |_| Some(Box::new(Kind(rtrb_bytes)))),
-    ("rtrb-arrays", |size| match size {
-        64 => Some(Box::new(Kind(rtrb_arrays::<64>))),
-        1024 => Some(Box::new(Kind(rtrb_arrays::<1024>))),
-        _ => None,
-    }),
-    ("crossbeam", |_| Some(Box::new(Kind(|size| crossbeam_channel::bounded(slots(size)))))),
-    ("kanal", |_| Some(Box::new(Kind(|size| kanal::bounded(slots(size)))))),
+/// A kind of channel, and which of ours it is held against: the one with as many copies.
+struct Measured {
+    name: &'static str,
+    make: Make,
+    ours: Option<usize>,
+}
+
+const KINDS: [Measured; 6] = [
+    Measured { name: "inproc", make: |_| Some(Box::new(Kind(copied))), ours: None },
+    Measured { name: "inproc, in place", make: |_| Some(Box::new(Kind(in_place))), ours: None },
+    Measured { name: "rtrb", make: |_| Some(Box::new(Kind(rtrb_bytes))), ours: Some(0) },
+    Measured {
+        name: "rtrb-arrays",
+        make: |size| match size {
+            64 => Some(Box::new(Kind(rtrb_arrays::<64>))),
+            1024 => Some(Box::new(Kind(rtrb_arrays::<1024>))),
+            _ => None,
+        },
+        ours: Some(0),
+    },
+    Measured {
+        name: "crossbeam",
+        make: |_| Some(Box::new(Kind(|size| crossbeam_channel::bounded(slots(size))))),
+        ours: Some(1),
+    },
+    Measured {
+        name: "kanal",
+        make: |_| Some(Box::new(Kind(|size| kanal::bounded(slots(size))))),
+        ours: Some(1),
+    },
 ];
 
 pub fn main(mut args: impl Iterator<Item = String>) -> ExitCode {
@@ -256,18 +291,20 @@ pub fn main(mut args: impl Iterator<Item = String>) -> ExitCode {
     for size in SIZES {
         // About 20 ms each on a machine that copies 10 GB/s.
         let messages = (200_000_000 / size).clamp(200, 100_000);
-        let kinds: Vec<_> = KINDS.iter().filter_map(|(name, make)| Some((*name, make(size)?))).collect();
-        let mut values = vec![[Vec::new(), Vec::new()]; kinds.len()];
+        let made: Vec<_> = KINDS.iter().map(|kind| (kind.make)(size)).collect();
+        let mut values = vec![[Vec::new(), Vec::new()]; made.len()];
         for _ in 0..rounds {
-            for ((_, kind), values) in kinds.iter().zip(&mut values) {
+            for (kind, values) in made.iter().zip(&mut values) {
+                let Some(kind) = kind else { continue };
                 values[0].push(kind.round_trip(size, messages / 4));
                 values[1].push(kind.stream(size, messages));
             }
         }
-        for mode in 0..2 {
-            for ((name, _), theirs) in kinds.iter().zip(&values).skip(1) {
-                let ours = &values[0][mode];
-                ratios::print_row(name, ["rtt", "stream"][mode], size, &theirs[mode], ours, "not measured");
+        for (mode, name) in ["rtt", "stream"].into_iter().enumerate() {
+            for (kind, theirs) in KINDS.iter().zip(&values).filter(|(_, values)| !values[mode].is_empty()) {
+                let Some(ours) = kind.ours else { continue };
+                let both = format!("{} / {}", kind.name, KINDS[ours].name);
+                ratios::print_row(&both, name, size, &theirs[mode], &values[ours][mode], "not measured");
             }
         }
     }

@@ -30,14 +30,14 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "kernel",
-        transports: "uds,ipc-channel,interprocess,tokio-uds,zeromq",
+        transports: "uds,tcp,ipc-channel,interprocess,tokio-uds,zeromq,zeromq-tcp",
         with_aeron: false,
         arguments: &["--mode", "rtt,stream", "--wait", "park"],
         sizes: None,
     },
     Group {
         name: "batch",
-        transports: "uds,tcp,pipe,zeromq",
+        transports: "uds,tcp,pipe,zeromq,zeromq-tcp",
         with_aeron: false,
         arguments: &["--mode", "stream", "--wait", "park", "--batch", "32"],
         sizes: Some("64"),
