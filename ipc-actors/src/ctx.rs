@@ -40,6 +40,8 @@ pub struct Ctx<A: Actor> {
     pub(crate) phase: Phase,
     /// The incarnation is to end: `cold.leaving` says why.
     pub(crate) leaving: bool,
+    /// Its last turn ended by time.
+    pub(crate) slow: bool,
 }
 
 /// What most actors never need, allocated when first used.
@@ -75,6 +77,7 @@ impl<A: Actor> Ctx<A> {
             returned: Returned::default(),
             phase: Phase::Started,
             leaving: false,
+            slow: false,
         }
     }
 

@@ -22,12 +22,13 @@ use crate::panics;
 use crate::reply::AskError;
 use crate::status::{Lifecycle, control};
 use crate::supervisor::Ignore;
+use crate::turn::Turn;
 
 /// What the turn of an actor ended with.
 pub(crate) enum Step {
     /// Nothing to do: it may rest.
     Drained,
-    /// The budget is used up and there may be more.
+    /// The turn is over and there may be more.
     Again,
     /// It sent more than the receiver takes, and is to rest.
     Muted,
@@ -61,11 +62,14 @@ enum Flow {
     End(End),
 }
 
-/// Runs the actor for at most `budget` messages.
-pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>, budget: &mut u32) -> Step {
+/// Runs the actor for at most one turn.
+pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>, turn: &mut Turn) -> Step {
     let now = core.system.stamp();
+    if std::mem::take(&mut ctx.slow) {
+        turn.watch_each(&core.system);
+    }
     loop {
-        let flow = catch_unwind(AssertUnwindSafe(|| drive(core, actor, ctx, budget)));
+        let flow = catch_unwind(AssertUnwindSafe(|| drive(core, actor, ctx, turn)));
         ctx.last_message = now;
         let end = match flow {
             Ok(Flow::Step(step)) => return step,
@@ -88,7 +92,7 @@ pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>
     }
 }
 
-fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: &mut u32) -> Flow {
+fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, turn: &mut Turn) -> Flow {
     match core.status.lifecycle() {
         Lifecycle::Running => {}
         Lifecycle::Failed => return wait_for_parent(core, ctx),
@@ -120,7 +124,7 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
         if ctx.leaving {
             return Flow::End(End::orderly(leaving(ctx)));
         }
-        if *budget == 0 {
+        if turn.is_used_up() {
             return Flow::Step(Step::Again);
         }
         let node = match ctx.lists.pop() {
@@ -130,7 +134,7 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
             // Its sender was interrupted between two instructions; others have their turn until it goes on.
             Popped::NotYet => return Flow::Step(Step::Again),
         };
-        *budget -= 1;
+        turn.count();
         let end = match node.open() {
             Content::Message { sender, message } => {
                 if core.limits.is_bounded() && !core.take_from_bounded(sender) {
@@ -153,6 +157,10 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
         };
         if let Some(end) = end {
             return Flow::End(end);
+        }
+        if turn.is_overtime(&core.system) {
+            ctx.slow = true;
+            return Flow::Step(Step::Again);
         }
     }
 }
