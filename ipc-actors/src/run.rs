@@ -24,6 +24,9 @@ use crate::status::{Lifecycle, control};
 use crate::supervisor::Ignore;
 use crate::turn::Turn;
 
+/// Where the counting of messages for a report ends.
+const QUEUED_MAX: u32 = 10_000;
+
 /// What the turn of an actor ended with.
 pub(crate) enum Step {
     /// Nothing to do: it may rest.
@@ -202,7 +205,7 @@ fn begin<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>) -> Optio
 pub(crate) fn tell_parent<A: Actor>(core: &Core, cold: &Cold<A>, what: ChildState) {
     if let Some(parent) = &cold.parent {
         let event = ChildEvent { child: core.id, incarnation: core.status.incarnation(), what };
-        let _ = parent.command(Command::Child(Box::new(event)));
+        let _ = parent.addr.command(Command::Child(Box::new(event)));
     }
 }
 
@@ -425,7 +428,7 @@ fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: En
             reason = if reason.is_normal() { panic } else { reason };
         }
     }
-    core.system.events.record(|| ending(core, was, &reason, poisoned));
+    core.system.events.record(|| ending(core, ctx, was, &reason, poisoned));
     let answer = if reason.is_normal() { AskError::Closed } else { AskError::ActorCrashed };
     local::dropping_as(answer, || {
         let instance = slot.take();
@@ -440,7 +443,7 @@ fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: En
     if let Some(parent) = &cold.parent {
         let what = ChildState::Exited { reason: reason.clone(), starting, wish };
         let event = ChildEvent { child: core.id, incarnation: core.status.incarnation(), what };
-        if parent.command(Command::Child(Box::new(event))).is_ok() {
+        if parent.addr.command(Command::Child(Box::new(event))).is_ok() {
             cold.leaving = Some(reason);
             core.status.advance(Lifecycle::Failed);
             return Some(Step::Again);
@@ -456,19 +459,35 @@ fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: En
 
 /// What is said about the end of an incarnation.
 #[cold]
-fn ending(core: &Core, was: Lifecycle, reason: &ExitReason, poisoned: bool) -> Event {
+fn ending<A: Actor>(
+    core: &Core,
+    ctx: &mut Ctx<A>,
+    was: Lifecycle,
+    reason: &ExitReason,
+    poisoned: bool,
+) -> Event {
     let reason_text = reason.to_string();
     if reason.is_normal() {
         return Event::about(core.id, What::Ended { reason: reason_text });
     }
+    let queued = if core.limits.is_bounded() {
+        core.queued()
+    } else {
+        core.inbox.grab(&mut ctx.lists);
+        ctx.lists.messages(QUEUED_MAX)
+    };
+    let parent = ctx.cold.as_ref().and_then(|cold| cold.parent.as_ref());
     let report = CrashReport {
-        name: core.system.names.name_of(core.id),
+        address: ctx.address(),
         actor_type: core.actor_name(),
         incarnation: core.status.incarnation(),
         reason: reason_text,
         was,
         poison: poisoned.then(|| core.message_type()),
-        queued: core.limits.is_bounded().then(|| core.queued()),
+        queued,
+        supervisor: parent.map(|parent| parent.post.path.clone()),
+        child: parent.map(|parent| parent.child.clone()),
+        restarts_left: parent.map(|parent| parent.post.restarts_left(core.system.now())),
         supervisors: core.system.supervisors_of(core.id),
     };
     Event::about(core.id, What::Crashed(report))
