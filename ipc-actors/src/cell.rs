@@ -26,6 +26,7 @@ use crate::pool;
 use crate::run::{self, Step};
 use crate::status::{Status, control};
 use crate::system::Inner;
+use crate::turn::Turn;
 use ipc_core::Priority;
 
 /// What is the same for actors of every type.
@@ -45,7 +46,7 @@ pub(crate) struct Core {
 
 /// What depends on the actor's type.
 struct Functions {
-    run: unsafe fn(NonNull<Core>, &mut u32) -> Step,
+    run: unsafe fn(NonNull<Core>, &mut Turn) -> Step,
     destroy: unsafe fn(NonNull<Core>),
     actor: fn() -> TypeId,
     actor_name: fn() -> &'static str,
@@ -119,12 +120,12 @@ pub(crate) fn create<A: Actor>(
 
 /// # Safety
 /// The core is that of a `Cell<A>`, and the caller has its task.
-unsafe fn run_cell<A: Actor>(core: NonNull<Core>, budget: &mut u32) -> Step {
+unsafe fn run_cell<A: Actor>(core: NonNull<Core>, turn: &mut Turn) -> Step {
     // SAFETY: the caller's promise.
     let cell = unsafe { core.cast::<Cell<A>>().as_ref() };
     // SAFETY: whoever has the task is the only one in the owner's half.
     let owner = unsafe { &mut *cell.owner.get() };
-    run::run(&cell.core, &mut owner.actor, &mut owner.ctx, budget)
+    run::run(&cell.core, &mut owner.actor, &mut owner.ctx, turn)
 }
 
 /// # Safety
@@ -405,15 +406,15 @@ impl Task {
         unsafe { self.0.as_ref() }
     }
 
-    /// Runs the actor until it has nothing to do, its budget is used up (then it must be scheduled again: the task is
+    /// Runs the actor until it has nothing to do, its turn is over (then it must be scheduled again: the task is
     /// returned), or it is over.
     #[inline]
-    pub(crate) fn run(self, budget: &mut u32) -> Option<Task> {
+    pub(crate) fn run(self, turn: &mut Turn) -> Option<Task> {
         let id = self.core().id;
         let run = self.core().table.run;
         loop {
             // SAFETY: the function of the cell's own table, and this is its task.
-            match local::as_actor(id, || unsafe { run(self.0, budget) }) {
+            match local::as_actor(id, || unsafe { run(self.0, turn) }) {
                 Step::Drained => {
                     // From the moment this succeeds another thread may run the actor to its end and free it, so
                     // nothing here refers to it across the call but the word itself.

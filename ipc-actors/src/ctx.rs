@@ -9,7 +9,7 @@ use crate::actor::{Actor, ChildState};
 use crate::addr::Addr;
 use crate::alarms::Alarms;
 use crate::asks::Asks;
-use crate::cell::{AnyAddr, Me, Returned};
+use crate::cell::{Me, Returned};
 use crate::envelope::Extras;
 use crate::exit::{ExitReason, Phase};
 use crate::id::{ActorAddress, ActorId};
@@ -17,6 +17,7 @@ use crate::inbox::Lists;
 use crate::mailbox::OnRestart;
 use crate::run::tell_parent;
 use crate::status::Lifecycle;
+use crate::supervisor::Parent;
 use crate::system::{SpawnError, Stamp, System};
 use crate::watch::Watch;
 
@@ -40,12 +41,14 @@ pub struct Ctx<A: Actor> {
     pub(crate) phase: Phase,
     /// The incarnation is to end: `cold.leaving` says why.
     pub(crate) leaving: bool,
+    /// Its last turn ended by time.
+    pub(crate) slow: bool,
 }
 
 /// What most actors never need, allocated when first used.
 pub(crate) struct Cold<A: Actor> {
     pub(crate) factory: Option<Factory<A>>,
-    pub(crate) parent: Option<AnyAddr>,
+    pub(crate) parent: Option<Parent>,
     pub(crate) leaving: Option<ExitReason>,
     /// `started` has returned, and its parent is told only when the actor says so.
     pub(crate) unannounced: bool,
@@ -75,6 +78,7 @@ impl<A: Actor> Ctx<A> {
             returned: Returned::default(),
             phase: Phase::Started,
             leaving: false,
+            slow: false,
         }
     }
 

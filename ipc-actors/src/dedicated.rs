@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::cell::{Task, TaskSlot};
 use crate::fail;
 use crate::id::ActorId;
-use crate::sched::BUDGET;
+use crate::turn::Turn;
 
 /// The threads of all dedicated actors of a system.
 #[derive(Default)]
@@ -80,9 +80,9 @@ impl Shared {
 fn run(task: Task) {
     let mut next = Some(task);
     while let Some(task) = next {
-        let mut budget = BUDGET;
-        next = task.run(&mut budget);
-        if budget > 0 && next.is_some() {
+        let mut turn = Turn::new();
+        next = task.run(&mut turn);
+        if !turn.is_used_up() && next.is_some() {
             // A sender was interrupted between two instructions: let it go on.
             thread::yield_now();
         }

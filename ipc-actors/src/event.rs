@@ -4,6 +4,7 @@
 //! nothing; with it, a system built without [`Builder::events`](crate::Builder::events) pays one comparison each.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::dead::DeadReason;
-use crate::id::ActorId;
+use crate::id::{ActorAddress, ActorId};
 use crate::status::Lifecycle;
 use crate::supervisor::Supervision;
 
@@ -170,8 +171,8 @@ impl What {
 /// What is known of the abnormal end of one incarnation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct CrashReport {
-    /// The actor's name, if it has one.
-    pub name: Option<Arc<str>>,
+    /// Whose.
+    pub address: ActorAddress,
     /// The actor's type.
     pub actor_type: &'static str,
     /// Which incarnation ended; the first is 0.
@@ -182,10 +183,34 @@ pub struct CrashReport {
     pub was: Lifecycle,
     /// `MESSAGE_TYPE` of the message it was handling when it failed.
     pub poison: Option<&'static str>,
-    /// Messages queued, where its mailbox counts them.
-    pub queued: Option<u32>,
+    /// Messages queued behind it; 10,000: that many or more, where the mailbox does not count them.
+    pub queued: u32,
+    /// Names of the supervisors above it, from the root, separated by `/`; `None`: nobody supervises it.
+    pub supervisor: Option<Arc<str>>,
+    /// What it is called there.
+    pub child: Option<Arc<str>>,
+    /// Restarts that the supervisor's intensity still allows, the one that may follow now included. 0: the supervisor gives
+    /// up rather than restart it.
+    pub restarts_left: Option<u32>,
     /// Numbers of its supervisor, that one's supervisor, and so on.
     pub supervisors: Vec<ActorId>,
+}
+
+impl fmt::Display for CrashReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CrashReport { address, actor_type, incarnation, reason, was, queued, .. } = self;
+        write!(f, "{address} ({actor_type}), incarnation {incarnation}, {was:?}, failed: {reason}")?;
+        if let Some(poison) = self.poison {
+            write!(f, "; it was handling a {poison}")?;
+        }
+        write!(f, "; {queued} queued; ")?;
+        match (&self.supervisor, &self.child, self.restarts_left) {
+            (Some(supervisor), Some(child), Some(left)) => {
+                write!(f, "child {child} of {supervisor}, which has {left} restarts left")
+            }
+            _ => f.write_str("nobody supervises it"),
+        }
+    }
 }
 
 /// One event.

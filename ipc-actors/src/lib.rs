@@ -61,6 +61,7 @@ mod sync;
 mod system;
 mod table;
 mod timers;
+mod turn;
 mod watch;
 mod watchdog;
 mod wheel;

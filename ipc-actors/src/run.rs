@@ -22,12 +22,16 @@ use crate::panics;
 use crate::reply::AskError;
 use crate::status::{Lifecycle, control};
 use crate::supervisor::Ignore;
+use crate::turn::Turn;
+
+/// Where the counting of messages for a report ends.
+const QUEUED_MAX: u32 = 10_000;
 
 /// What the turn of an actor ended with.
 pub(crate) enum Step {
     /// Nothing to do: it may rest.
     Drained,
-    /// The budget is used up and there may be more.
+    /// The turn is over and there may be more.
     Again,
     /// It sent more than the receiver takes, and is to rest.
     Muted,
@@ -61,11 +65,14 @@ enum Flow {
     End(End),
 }
 
-/// Runs the actor for at most `budget` messages.
-pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>, budget: &mut u32) -> Step {
+/// Runs the actor for at most one turn.
+pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>, turn: &mut Turn) -> Step {
     let now = core.system.stamp();
+    if std::mem::take(&mut ctx.slow) {
+        turn.watch_each(&core.system);
+    }
     loop {
-        let flow = catch_unwind(AssertUnwindSafe(|| drive(core, actor, ctx, budget)));
+        let flow = catch_unwind(AssertUnwindSafe(|| drive(core, actor, ctx, turn)));
         ctx.last_message = now;
         let end = match flow {
             Ok(Flow::Step(step)) => return step,
@@ -88,7 +95,7 @@ pub(crate) fn run<A: Actor>(core: &Core, actor: &mut Option<A>, ctx: &mut Ctx<A>
     }
 }
 
-fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: &mut u32) -> Flow {
+fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, turn: &mut Turn) -> Flow {
     match core.status.lifecycle() {
         Lifecycle::Running => {}
         Lifecycle::Failed => return wait_for_parent(core, ctx),
@@ -120,7 +127,7 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
         if ctx.leaving {
             return Flow::End(End::orderly(leaving(ctx)));
         }
-        if *budget == 0 {
+        if turn.is_used_up() {
             return Flow::Step(Step::Again);
         }
         let node = match ctx.lists.pop() {
@@ -130,7 +137,7 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
             // Its sender was interrupted between two instructions; others have their turn until it goes on.
             Popped::NotYet => return Flow::Step(Step::Again),
         };
-        *budget -= 1;
+        turn.count();
         let end = match node.open() {
             Content::Message { sender, message } => {
                 if core.limits.is_bounded() && !core.take_from_bounded(sender) {
@@ -153,6 +160,10 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, budget: 
         };
         if let Some(end) = end {
             return Flow::End(end);
+        }
+        if turn.is_overtime(&core.system) {
+            ctx.slow = true;
+            return Flow::Step(Step::Again);
         }
     }
 }
@@ -194,7 +205,7 @@ fn begin<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>) -> Optio
 pub(crate) fn tell_parent<A: Actor>(core: &Core, cold: &Cold<A>, what: ChildState) {
     if let Some(parent) = &cold.parent {
         let event = ChildEvent { child: core.id, incarnation: core.status.incarnation(), what };
-        let _ = parent.command(Command::Child(Box::new(event)));
+        let _ = parent.addr.command(Command::Child(Box::new(event)));
     }
 }
 
@@ -417,7 +428,7 @@ fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: En
             reason = if reason.is_normal() { panic } else { reason };
         }
     }
-    core.system.events.record(|| ending(core, was, &reason, poisoned));
+    core.system.events.record(|| ending(core, ctx, was, &reason, poisoned));
     let answer = if reason.is_normal() { AskError::Closed } else { AskError::ActorCrashed };
     local::dropping_as(answer, || {
         let instance = slot.take();
@@ -432,7 +443,7 @@ fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: En
     if let Some(parent) = &cold.parent {
         let what = ChildState::Exited { reason: reason.clone(), starting, wish };
         let event = ChildEvent { child: core.id, incarnation: core.status.incarnation(), what };
-        if parent.command(Command::Child(Box::new(event))).is_ok() {
+        if parent.addr.command(Command::Child(Box::new(event))).is_ok() {
             cold.leaving = Some(reason);
             core.status.advance(Lifecycle::Failed);
             return Some(Step::Again);
@@ -448,19 +459,35 @@ fn finish<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, end: En
 
 /// What is said about the end of an incarnation.
 #[cold]
-fn ending(core: &Core, was: Lifecycle, reason: &ExitReason, poisoned: bool) -> Event {
+fn ending<A: Actor>(
+    core: &Core,
+    ctx: &mut Ctx<A>,
+    was: Lifecycle,
+    reason: &ExitReason,
+    poisoned: bool,
+) -> Event {
     let reason_text = reason.to_string();
     if reason.is_normal() {
         return Event::about(core.id, What::Ended { reason: reason_text });
     }
+    let queued = if core.limits.is_bounded() {
+        core.queued()
+    } else {
+        core.inbox.grab(&mut ctx.lists);
+        ctx.lists.messages(QUEUED_MAX)
+    };
+    let parent = ctx.cold.as_ref().and_then(|cold| cold.parent.as_ref());
     let report = CrashReport {
-        name: core.system.names.name_of(core.id),
+        address: ctx.address(),
         actor_type: core.actor_name(),
         incarnation: core.status.incarnation(),
         reason: reason_text,
         was,
         poison: poisoned.then(|| core.message_type()),
-        queued: core.limits.is_bounded().then(|| core.queued()),
+        queued,
+        supervisor: parent.map(|parent| parent.post.path.clone()),
+        child: parent.map(|parent| parent.child.clone()),
+        restarts_left: parent.map(|parent| parent.post.restarts_left(core.system.now())),
         supervisors: core.system.supervisors_of(core.id),
     };
     Event::about(core.id, What::Crashed(report))

@@ -14,9 +14,8 @@ use crate::idle::Idle;
 use crate::local;
 use crate::random::Random;
 use crate::reactor::Reactor;
+use crate::turn::Turn;
 
-/// Messages an actor may handle before others get their turn.
-pub(crate) const BUDGET: u32 = 64;
 /// Turns in a row that may come from the slot before the queue has one.
 const STREAK: u32 = 3;
 /// Every so many turns the injector goes first, so that what comes from outside is not starved.
@@ -245,8 +244,8 @@ impl Worker {
         loop {
             // Relaxed: written by this thread only, sampled by the watchdog.
             turns.store(turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-            let mut budget = BUDGET;
-            let Some(again) = task.run(&mut budget) else { break };
+            let mut length = Turn::new();
+            let Some(again) = task.run(&mut length) else { break };
             let turn = self.turn.get().wrapping_add(1);
             if turn.is_multiple_of(FAIRNESS) || !self.queue.is_empty() || !next.is_empty() {
                 self.queue.push(again);

@@ -13,8 +13,8 @@ use crate::cell::Task;
 use crate::local;
 use crate::offload::{self, Job};
 use crate::random::Random;
-use crate::sched::BUDGET;
 use crate::system::Inner;
+use crate::turn::{self, Turn};
 
 /// The scheduler of a simulated system.
 pub(crate) struct Sim {
@@ -42,7 +42,7 @@ impl Sim {
         Duration::from_nanos(self.clock.load(Ordering::Relaxed))
     }
 
-    fn set_now(&self, now: Duration) {
+    pub(crate) fn set_now(&self, now: Duration) {
         // Relaxed: one thread drives. Time does not go back.
         self.clock.fetch_max(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -73,14 +73,14 @@ impl Sim {
 
     /// Runs one turn of one actor, or one piece of offloaded work; false: there is none.
     fn step(&self) -> bool {
-        let (task, mut budget) = {
+        let (task, mut turn) = {
             let mut state = self.state.lock();
             let (runnable, count) = (state.runnable.len(), state.runnable.len() + state.offloaded.len());
             if count == 0 {
                 return false;
             }
             let chosen = state.random.below(count);
-            let budget = 1 + state.random.below(BUDGET as usize) as u32;
+            let messages = 1 + state.random.below(turn::MESSAGES as usize) as u32;
             // Time passes while actors run, or one that never rests would keep every timer from going off.
             let took = Duration::from_nanos(state.random.below(2_000) as u64);
             self.set_now(self.now() + took);
@@ -90,9 +90,9 @@ impl Sim {
                 job.run();
                 return true;
             }
-            (state.runnable.swap_remove(chosen), budget)
+            (state.runnable.swap_remove(chosen), Turn::of(messages))
         };
-        if let Some(again) = task.run(&mut budget) {
+        if let Some(again) = task.run(&mut turn) {
             self.schedule(again);
         }
         true

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::actor::Actor;
 use crate::addr::Addr;
-use crate::cell::{self, AnyAddr};
+use crate::cell;
 use crate::ctx::{Factory, FactoryError};
 use crate::dedicated::Seat;
 use crate::exit::Phase;
@@ -14,6 +14,7 @@ use crate::id::ActorAddress;
 use crate::mailbox::{Mailbox, OnRestart};
 use crate::panics;
 use crate::status::control;
+use crate::supervisor::Parent;
 use crate::system::Inner;
 
 /// Why an actor was not started.
@@ -64,7 +65,7 @@ pub(crate) struct Plan<A: Actor> {
     pub(crate) factory: Option<Factory<A>>,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) mailbox: Mailbox,
-    pub(crate) parent: Option<AnyAddr>,
+    pub(crate) parent: Option<Parent>,
     pub(crate) on_restart: OnRestart,
     /// Whether it gets a thread of its own.
     pub(crate) dedicated: bool,
@@ -92,7 +93,7 @@ impl Inner {
         let Plan { actor, factory, name, mailbox, parent, on_restart, dedicated } = plan;
         let seat = if dedicated { self.seat().map_err(SpawnError::Thread)? } else { None };
         let child = parent.is_some();
-        let parent_id = parent.as_ref().map(AnyAddr::id);
+        let parent_id = parent.as_ref().map(|parent| parent.addr.id());
         let made = self.table.insert(self.config.max_actors, |id| {
             let (task, addr) =
                 cell::create(id, self.clone(), mailbox.limits, child, seat.is_some(), actor, |ctx| {

@@ -15,6 +15,7 @@ mod coverage;
 mod dist;
 mod fuzz;
 mod loom;
+mod miri;
 mod peers;
 mod sanitize;
 mod selftest;
@@ -116,10 +117,10 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "miri",
-        usage: "miri",
+        usage: "miri [PACKAGE]",
         flags: &[],
-        what: "what is pure, and the ring, under Miri; needs nightly with its component miri, or says so",
-        run: sanitize::miri,
+        what: "what is pure, the ring and the actors under Miri; needs nightly with its component miri, or says so",
+        run: miri::main,
     },
     Command {
         name: "peers",

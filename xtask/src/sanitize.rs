@@ -1,6 +1,5 @@
-//! `cargo xtask miri` and `cargo xtask sanitize`: tests under an interpreter that knows undefined behaviour when it meets
-//! it, and under the sanitizers of the compiler. Both need parts of a nightly toolchain; without them they say which, and
-//! end well: what did not run is not a failure, and not a success either.
+//! `cargo xtask sanitize`: tests under the sanitizers of the compiler. They need parts of a nightly toolchain; without them
+//! it is said which, and the command ends well: what did not run is not a failure, and not a success either.
 
 use crate::workspace;
 use anyhow::{Context, Result, bail};
@@ -9,28 +8,13 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 /// Tests that are run together.
-struct Suite {
-    package: &'static str,
+pub(crate) struct Suite {
+    pub(crate) package: &'static str,
     /// Arguments of `cargo test`, the filter included.
-    arguments: &'static [&'static str],
+    pub(crate) arguments: &'static [&'static str],
     /// For the line.
-    what: &'static str,
+    pub(crate) what: &'static str,
 }
-
-/// What Miri can run: it has no futex, memfd, socket nor pidfd of another process, so what is pure, and the ring on
-/// memory of the heap.
-const MIRI: &[Suite] = &[
-    Suite {
-        package: "ipc-core",
-        arguments: &["--lib"],
-        what: "frames, hellos, addresses, options, messages, codecs",
-    },
-    Suite {
-        package: "ipc-transports",
-        arguments: &["--lib", "ring::tests"],
-        what: "the ring on heap memory",
-    },
-];
 
 /// What the address sanitizer (with its leak check) runs: the transports, in one process.
 const ADDRESS: &[Suite] = &[
@@ -61,24 +45,6 @@ const THREAD: &[Suite] = &[
     },
 ];
 
-pub(crate) fn miri(args: Vec<String>) -> Result<ExitCode> {
-    if !args.is_empty() {
-        bail!("usage: cargo xtask miri");
-    }
-    if let Some(why) = without_nightly().or_else(|| without("miri")) {
-        return skipped(&why);
-    }
-    let mut failed = 0;
-    for suite in MIRI {
-        let mut command = nightly();
-        command.args(["miri", "test", "--package", suite.package]).args(suite.arguments);
-        // The system's clock and random numbers; and a time-out of a test is no finding.
-        command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("CARGO_TARGET_DIR", target("miri")?);
-        failed += u8::from(!passes("miri", suite, command)?);
-    }
-    Ok(ExitCode::from(failed))
-}
-
 pub(crate) fn sanitize(args: Vec<String>) -> Result<ExitCode> {
     let asked: Vec<&str> = args.iter().map(String::as_str).collect();
     let chosen: &[(&str, &[Suite])] = match asked[..] {
@@ -108,7 +74,7 @@ pub(crate) fn sanitize(args: Vec<String>) -> Result<ExitCode> {
 }
 
 /// Runs the suite and prints its line.
-fn passes(tool: &str, suite: &Suite, mut command: Command) -> Result<bool> {
+pub(crate) fn passes(tool: &str, suite: &Suite, mut command: Command) -> Result<bool> {
     let started = Instant::now();
     let output = command.current_dir(workspace::root()?).output().context("cannot start cargo")?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -125,7 +91,7 @@ fn passes(tool: &str, suite: &Suite, mut command: Command) -> Result<bool> {
     Ok(passed)
 }
 
-fn skipped(why: &str) -> Result<ExitCode> {
+pub(crate) fn skipped(why: &str) -> Result<ExitCode> {
     println!("skipped: {why}");
     Ok(ExitCode::SUCCESS)
 }
@@ -144,7 +110,7 @@ pub(crate) fn without_nightly() -> Option<String> {
 }
 
 /// Why `component` of the nightly toolchain is not to be had, if it is not.
-fn without(component: &str) -> Option<String> {
+pub(crate) fn without(component: &str) -> Option<String> {
     let list = Command::new("rustup").args(["component", "list", "--toolchain", "nightly"]).output();
     let list = list.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let is_there = list.lines().any(|line| line.starts_with(component) && line.ends_with("(installed)"));
@@ -160,7 +126,7 @@ fn host() -> Result<String> {
     line.map(str::to_owned).context("cargo does not say its host")
 }
 
-fn target(name: &str) -> Result<PathBuf> {
+pub(crate) fn target(name: &str) -> Result<PathBuf> {
     let root = workspace::root()?;
     Ok(workspace::metadata(&root)?.target_directory.into_std_path_buf().join(name))
 }

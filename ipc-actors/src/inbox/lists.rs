@@ -137,6 +137,32 @@ impl<M> Lists<M> {
         }
     }
 
+    /// Messages in the lists, counted to `max`.
+    pub(crate) fn messages(&self, max: u32) -> u32 {
+        let mut count = 0;
+        for last in self.tails.iter().filter_map(|tail| NonNull::new(*tail)) {
+            let mut node = last;
+            while count < max {
+                // SAFETY: a list is a circle of nodes that are ours.
+                let Header { next, tag, kind, .. } = unsafe { node.read() };
+                count += match kind {
+                    Kind::Command => 0,
+                    Kind::Batch => {
+                        let (given, taken) = places(tag);
+                        (given - taken) as u32
+                    }
+                    _ => 1,
+                };
+                // SAFETY: as above.
+                node = unsafe { NonNull::new_unchecked(next) };
+                if node == last {
+                    break;
+                }
+            }
+        }
+        count.min(max)
+    }
+
     /// What is next: the most urgent, and among those the oldest. The caller opens it before it calls again.
     #[inline]
     pub(crate) fn pop(&mut self) -> Popped<M> {

@@ -343,7 +343,8 @@ impl Make for ProcessMaker {
         policy: &Policy,
     ) -> Result<AnyAddr, SpawnError> {
         let (cmd, context) = (self.0.clone(), self.0.context.within(around.security));
-        let (observer, path, child) = (around.observer.cloned(), around.path.clone(), around.child.clone());
+        let (observer, path, child) =
+            (around.observer.cloned(), around.post.path.clone(), around.child.clone());
         let factory = move || {
             Ok(Process {
                 cmd: cmd.clone(),

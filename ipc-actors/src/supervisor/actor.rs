@@ -8,6 +8,7 @@ use super::children::{Cause, Children, Key, Slot, State, refused};
 use super::event::{Observer, Supervision, SupervisionEvent};
 use super::make::Surroundings;
 use super::plan::Plan;
+use super::post::Post;
 use super::spec::{
     AutoShutdown, ChildKind, Ignore, Policy, RestartPolicy, Spec, StartError, SupervisionStrategy, Supervisor,
 };
@@ -38,13 +39,12 @@ pub(super) enum Phase {
 /// A supervisor at work. It takes [`Request`]s.
 pub struct SupervisorActor {
     pub(super) spec: Arc<Spec>,
-    pub(super) path: Arc<str>,
+    pub(super) post: Arc<Post>,
     pub(super) observer: Option<Observer>,
     pub(super) security: SecurityContext,
     pub(super) children: Children,
     pub(super) plan: Plan,
     pub(super) phase: Phase,
-    pub(super) window: Window,
     /// Restarts of groups.
     pub(super) attempts: Attempts,
     pub(super) random: Random,
@@ -60,7 +60,7 @@ pub struct SupervisorActor {
 
 impl std::fmt::Debug for SupervisorActor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SupervisorActor").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SupervisorActor").field("path", &self.post.path).finish_non_exhaustive()
     }
 }
 
@@ -75,13 +75,12 @@ impl SupervisorActor {
     ) -> Self {
         let dynamic = spec.strategy == SupervisionStrategy::Dynamic;
         SupervisorActor {
-            path,
+            post: Post::new(path, Window::new(spec.intensity, spec.period)),
             observer,
             security,
             children: Children::new(dynamic),
             plan: Plan::Nothing,
             phase: Phase::Starting,
-            window: Window::new(spec.intensity, spec.period),
             attempts: Attempts::default(),
             random: Random::new(0),
             serial: 0,
@@ -103,7 +102,7 @@ impl SupervisorActor {
         let Some(slot) = self.children.slot(key) else { return };
         observer.tell(&SupervisionEvent {
             at: ctx.now(),
-            supervisor: self.path.clone(),
+            supervisor: self.post.path.clone(),
             child: slot.id.clone(),
             actor: slot.actor.as_ref().map(|actor| actor.id()),
             incarnation: slot.actor.as_ref().map_or(0, |actor| actor.incarnation()),
@@ -114,7 +113,7 @@ impl SupervisorActor {
 
     /// Puts it into the system's events.
     fn record(&mut self, key: Key, what: &Supervision, ctx: &Context) {
-        let (events, supervisor) = (&ctx.me.system.events, &self.path);
+        let (events, supervisor) = (&ctx.me.system.events, &self.post.path);
         if let Some(slot) = self.children.slot(key) {
             let actor = slot.actor.as_ref().map(|actor| actor.id());
             events.record(|| Event::supervised(actor, supervisor, &slot.id, what));
@@ -122,12 +121,12 @@ impl SupervisorActor {
     }
 
     fn tell_of_self(&self, what: Supervision, ctx: &Context) {
-        let me = || Event::supervised(Some(ctx.id()), &self.path, &self.spec.name, &what);
+        let me = || Event::supervised(Some(ctx.id()), &self.post.path, &self.spec.name, &what);
         ctx.me.system.events.record(me);
         let Some(observer) = &self.observer else { return };
         observer.tell(&SupervisionEvent {
             at: ctx.now(),
-            supervisor: self.path.clone(),
+            supervisor: self.post.path.clone(),
             child: self.spec.name.clone(),
             actor: Some(ctx.id()),
             incarnation: ctx.incarnation(),
@@ -179,7 +178,7 @@ impl SupervisorActor {
             let around = Surroundings {
                 system: &ctx.me.system,
                 parent: ctx.addr().into_any(),
-                path: &self.path,
+                post: &self.post,
                 child: &id,
                 security: &self.security,
                 observer: self.observer.as_ref(),
@@ -233,7 +232,7 @@ impl SupervisorActor {
         if let (Some((id, actor)), Some(observer)) = (known, &self.observer) {
             observer.tell(&SupervisionEvent {
                 at: ctx.now(),
-                supervisor: self.path.clone(),
+                supervisor: self.post.path.clone(),
                 child: id,
                 actor: Some(child),
                 incarnation: actor.incarnation(),
@@ -345,12 +344,12 @@ impl SupervisorActor {
         let Some(slot) = self.children.slot(key) else { return };
         slot.state = State::Restarting;
         let id = slot.id.clone();
-        if !self.window.record(now) {
+        if !self.post.window.lock().record(now) {
             let why = self.limit_reached(&id, reason);
             self.tell_of_self(Supervision::GivingUp(why.clone()), ctx);
             return self.leave(why, ctx);
         }
-        let left = self.window.left(now);
+        let left = self.post.restarts_left(now);
         let alone =
             matches!(self.spec.strategy, SupervisionStrategy::OneForOne | SupervisionStrategy::Dynamic);
         if !alone {

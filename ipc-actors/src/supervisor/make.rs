@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::actor::SupervisorActor;
 use super::event::Observer;
+use super::post::{Parent, Post};
 use super::spec::{Policy, SpecError, Supervisor};
 use crate::actor::Actor;
 use crate::cell::AnyAddr;
@@ -20,8 +21,7 @@ use crate::system::Inner;
 pub(crate) struct Surroundings<'a> {
     pub(crate) system: &'a Arc<Inner>,
     pub(crate) parent: AnyAddr,
-    /// The supervisor's path.
-    pub(crate) path: &'a Arc<str>,
+    pub(crate) post: &'a Arc<Post>,
     /// The child's id.
     pub(crate) child: &'a Arc<str>,
     pub(crate) security: &'a SecurityContext,
@@ -51,12 +51,13 @@ pub(crate) fn spawn_child<A: Actor>(
     policy: &Policy,
     factory: Factory<A>,
 ) -> Result<AnyAddr, SpawnError> {
+    let parent = Parent { addr: around.parent, post: around.post.clone(), child: around.child.clone() };
     let plan = Plan {
         actor: None,
         factory: Some(factory),
         name,
         mailbox: policy.mailbox.unwrap_or(A::MAILBOX),
-        parent: Some(around.parent),
+        parent: Some(parent),
         on_restart: policy.on_restart,
         dedicated: policy.dedicated,
     };
@@ -108,7 +109,7 @@ impl Make for SupervisorMaker {
         policy: &Policy,
     ) -> Result<AnyAddr, SpawnError> {
         let spec = Arc::new(self.0.spec.clone());
-        let path: Arc<str> = format!("{}/{}", around.path, spec.name).into();
+        let path: Arc<str> = format!("{}/{}", around.post.path, spec.name).into();
         let observer = spec.observer.as_ref().or(around.observer).cloned();
         let security = spec.security.within(around.security);
         let factory =

@@ -9,6 +9,7 @@
 //! | what a user writes | `spec.rs` |
 //! | how a child of each kind is made | `make.rs` |
 //! | when a restart is one too many, and how long to pause before it | `window.rs` |
+//! | what a child knows of its supervisor | `post.rs` |
 //! | the slots | `children.rs` |
 //! | what an event of a child means | `actor.rs` |
 //! | starting in order, stopping in reverse order | `plan.rs` |
@@ -24,6 +25,7 @@ mod children;
 mod event;
 mod make;
 mod plan;
+mod post;
 mod requests;
 mod spec;
 mod stop;
@@ -32,6 +34,7 @@ mod window;
 pub use admin::{AdminError, ChildInfo, ChildStatus, Counts, Request, SupervisorRef};
 pub use event::{Observer, Supervision, SupervisionEvent};
 pub(crate) use make::{Make, Surroundings, spawn_child};
+pub(crate) use post::Parent;
 pub(crate) use spec::Policy;
 pub use spec::{
     AutoShutdown, Child, ChildKind, Ignore, RestartPolicy, ShutdownPolicy, SpecError, StartError,

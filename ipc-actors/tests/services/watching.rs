@@ -80,7 +80,7 @@ fn every_kind_of_event_is_recorded() {
         (event.source(), event.severity(), event.actor),
         (Source::Actor, Severity::Error, Some(all[0].id()))
     );
-    assert_eq!((report.poison, report.queued, report.incarnation), (Some("test.job/1"), Some(0), 0));
+    assert_eq!((report.poison, report.queued, report.incarnation), (Some("test.job/1"), 0, 0));
     assert!(report.reason.contains("as it was told"), "{}", report.reason);
     assert!(events.windows(2).all(|pair| pair[0].number + 1 == pair[1].number));
 }

@@ -10,6 +10,7 @@ mod additions;
 mod admin;
 mod kit;
 mod matrix;
+mod reports;
 mod restarts;
 mod robustness;
 mod significant;

@@ -1,0 +1,48 @@
+//! `cargo xtask miri [PACKAGE]`: tests under an interpreter that knows undefined behaviour when it meets it. It needs nightly
+//! with its component miri; without it the command says so, and ends well: what did not run is not a failure, and not a
+//! success either.
+
+use crate::sanitize::{Suite, nightly, passes, skipped, target, without, without_nightly};
+use anyhow::{Result, bail, ensure};
+use std::process::ExitCode;
+
+/// What Miri can run: it has no memfd, epoll, socket nor pidfd of another process, so what is pure, the ring on memory of the
+/// heap, and actors on the simulator.
+const SUITES: &[Suite] = &[
+    Suite {
+        package: "ipc-core",
+        arguments: &["--lib"],
+        what: "frames, hellos, addresses, options, messages, codecs",
+    },
+    Suite {
+        package: "ipc-transports",
+        arguments: &["--lib", "ring::tests"],
+        what: "the ring on heap memory",
+    },
+    Suite {
+        package: "ipc-actors",
+        arguments: &["--lib", "pool::tests"],
+        what: "memory for messages and cells",
+    },
+];
+
+pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
+    let chosen: Vec<&Suite> = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => SUITES.iter().collect(),
+        [package] => SUITES.iter().filter(|suite| suite.package == package).collect(),
+        _ => bail!("usage: cargo xtask miri [PACKAGE]"),
+    };
+    ensure!(!chosen.is_empty(), "nothing of that package is run under Miri");
+    if let Some(why) = without_nightly().or_else(|| without("miri")) {
+        return skipped(&why);
+    }
+    let mut failed = 0;
+    for suite in chosen {
+        let mut command = nightly();
+        command.args(["miri", "test", "--package", suite.package]).args(suite.arguments);
+        // The system's clock and random numbers; and a time-out of a test is no finding.
+        command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("CARGO_TARGET_DIR", target("miri")?);
+        failed += u8::from(!passes("miri", suite, command)?);
+    }
+    Ok(ExitCode::from(failed))
+}
