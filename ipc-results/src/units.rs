@@ -221,6 +221,11 @@ pub fn percent(fraction: f64) -> String {
     if percent < 0.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
+/// How far an interval reaches on its longer side: `±4 %`, and from ten times the value on as a factor, `±126×`.
+pub fn error(fraction: f64) -> String {
+    if fraction < 9.995 { format!("±{}", percent(fraction)) } else { format!("±{fraction:.0}×") }
+}
+
 /// A change as a signed percentage: `+1.8 %`, `−10.5 %`.
 pub fn change(ratio: f64) -> String {
     signed(ratio, 1) + " %"
@@ -281,6 +286,7 @@ mod tests {
         assert_eq!([1_210_000.0, 870_000.0].map(rate), ["1.21 M", "870 k"]);
         assert_eq!([1.28, 22.04, 140.4].map(ratio), ["1.28", "22.0", "140"]);
         assert_eq!([0.04, 0.006, 0.0].map(percent), ["4 %", "0.6 %", "0.0 %"]);
+        assert_eq!([0.04, 0.0004, 2.24, 125.55].map(error), ["±4 %", "±0.0 %", "±224 %", "±126×"]);
         assert_eq!([7, 1_000, 1_234_567].map(count), ["7", "1,000", "1,234,567"]);
     }
 

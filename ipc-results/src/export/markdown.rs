@@ -7,7 +7,7 @@ use crate::run::{Run, Tool};
 use crate::targets::{Finding, Judged, Target};
 use crate::text::machine;
 use crate::units::{
-    Charset, change, change_interval, figure as figure_of, percent, probability, rate, ratio, size, time,
+    self, Charset, change, change_interval, figure as figure_of, probability, rate, ratio, size, time,
 };
 use crate::verdict::Verdict;
 
@@ -183,7 +183,8 @@ fn figure(cell: Option<&Cell>, table: &Table<'_>) -> String {
     let Some(summary) = cell.and_then(|cell| cell.summary.as_ref()) else { return absent() };
     let estimate = if table.by_throughput { summary.msgs_per_s } else { summary.latency.p50_ns };
     let Some(estimate) = estimate else { return absent() };
-    let error = estimate.relative_error().map(|error| format!(" ±{}", percent(error))).unwrap_or_default();
+    let error =
+        estimate.relative_error().map(|error| format!(" {}", units::error(error))).unwrap_or_default();
     if table.by_throughput {
         return format!("{}{error}", rate(estimate.value));
     }

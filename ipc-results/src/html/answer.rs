@@ -6,7 +6,7 @@ use crate::estimate::Estimate;
 use crate::export::escape;
 use crate::report::{Answer, Entry, Figure, Report, Separation};
 use crate::run::RunStatus;
-use crate::units::{percent, ratio, size, yardstick};
+use crate::units::{self, ratio, size, yardstick};
 
 use super::Options;
 use super::page::{Page, named};
@@ -178,8 +178,7 @@ fn card(report: &Report<'_>, answer: &Answer<'_>, options: &Options<'_>) -> Stri
     card += "<ol class=\"ranking\">";
     for entry in &answer.entries {
         let Estimate { value, .. } = entry.estimate;
-        let error =
-            entry.estimate.relative_error().map(|error| format!("±{}", percent(error))).unwrap_or_default();
+        let error = entry.estimate.relative_error().map(units::error).unwrap_or_default();
         let _ = write!(
             card,
             "<li class=\"n{}\" title=\"{}\">{}{}<span class=\"value\">{} <small>{error}</small></span>\

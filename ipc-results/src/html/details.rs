@@ -7,7 +7,7 @@ use crate::cell::{Cell, CellStatus};
 use crate::export::{csv_of_trials, escape};
 use crate::report::{Report, Separation};
 use crate::run::Run;
-use crate::units::{change_interval, count, percent, rate, ratio, size, time};
+use crate::units::{self, change_interval, count, rate, ratio, size, time};
 
 use super::page::{Page, named, table};
 use super::{Options, awaiting};
@@ -216,7 +216,7 @@ pub(super) fn cells(page: &mut Page, report: &Report<'_>, options: &Options<'_>)
                 escape(&cell.id)
             ),
             ns(latency.p50_ns),
-            error.map_or_else(|| "–".into(), |error| format!("±{}", percent(error))),
+            error.map_or_else(|| "–".into(), units::error),
             ns(latency.p99_ns),
             ns(latency.p999_ns),
             summary.msgs_per_s.map_or_else(|| "–".into(), |own| rate(own.value)),

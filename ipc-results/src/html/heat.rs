@@ -3,7 +3,7 @@
 use crate::export::escape;
 use crate::metric::Metric;
 use crate::report::{Report, Row, Table};
-use crate::units::{percent, size};
+use crate::units::{self, size};
 
 use super::page::{Page, named};
 
@@ -89,7 +89,7 @@ fn cell(row: &Row<'_>, column: usize, metric: Metric, values: &[Option<f64>], ow
     let estimate = cell.summary.as_ref().and_then(|summary| shown.in_summary(summary));
     let own = estimate.map_or(own, |estimate| estimate.value);
     let error = estimate.and_then(|estimate| estimate.relative_error());
-    let error = error.map(|error| format!("<small>±{}</small>", percent(error))).unwrap_or_default();
+    let error = error.map(|error| format!("<small>{}</small>", units::error(error))).unwrap_or_default();
     format!(
         "<td style=\"--v:{:.0}%\" title=\"{}\">{}{error}</td>",
         heat * 100.0,

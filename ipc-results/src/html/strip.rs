@@ -94,7 +94,12 @@ fn strip(report: &Report<'_>, cells: &[(usize, &Cell)], metric: Metric) -> Optio
         let distances = || trials.iter().map(|(value, _)| away(median, *value));
         for furthest in [distances().fold(0.0, f64::min), distances().fold(0.0, f64::max)] {
             if furthest.abs() > reach {
-                drawing.beyond(index, furthest.clamp(-reach, reach), &change(1.0 + furthest));
+                // From ten times the median on a percentage is longer than the factor, and says less.
+                let text = match 1.0 + furthest {
+                    far if far >= 9.95 => format!("{far:.0}×"),
+                    near => change(near),
+                };
+                drawing.beyond(index, furthest.clamp(-reach, reach), &text);
             }
         }
     }

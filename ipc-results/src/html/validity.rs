@@ -3,7 +3,7 @@
 use crate::export::escape;
 use crate::report::Report;
 use crate::run::{Level, RunStatus};
-use crate::units::{percent, yardstick};
+use crate::units::{self, yardstick};
 
 use super::page::{Page, table};
 
@@ -128,7 +128,7 @@ fn yardsticks(page: &mut Page, report: &Report<'_>) {
     yardsticks.sort_by_key(|(name, _)| standard(name));
     let rows = yardsticks.into_iter().map(|(name, estimate)| {
         let (words, value) = yardstick(name, estimate.value);
-        let error = estimate.relative_error().map(|error| format!("±{}", percent(error))).unwrap_or_default();
+        let error = estimate.relative_error().map(units::error).unwrap_or_default();
         vec![escape(&words), escape(&value), error, format!("<code>{}</code>", escape(name))]
     });
     page.push(&table("numbers narrow", &["limit", "median", "interval", "field"], rows));

@@ -88,7 +88,12 @@ fn throughput(table: &Table<'_>) -> (String, Vec<Group>) {
 
 /// Half the width of an interval relative to the value.
 fn error(fraction: f64) -> String {
-    if fraction < 0.005 { "±<1%".to_owned() } else { format!("±{:.0}%", fraction * 100.0) }
+    match fraction {
+        small if small < 0.005 => "±<1%".to_owned(),
+        // A percentage of five digits says less than the factor, and pushes the columns apart.
+        large if large >= 9.995 => format!("±{large:.0}×"),
+        usual => format!("±{:.0}%", usual * 100.0),
+    }
 }
 
 /// A bar of up to [`BAR`] characters for a share in `0.0..=1.0`, to an eighth of a character.
