@@ -10,7 +10,7 @@ use ipc_actors::{
     Actor, Addr, Child, Ctx, DeadReason, Envelope, ExitReason, Message, MonitorRef, Priority, Reply, Signal,
     Supervisor, System, TimerRef,
 };
-use support::{Log, PATIENCE, everywhere, simulated, until};
+use support::{FEW, Log, MANY, PATIENCE, everywhere, simulated, until};
 
 /// Runs in the handler, with the actor and its context.
 type Step = Box<dyn FnOnce(&mut Worker, &mut Ctx<Worker>) + Send>;
@@ -96,7 +96,7 @@ fn down(told: &Told) -> Option<(&ExitReason, MonitorRef)> {
 
 #[test]
 fn every_monitor_of_an_actor_is_told_once() {
-    everywhere(64, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (watcher, victim) = (spawn(system, &log), spawn(system, &log));
         let whom = victim.clone();
@@ -116,7 +116,7 @@ fn every_monitor_of_an_actor_is_told_once() {
 
 #[test]
 fn a_monitor_that_is_taken_back_tells_nothing_any_more() {
-    everywhere(400, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (watcher, victim) = (spawn(system, &log), spawn(system, &log));
         let whom = victim.clone();
@@ -137,7 +137,7 @@ fn a_monitor_that_is_taken_back_tells_nothing_any_more() {
 
 #[test]
 fn a_monitor_outlives_restarts_and_tells_of_them_where_asked() {
-    everywhere(64, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let to = log.to.clone();
         let child = Child::actor("it", move || Worker::new(to.clone())).name("it").transient();
@@ -172,7 +172,7 @@ fn a_monitor_outlives_restarts_and_tells_of_them_where_asked() {
 
 #[test]
 fn a_link_that_is_taken_back_ends_nobody() {
-    everywhere(200, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (one, two) = (spawn(system, &log), spawn(system, &log));
         let peer = two.clone();
@@ -218,7 +218,7 @@ fn ten_thousand_actors_linked_in_a_ring_end_with_one_of_them() {
 
 #[test]
 fn what_is_put_aside_comes_back_in_order_and_before_what_is_queued() {
-    everywhere(64, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let actor = spawn(system, &log);
         run(&actor, |_, ctx| (0..3).for_each(|n| ctx.stash(Do::Note(n))));
@@ -237,7 +237,7 @@ fn what_is_put_aside_comes_back_in_order_and_before_what_is_queued() {
 
 #[test]
 fn a_timer_that_is_cancelled_never_goes_off_and_one_that_went_off_cannot_be() {
-    everywhere(400, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let actor = spawn(system, &log);
         run(&actor, |worker, ctx| worker.timer = Some(ctx.after(Duration::from_millis(1), Do::Note(1))));
@@ -262,7 +262,7 @@ fn a_timer_that_is_cancelled_never_goes_off_and_one_that_went_off_cannot_be() {
 
 #[test]
 fn a_repeated_timer_does_not_drift_and_skips_what_it_missed() {
-    simulated(32, |system| {
+    simulated(FEW, |system| {
         let log = Log::new();
         let actor = spawn(system, &log);
         let simulation = system.simulation().expect("simulated");
@@ -310,7 +310,7 @@ fn a_hundred_thousand_timers_go_off_in_order_and_half_of_them_do_not() {
 
 #[test]
 fn an_envelope_tells_its_receiver_what_it_says() {
-    everywhere(8, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let (one, two) = (spawn(system, &log), spawn(system, &log));
         let (from, back) = (one.address(), two.address());
@@ -333,7 +333,7 @@ fn an_envelope_tells_its_receiver_what_it_says() {
 
 #[test]
 fn a_context_knows_its_actor() {
-    everywhere(8, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let to = log.to.clone();
         let actor = system.actor(move || Worker::new(to.clone())).name("known").start().expect("it starts");

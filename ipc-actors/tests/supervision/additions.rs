@@ -20,7 +20,7 @@ const fn ms_const(ms: u64) -> std::time::Duration {
 
 #[test]
 fn a_panic_in_every_place_ends_an_incarnation_and_no_more() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         for (start, end) in [
             (Start::PanicInStopped, Some(Do::Fail)),
             (Start::PanicInDrop, Some(Do::Fail)),
@@ -59,7 +59,7 @@ impl Drop for Bomb {
 
 #[test]
 fn a_message_that_panics_when_dropped_is_a_panic_like_any_other() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root").child(kid("a")));
         let kid = tree.kid("a");
         let bomb = Bomb;
@@ -101,7 +101,7 @@ fn a_panic_while_a_panic_unwinds_aborts_the_process() {
 
 #[test]
 fn a_resume_after_a_panic_is_refused() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root").child(kid("a")));
         let kid = tree.kid("a");
         kid.tell(Do::FailBy(ErrorAction::Resume)).unwrap();
@@ -113,7 +113,7 @@ fn a_resume_after_a_panic_is_refused() {
 
 #[test]
 fn a_child_that_says_it_failed_is_restarted_at_the_threshold() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree =
             tree(system, Supervisor::one_for_one("root").child(kid("a").health(CHECK)).child(kid("b")));
         let kid = tree.kid("a");
@@ -138,7 +138,7 @@ fn a_child_that_says_it_failed_is_restarted_at_the_threshold() {
 
 #[test]
 fn one_bad_check_among_good_ones_is_forgiven() {
-    simulated(FEW, |system| {
+    simulated(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root").child(kid("a").health(CHECK)));
         let kid = tree.kid("a");
         for _ in 0..5 {
@@ -255,7 +255,7 @@ fn a_hundred_thousand_crashes_lose_nothing_but_the_poison_and_the_budget_is_exac
 
 #[test]
 fn a_restart_storm_and_a_stop_at_once_end_well() {
-    everywhere(200, |system| {
+    everywhere(MANY, |system| {
         let pool = dynamic(RestartPolicy::Permanent)
             .intensity(u32::MAX, ms(1000))
             .children(|child| child.shutdown(ShutdownPolicy::Timeout(ms(100))));

@@ -10,7 +10,7 @@ use crate::support::{Log, PATIENCE, everywhere, until};
 
 #[test]
 fn children_come_and_go_on_request() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root").child(kid("a")));
         let b = tree.sup.start_child(kid("b")).unwrap().unwrap();
         assert_eq!(tree.sup.start_child(kid("b")), Err(AdminError::AlreadyStarted(b.address())));
@@ -38,7 +38,7 @@ fn children_come_and_go_on_request() {
 
 #[test]
 fn a_terminated_child_is_not_restarted_and_a_temporary_one_is_forgotten() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let root = Supervisor::one_for_one("root").child(kid("a")).child(kid("t").temporary());
         let tree = tree(system, root);
         tree.sup.terminate_child("a").unwrap();
@@ -51,7 +51,7 @@ fn a_terminated_child_is_not_restarted_and_a_temporary_one_is_forgotten() {
 
 #[test]
 fn what_names_children_is_not_for_dynamic_supervisors_and_the_other_way_round() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let pool = tree(system, dynamic(RestartPolicy::Permanent));
         let not = Err(AdminError::NotForDynamic);
         assert_eq!(pool.sup.start_child(kid("a")), not);
@@ -67,7 +67,7 @@ fn what_names_children_is_not_for_dynamic_supervisors_and_the_other_way_round() 
 
 #[test]
 fn a_dynamic_child_is_terminated_by_its_number_and_a_stranger_is_left_alone() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, dynamic(RestartPolicy::Permanent));
         let (one, two) = (tree.start(Start::Up), tree.start(Start::Up));
         let stranger = outsider(system, "stranger");
@@ -83,7 +83,7 @@ fn a_dynamic_child_is_terminated_by_its_number_and_a_stranger_is_left_alone() {
 
 #[test]
 fn a_supervisor_that_has_ended_answers_that_it_has() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root").child(kid("a")));
         tree.sup.stop();
         tree.gone();
@@ -93,7 +93,7 @@ fn a_supervisor_that_has_ended_answers_that_it_has() {
 
 #[test]
 fn a_supervisor_that_is_ending_says_so() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let root = Supervisor::one_for_one("root")
             .child(kid("first"))
             .child(by_script("deaf", &[], Start::Stubborn).shutdown(ipc_actors::ShutdownPolicy::Infinity));
@@ -112,7 +112,7 @@ fn a_supervisor_that_is_ending_says_so() {
 
 #[test]
 fn a_child_that_cannot_be_here_is_refused() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root"));
         let refused = tree.sup.start_child(kid("a").temporary().significant());
         assert!(matches!(refused, Err(AdminError::Spec(SpecError { .. }))));
@@ -124,7 +124,7 @@ fn a_child_that_cannot_be_here_is_refused() {
 
 #[test]
 fn a_whole_tree_is_added_and_removed_on_request() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root"));
         let below = Supervisor::one_for_all("below").child(kid("b1")).child(kid("b2"));
         tree.sup.start_child(below).unwrap().unwrap();
@@ -173,7 +173,7 @@ impl Actor for Boss {
 
 #[test]
 fn an_actor_asks_a_supervisor_without_waiting() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root"));
         let log = Log::new();
         let boss = system.spawn(Boss { to: tree.sup.clone(), log: log.to.clone() }).unwrap();

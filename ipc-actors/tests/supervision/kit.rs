@@ -9,12 +9,8 @@ use ipc_actors::{
     Reply, RestartPolicy, Signal, Supervision, SupervisionEvent, Supervisor, SupervisorRef, System,
 };
 
+pub use crate::support::{FEW, MANY};
 use crate::support::{Log, PATIENCE};
-
-/// Seeds where the order of events matters.
-pub const MANY: u64 = 1000;
-/// Seeds elsewhere.
-pub const FEW: u64 = 32;
 
 pub fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)

@@ -18,7 +18,7 @@ fn bystander_is_well(tree: &Tree<'_>) {
 
 #[test]
 fn child_panics() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, with_bystander(kid("a")));
         let kid = tree.kid("a");
         kid.tell(Do::Panic).unwrap();
@@ -29,7 +29,7 @@ fn child_panics() {
 
 #[test]
 fn child_returns_an_error() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, with_bystander(kid("a")));
         tree.kid("a").tell(Do::Fail).unwrap();
         assert_eq!(tree.read_until("a up")[0], "a ended: error: as told");
@@ -55,7 +55,7 @@ fn child_hangs() {
 
 #[test]
 fn child_is_killed() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, with_bystander(kid("a")));
         tree.kid("a").kill();
         assert_eq!(tree.read_until("a up")[0], "a ended: killed");
@@ -70,7 +70,7 @@ fn below() -> Supervisor {
 /// A supervisor runs no code of the user's, so it panics and errs through its children: it gives up.
 #[test]
 fn supervisor_gives_up_over_a_panic() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, with_bystander(below()));
         system.find::<Kid>("a").unwrap().tell(Do::Panic).unwrap();
         tree.read_until("below up");
@@ -81,7 +81,7 @@ fn supervisor_gives_up_over_a_panic() {
 
 #[test]
 fn supervisor_gives_up_over_an_error() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, with_bystander(below()));
         system.find::<Kid>("a").unwrap().tell(Do::Fail).unwrap();
         tree.read_until("below up");
@@ -92,7 +92,7 @@ fn supervisor_gives_up_over_an_error() {
 /// A supervisor that waits for a child that never stops is, for the one above, one that hangs.
 #[test]
 fn supervisor_hangs() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let deaf = by_script("deaf", &[], Start::Stubborn).shutdown(ShutdownPolicy::Infinity);
         let below: ipc_actors::Child = Supervisor::one_for_one("below").child(deaf).into();
         let tree = tree(system, with_bystander(below.shutdown(ShutdownPolicy::Timeout(ms(10)))));
@@ -108,7 +108,7 @@ fn supervisor_hangs() {
 
 #[test]
 fn supervisor_is_killed() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, with_bystander(below()));
         let old = system.find::<Kid>("a").unwrap();
         tree.sup.supervisor("below").unwrap().addr().kill();
@@ -120,7 +120,7 @@ fn supervisor_is_killed() {
 
 #[test]
 fn hook_panics() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         for start in [Start::Panic, Start::PanicInFactory, Start::PanicInStopped, Start::PanicInDrop] {
             let tree = tree(system, with_bystander(scripted("a", &[Start::Up, start])));
             let kid = tree.kid("a");
@@ -135,7 +135,7 @@ fn hook_panics() {
 
 #[test]
 fn hook_returns_an_error() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, with_bystander(scripted("a", &[Start::Up, Start::Fail, Start::Refuse])));
         let kid = tree.kid("a");
         kid.tell(Do::Fail).unwrap();

@@ -24,7 +24,7 @@ fn ends() -> Vec<End> {
 #[test]
 fn each_policy_restarts_after_the_ends_it_says() {
     use RestartPolicy::{Permanent, Temporary, Transient};
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         for restart in [Permanent, Transient, Temporary] {
             for (text, normal, message) in ends() {
                 let tree = tree(system, Supervisor::one_for_one("root").child(kid("a").restart(restart)));
@@ -54,7 +54,7 @@ fn each_policy_restarts_after_the_ends_it_says() {
 #[test]
 fn dynamic_children_follow_their_policy() {
     use RestartPolicy::{Permanent, Temporary, Transient};
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         for restart in [Permanent, Transient, Temporary] {
             for (_, normal, message) in ends() {
                 let tree = tree(system, dynamic(restart));
@@ -82,7 +82,7 @@ fn dynamic_children_follow_their_policy() {
 
 #[test]
 fn a_wish_of_the_child_goes_before_its_policy() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let root = Supervisor::one_for_one("root").child(kid("stops")).child(kid("returns").transient());
         let tree = tree(system, root);
         let (stops, returns) = (tree.kid("stops"), tree.kid("returns"));
@@ -117,7 +117,7 @@ fn the_address_and_the_queue_are_kept_and_only_the_poison_is_lost() {
 
 #[test]
 fn a_question_the_failed_incarnation_had_is_answered_and_one_in_the_queue_is_kept() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root").child(kid("a")));
         let (kid, log) = (tree.kid("a"), Log::new());
         // Asked by an actor, so that the test goes on.
@@ -157,7 +157,7 @@ impl ipc_actors::Actor for Asker {
 #[test]
 fn a_restart_drops_or_buries_the_queue_when_it_is_told_to() {
     for (policy, letters) in [(OnRestart::Keep, 0), (OnRestart::Drop, 0), (OnRestart::DeadLetter, 5)] {
-        simulated(FEW, |system| {
+        simulated(MANY, |system| {
             let root = Supervisor::one_for_one("root").child(kid("a").on_restart(policy));
             let tree = tree(system, root);
             let kid = tree.kid("a");
@@ -175,7 +175,7 @@ fn a_restart_drops_or_buries_the_queue_when_it_is_told_to() {
 
 #[test]
 fn a_question_in_a_queue_that_is_dropped_is_answered() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let root = Supervisor::one_for_one("root")
             .intensity(u32::MAX, ms(1000))
             .backoff(Backoff::none())
@@ -200,7 +200,7 @@ fn a_question_in_a_queue_that_is_dropped_is_answered() {
 
 #[test]
 fn an_address_works_while_its_actor_waits_to_be_restarted() {
-    simulated(FEW, |system| {
+    simulated(MANY, |system| {
         let tree =
             tree(system, Supervisor::one_for_one("root").child(scripted("a", &[Start::Up, Start::Fail])));
         let kid = tree.kid("a");
@@ -214,7 +214,7 @@ fn an_address_works_while_its_actor_waits_to_be_restarted() {
 
 #[test]
 fn incarnations_only_grow() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let root = Supervisor::one_for_one("root")
             .intensity(100, ms(10_000))
             .backoff(Backoff::none())

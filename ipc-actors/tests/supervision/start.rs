@@ -34,7 +34,7 @@ fn children_start_in_order_and_the_start_waits_for_the_last() {
 
 #[test]
 fn a_supervisor_without_children_starts_and_stops() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_all("root"));
         assert_eq!(tree.counts().specs, 0);
         tree.sup.stop();
@@ -44,7 +44,7 @@ fn a_supervisor_without_children_starts_and_stops() {
 
 #[test]
 fn an_ignored_child_keeps_its_place_unless_it_is_temporary() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(
             system,
             Supervisor::one_for_one("root")
@@ -66,7 +66,7 @@ fn an_ignored_child_keeps_its_place_unless_it_is_temporary() {
 #[test]
 fn a_dynamic_supervisor_forgets_ignored_children_and_shuts_down_cleanly() {
     for restart in [RestartPolicy::Permanent, RestartPolicy::Temporary] {
-        everywhere(FEW, |system| {
+        everywhere(MANY, |system| {
             let tree = tree(system, dynamic(restart));
             assert_eq!(tree.sup.start::<Kid>(Start::Ignore).unwrap(), None);
             tree.start(Start::Up);
@@ -105,7 +105,7 @@ fn a_tree_whose_child_does_not_start_leaves_nothing_behind() {
 
 #[test]
 fn a_panic_while_starting_says_where_it_was() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         for (start, phase) in [(Start::Panic, Phase::Started), (Start::PanicInFactory, Phase::Factory)] {
             let error =
                 system.start(Supervisor::one_for_one("root").child(scripted("a", &[start]))).unwrap_err();
@@ -118,7 +118,7 @@ fn a_panic_while_starting_says_where_it_was() {
 
 #[test]
 fn a_failed_start_names_every_supervisor_on_the_way() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let deep = Supervisor::one_for_one("deep").child(scripted("leaf", &[Start::Refuse]));
         let middle = Supervisor::one_for_one("middle").child(deep);
         let error = system.start(Supervisor::one_for_one("root").child(middle)).unwrap_err();
@@ -141,7 +141,7 @@ fn a_long_chain_of_causes_is_written_in_bounds() {
 
 #[test]
 fn a_child_whose_restart_on_request_fails_stays_in_the_list() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree =
             tree(system, Supervisor::one_for_one("root").child(scripted("a", &[Start::Up, Start::Refuse])));
         tree.sup.terminate_child("a").unwrap();
@@ -154,7 +154,7 @@ fn a_child_whose_restart_on_request_fails_stays_in_the_list() {
 
 #[test]
 fn a_dynamic_child_that_does_not_start_is_an_error_and_forgotten() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, dynamic(RestartPolicy::Permanent).max_children(1));
         for start in [Start::Refuse, Start::Fail, Start::Panic] {
             assert!(matches!(tree.sup.start::<Kid>(start), Err(AdminError::Start(_))));
@@ -168,7 +168,7 @@ fn a_dynamic_child_that_does_not_start_is_an_error_and_forgotten() {
 
 #[test]
 fn a_name_that_an_outsider_has_is_an_error_with_the_outsiders_address() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, Supervisor::one_for_one("root"));
         let holder = outsider(system, "taken");
         let refused = tree.sup.start_child(kid("a").name("taken"));

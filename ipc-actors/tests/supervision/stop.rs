@@ -27,7 +27,7 @@ fn children_stop_in_reverse_order_each_after_the_other() {
 
 #[test]
 fn infinity_waits_for_workers_and_supervisors() {
-    simulated(FEW, |system| {
+    simulated(MANY, |system| {
         let below = Supervisor::one_for_one("below")
             .child(by_script("slow", &[], Start::Stubborn).shutdown(ShutdownPolicy::Timeout(ms(60_000))));
         let root = Supervisor::one_for_one("root")
@@ -53,7 +53,7 @@ fn infinity_waits_for_workers_and_supervisors() {
 
 #[test]
 fn a_child_that_does_not_stop_in_time_is_killed_and_its_sibling_is_not() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let root = Supervisor::one_for_one("root")
             .child(kid("good").shutdown(ShutdownPolicy::Timeout(PATIENCE)))
             .child(by_script("deaf", &[], Start::Stubborn).shutdown(ShutdownPolicy::Timeout(ms(20))));
@@ -69,7 +69,7 @@ fn a_child_that_does_not_stop_in_time_is_killed_and_its_sibling_is_not() {
 
 #[test]
 fn dynamic_children_stop_together_and_take_as_long_as_one() {
-    simulated(FEW, |system| {
+    simulated(MANY, |system| {
         let pool = dynamic(RestartPolicy::Permanent)
             .children(|child| child.shutdown(ShutdownPolicy::Timeout(ms(1000))));
         let tree = tree(system, pool);
@@ -89,7 +89,7 @@ fn dynamic_children_stop_together_and_take_as_long_as_one() {
 
 #[test]
 fn a_kill_runs_no_hook_and_many_are_killed_at_once() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let pool = dynamic(RestartPolicy::Transient).children(|child| child.shutdown(ShutdownPolicy::Kill));
         let tree = tree(system, pool);
         for _ in 0..10 {
@@ -166,7 +166,7 @@ fn a_dynamic_supervisor_stops_once_whatever_its_children_end_with_meanwhile() {
 
 #[test]
 fn a_system_shutdown_stops_trees_in_order_and_in_time() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let below = Supervisor::one_for_all("below").child(kid("b"));
         let tree = tree(system, Supervisor::one_for_one("root").child(kid("a")).child(below));
         let end = system.shutdown(PATIENCE);

@@ -84,7 +84,7 @@ fn rest_for_one_restarts_the_later_ones() {
 #[test]
 fn a_child_that_never_starts_again_ends_its_supervisor_under_every_strategy() {
     for make in [Supervisor::one_for_one, Supervisor::one_for_all, Supervisor::rest_for_one] {
-        everywhere(FEW, |system| {
+        everywhere(MANY, |system| {
             let root = make("root")
                 .intensity(4, ms(10_000))
                 .child(kid("first"))
@@ -168,7 +168,7 @@ fn a_temporary_sibling_goes_with_a_restart_and_does_not_return() {
 #[test]
 fn the_end_of_a_temporary_child_restarts_nobody() {
     for make in [Supervisor::one_for_all, Supervisor::rest_for_one] {
-        everywhere(FEW, |system| {
+        everywhere(MANY, |system| {
             let root = make("root").intensity(0, ms(1000)).child(kid("t").temporary()).child(kid("b"));
             let tree = tree(system, root);
             tree.kid("t").tell(Do::Panic).unwrap();
@@ -180,7 +180,7 @@ fn the_end_of_a_temporary_child_restarts_nobody() {
 
 #[test]
 fn a_dynamic_supervisor_restarts_with_the_argument_and_gives_up_with_all() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, dynamic(RestartPolicy::Permanent).intensity(1, ms(10_000)));
         let (one, two) = (tree.start(Start::Up), tree.start(Start::Up));
         one.tell(Do::Panic).unwrap();
@@ -193,7 +193,7 @@ fn a_dynamic_supervisor_restarts_with_the_argument_and_gives_up_with_all() {
 
 #[test]
 fn a_dynamic_child_that_is_not_needed_any_more_is_forgotten() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let script = std::sync::Mutex::new(vec![Start::Ignore, Start::Up]);
         let root = Supervisor::try_dynamic("pool", move |(): ()| make(script.lock().unwrap().pop().unwrap()));
         let tree = tree(system, root);
@@ -207,7 +207,7 @@ fn a_dynamic_child_that_is_not_needed_any_more_is_forgotten() {
 #[test]
 fn a_static_child_that_is_not_needed_any_more_keeps_its_place() {
     for make in [Supervisor::one_for_one, Supervisor::one_for_all, Supervisor::rest_for_one] {
-        everywhere(FEW, |system| {
+        everywhere(MANY, |system| {
             let root = make("root").child(scripted("a", &[Start::Up, Start::Ignore])).child(kid("b"));
             let tree = tree(system, root);
             tree.kid("a").tell(Do::Panic).unwrap();
@@ -220,7 +220,7 @@ fn a_static_child_that_is_not_needed_any_more_keeps_its_place() {
 
 #[test]
 fn restarts_that_are_far_enough_apart_go_on_for_ever() {
-    simulated(FEW, |system| {
+    simulated(MANY, |system| {
         let root = Supervisor::one_for_one("root").intensity(1, ms(1000)).backoff(Backoff::none());
         let tree = tree(system, root.child(kid("a")));
         let kid = tree.kid("a");
@@ -235,7 +235,7 @@ fn restarts_that_are_far_enough_apart_go_on_for_ever() {
 #[test]
 fn the_budget_of_restarts_is_exact_at_the_edge_of_its_window() {
     for (apart, survives) in [(998, false), (1002, true)] {
-        simulated(FEW, |system| {
+        simulated(MANY, |system| {
             let root = Supervisor::one_for_one("root").intensity(1, ms(1000)).child(kid("a"));
             let tree = tree(system, root);
             let kid = tree.kid("a");
@@ -251,7 +251,7 @@ fn the_budget_of_restarts_is_exact_at_the_edge_of_its_window() {
 
 #[test]
 fn a_supervisor_without_restarts_ends_with_its_first_failure() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let root = Supervisor::one_for_one("root").intensity(0, ms(1000)).child(kid("a"));
         let tree = tree(system, root);
         tree.kid("a").tell(Do::Panic).unwrap();
@@ -279,7 +279,7 @@ fn a_supervisor_that_gave_up_is_restarted_by_the_one_above() {
 
 #[test]
 fn failures_climb_to_the_root() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let pool = dynamic(RestartPolicy::Permanent).intensity(0, ms(1000));
         let middle = Supervisor::one_for_all("middle").intensity(0, ms(1000)).child(pool);
         let root = Supervisor::one_for_one("root").intensity(0, ms(1000)).child(middle).child(kid("other"));
@@ -298,7 +298,7 @@ fn failures_climb_to_the_root() {
 
 #[test]
 fn pauses_grow_while_a_child_does_not_come_back_and_the_first_is_none() {
-    simulated(FEW, |system| {
+    simulated(MANY, |system| {
         let backoff = Backoff { base: ms(100), jitter: 0.0, ..Backoff::default() };
         let root = Supervisor::one_for_one("root").intensity(100, ms(10_000)).backoff(backoff);
         let tree = tree(system, root.child(by_script("a", &[Start::Up], Start::Fail)));
@@ -318,7 +318,7 @@ fn pauses_grow_while_a_child_does_not_come_back_and_the_first_is_none() {
 
 #[test]
 fn a_group_waits_between_its_attempts_too() {
-    simulated(FEW, |system| {
+    simulated(MANY, |system| {
         let backoff = Backoff { base: ms(100), jitter: 0.0, ..Backoff::default() };
         let root = Supervisor::one_for_all("root").intensity(100, ms(10_000)).backoff(backoff);
         let script = [Start::Up, Start::Fail, Start::Fail, Start::Up];

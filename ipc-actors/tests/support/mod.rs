@@ -14,6 +14,11 @@ use ipc_actors::System;
 /// How long a test waits for what must happen: far beyond what a loaded machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Seeds where the order of events matters.
+pub const MANY: u64 = 1000;
+/// Seeds elsewhere.
+pub const FEW: u64 = 32;
+
 /// Runs `test` on a simulated system with each seed below `seeds`, or with `IPC_ACTORS_SEED` alone, and on threads.
 pub fn everywhere(seeds: u64, test: impl Fn(&System)) {
     simulated(seeds, &test);
