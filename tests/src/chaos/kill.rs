@@ -57,6 +57,14 @@ impl Victim {
         rustix::process::Pid::from_child(&self.child)
     }
 
+    /// Processor time of its first thread, which does all of its work.
+    pub fn processor_time(&self) -> Duration {
+        // "<nanoseconds on a processor> <nanoseconds waiting for one> <slices>"
+        let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()));
+        let nanos = stat.ok().and_then(|stat| stat.split_whitespace().next()?.parse().ok());
+        Duration::from_nanos(nanos.unwrap_or(0))
+    }
+
     /// Has somebody else kill it `after` a while.
     pub fn doom(&mut self, killer: &Killer, after: Duration) {
         let (tell, told) = channel();
