@@ -204,7 +204,8 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
             idle.entry(cell.clone()).or_default().add(&row);
         }
         sums.entry(cell).or_default().add(&row);
-        for (name, kills) in row["points"].as_object().into_iter().flatten() {
+        let counts = row["superseded"].is_null();
+        for (name, kills) in row["points"].as_object().into_iter().flatten().filter(|_| counts) {
             let sum = points.entry(name.clone()).or_default();
             sum.all += number(&kills[0]);
             sum.second += number(&kills[1]);
@@ -352,7 +353,8 @@ mod tests {
         assert!(stormy.contains("| shm | sender | 10000 | 0 | – | 5000 messages, 3 signals |"), "{stormy}");
         assert!(page.contains("| shm | receiver | not tested | – | – | |"), "{page}");
         let killed = line(3, 0, ",\"points\":{\"slot.repair\":[3,2]}").replace("kill9", "crash-points");
-        let points = super::page(&(killed.clone() + &killed)).expect("JSON lines");
+        let mute = killed.replace("\"seed\"", "\"superseded\":\"why\",\"seed\"");
+        let points = super::page(&(killed.clone() + &mute + &killed)).expect("JSON lines");
         assert!(points.contains("| slot.repair | 6 | 4 |"), "{points}");
     }
 }
