@@ -180,9 +180,8 @@ impl ControlListener {
         let target = self.address.to_string();
         loop {
             let admit = |socket: &OwnedFd| peer::admitted(socket.as_fd(), &self.allowed_uids, OP, &target);
-            let (socket, mut greeted) =
-                self.handshakes.next(self.rendezvous.as_fd(), admit, wait, &target)?;
-            let (ours, peer, place) = (hello(), greeted.peer, std::mem::take(&mut greeted.place));
+            let (socket, greeted) = self.handshakes.next(self.rendezvous.as_fd(), admit, wait, &target)?;
+            let (ours, peer, place) = (hello(), greeted.peer, greeted.place.clone());
             let answered = match greeted.agree(&ours, OP, &target) {
                 Ok(agreed) => respond(&ours, greeted, agreed),
                 // Our hello goes out all the same: it tells the client in what we differ.

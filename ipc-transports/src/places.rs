@@ -1,19 +1,40 @@
-//! How many connections of another user one listener keeps at once.
+//! How many connections of another user one listener keeps at once, and how much memory they have.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Most connections at once of one user who is not ours, per listener (dbus-broker limits users likewise). What a
 /// connection may hold is bounded, so this bounds what that user can make us hold. Our own user may have any number.
 pub(crate) const MOST: usize = 64;
 
-/// The places that are taken, by their users.
+/// The users of one listener who are not ours and have places there.
 #[derive(Debug, Default)]
-pub(crate) struct Places(Vec<(u32, Weak<()>)>);
+pub(crate) struct Places(Vec<(u32, Arc<User>)>);
+
+/// What one of them has. Relaxed, always: counts; nothing else depends on them.
+#[derive(Debug, Default)]
+struct User {
+    places: AtomicUsize,
+    bytes: AtomicU64,
+}
 
 /// A connection's place; free again once every half of the connection is gone. Of our own user, none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
-    _held: Option<Arc<()>>,
+    held: Option<Arc<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    user: Arc<User>,
+    bytes: AtomicU64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.user.places.fetch_sub(1, Relaxed);
+        self.user.bytes.fetch_sub(*self.bytes.get_mut(), Relaxed);
+    }
 }
 
 impl Places {
@@ -21,13 +42,31 @@ impl Places {
     pub(crate) fn take(&mut self, uid: Option<u32>) -> Option<Place> {
         let own = rustix::process::geteuid().as_raw();
         let Some(uid) = uid.filter(|uid| *uid != own) else { return Some(Place::default()) };
-        self.0.retain(|(_, place)| place.strong_count() > 0);
-        if self.0.iter().filter(|(user, _)| *user == uid).count() >= MOST {
-            return None;
-        }
-        let held = Arc::new(());
-        self.0.push((uid, Arc::downgrade(&held)));
-        Some(Place { _held: Some(held) })
+        self.0.retain(|(_, user)| user.places.load(Relaxed) > 0);
+        let known = self.0.iter().position(|(known, _)| *known == uid);
+        let known = known.unwrap_or_else(|| {
+            self.0.push((uid, Arc::default()));
+            self.0.len() - 1
+        });
+        let user = Arc::clone(&self.0[known].1);
+        user.places.fetch_add(1, Relaxed);
+        // From here on the place is given back when it is dropped.
+        let held = Held { user, bytes: AtomicU64::new(0) };
+        (held.user.places.load(Relaxed) <= MOST).then(|| Place { held: Some(Arc::new(held)) })
+    }
+}
+
+impl Place {
+    /// Counts `bytes` of memory to the user's connections, as long as this one lives. Our own user may have any number.
+    ///
+    /// # Errors
+    /// They have so many bytes already, and these would make it more than `most`.
+    pub(crate) fn charge(&self, bytes: u64, most: u64) -> Result<(), u64> {
+        let Some(held) = &self.held else { return Ok(()) };
+        let more = |have: u64| have.checked_add(bytes).filter(|sum| *sum <= most);
+        held.user.bytes.fetch_update(Relaxed, Relaxed, more)?;
+        held.bytes.fetch_add(bytes, Relaxed);
+        Ok(())
     }
 }
 
@@ -50,5 +89,26 @@ mod tests {
         assert!(places.take(one).is_none(), "one half is still there");
         drop(other_half);
         assert!(places.take(one).is_some());
+    }
+
+    #[test]
+    fn another_users_bytes_are_counted_over_all_of_its_connections() {
+        let own = rustix::process::geteuid().as_raw();
+        let mut places = Places::default();
+        let mut place = |uid| places.take(Some(uid)).expect("a place");
+        let (one, two, other) = (place(own ^ 1), place(own ^ 1), place(own ^ 2));
+        assert_eq!(one.charge(60, 100), Ok(()));
+        assert_eq!(two.charge(41, 100), Err(60));
+        assert_eq!(two.charge(u64::MAX, 100), Err(60), "no sum wraps");
+        assert_eq!(two.charge(40, 100), Ok(()));
+        assert_eq!(other.charge(100, 100), Ok(()), "users do not take each other's");
+        assert_eq!(place(own).charge(u64::MAX, 100), Ok(()));
+        let half = one.clone();
+        drop(one);
+        assert_eq!(two.charge(1, 100), Err(100), "one half is still there");
+        drop(half);
+        assert_eq!(two.charge(60, 100), Ok(()));
+        drop(two);
+        assert_eq!(place(own ^ 1).charge(100, 100), Ok(()), "nothing is left of who has gone");
     }
 }

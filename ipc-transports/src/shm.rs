@@ -38,6 +38,9 @@ pub use sender::{ShmLoan, ShmSender};
 /// Bytes of ring a peer may bring unless told otherwise.
 const DEFAULT_PEER_CAPACITY: usize = 64 << 20;
 
+/// Bytes of ring a user who is not ours may have at one listener unless told otherwise.
+const DEFAULT_ALLOW_BYTES: usize = 128 << 20;
+
 /// First word of the memory.
 const MAGIC: u64 = u64::from_le_bytes(*b"ipc-shm\x01");
 
@@ -85,6 +88,10 @@ pub struct ShmOptions {
     pub mlock: Option<bool>,
     /// `?allow_uid=`: a user beside our own who may be at the other end.
     pub allow_uid: Option<u32>,
+    /// `?allow_bytes=`: most bytes of ring, of both sides together, that the connections of the user of `allow_uid` may
+    /// have at one listener; default 128M, which is 64 connections with rings of the default capacity. A client that
+    /// would be beyond it is dropped.
+    pub allow_bytes: Option<usize>,
     /// Whether received messages may be lent in place. Cannot be set by an address.
     pub trust: Trust,
 }
@@ -131,9 +138,19 @@ impl Options for ShmOptions {
             "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
             "mlock" => OptionError::fill(&mut self.mlock, key, value),
             "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
+            "allow_bytes" => OptionError::fill_bytes(&mut self.allow_bytes, key, value),
             _ => Err(OptionError::unknown(
                 key,
-                &["capacity", "peer_capacity", "max_message", "wait", "fingerprint", "mlock", "allow_uid"],
+                &[
+                    "capacity",
+                    "peer_capacity",
+                    "max_message",
+                    "wait",
+                    "fingerprint",
+                    "mlock",
+                    "allow_uid",
+                    "allow_bytes",
+                ],
             )),
         }
     }
@@ -158,6 +175,7 @@ struct Settings {
     fingerprint: Option<Fingerprint>,
     mlock: bool,
     allow_uid: Option<u32>,
+    allow_bytes: usize,
     trust: bool,
     features: &'static Features,
 }
@@ -183,6 +201,12 @@ impl Settings {
             );
             return Err(bad_option(op, target, what));
         }
+        let allow_bytes = options.allow_bytes.unwrap_or(DEFAULT_ALLOW_BYTES.max(capacity + peer_capacity));
+        if allow_bytes < capacity + MIN_CAPACITY {
+            let least = capacity + MIN_CAPACITY;
+            let what = format!("allow_bytes={allow_bytes}: one connection has {least} at least");
+            return Err(bad_option(op, target, what));
+        }
         let features = features_with_seals(op, target)?;
         Ok(Settings {
             capacity,
@@ -192,8 +216,25 @@ impl Settings {
             fingerprint: options.fingerprint,
             mlock: options.mlock.unwrap_or(false),
             allow_uid: options.allow_uid,
+            allow_bytes,
             trust: options.trust.0,
             features,
+        })
+    }
+
+    /// Counts the rings of a connection to be to its user, if that is not our own.
+    fn charge(&self, greeted: &Greeted, target: &dyn std::fmt::Display) -> Result<(), SetupError> {
+        // What is no capacity is refused by who looks at the memory.
+        let theirs = announced_capacity(&greeted.hello).unwrap_or(0);
+        let bytes = (self.capacity + theirs) as u64;
+        greeted.place.charge(bytes, self.allow_bytes as u64).map_err(|have| {
+            let need = have + bytes;
+            let why = format!(
+                "{bytes} bytes of rings would make {need} of this user, more than allow_bytes={}; \
+                 use allow_bytes={need} here or smaller rings",
+                self.allow_bytes
+            );
+            denied("accept on", target, &why)
         })
     }
 
@@ -362,6 +403,7 @@ impl Listener for ShmListener {
             || settings.hello(),
             |hello, greeted, agreed| {
                 let their_hello = greeted.hello;
+                settings.charge(&greeted, &address)?;
                 let theirs = Theirs::import(greeted, settings.peer_capacity, "accept on", &address)
                     .map_err(control::costs_the_client)?;
                 let ours = Side::new(&settings, *hello)?;

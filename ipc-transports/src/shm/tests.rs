@@ -5,6 +5,8 @@ use ipc_core::{Armed, Loan, LoanSender, PeekReceiver, Pollable, Receiver, RecvEr
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::*;
+use crate::features::features;
+use crate::places::Places;
 
 type Ends = Pair<Shm>;
 
@@ -345,6 +347,37 @@ fn a_client_that_brings_more_than_it_may_is_dropped_and_told_of_the_limit() {
         told.contains("16384 bytes, more than peer_capacity=8192; use peer_capacity=16384 here"),
         "{told}"
     );
+}
+
+#[test]
+fn another_users_rings_beyond_allow_bytes_are_refused_with_the_numbers_and_the_fix() {
+    let greeted = |places: &mut Places| {
+        let another = rustix::process::geteuid().as_raw() ^ 1;
+        let hello =
+            ring_setup::hello(LAYOUT, 100, 8192, None, WaitPolicy::Adaptive, features("test").unwrap());
+        let mut greeted = Greeted::made_up(hello, Vec::new());
+        greeted.place = places.take(Some(another)).unwrap();
+        greeted
+    };
+    let options =
+        ShmOptions { capacity: Some(4096), allow_bytes: Some(2 * (4096 + 8192)), ..Default::default() };
+    let settings = Settings::new(&options, "listen on", &"a test").unwrap();
+    let mut places = Places::default();
+    let guests: Vec<Greeted> = (0..3).map(|_| greeted(&mut places)).collect();
+    settings.charge(&guests[0], &"shm:x").unwrap();
+    settings.charge(&guests[1], &"shm:x").unwrap();
+    let told = settings.charge(&guests[2], &"shm:x").unwrap_err();
+    assert_eq!(told.kind, SetupErrorKind::Denied);
+    let told = told.to_string();
+    assert!(
+        told.contains("12288 bytes of rings would make 36864 of this user, more than allow_bytes=24576; use allow_bytes=36864"),
+        "{told}"
+    );
+    drop(guests);
+    settings.charge(&greeted(&mut places), &"shm:x").unwrap();
+    let too_little = ShmOptions { allow_bytes: Some(4096), ..Default::default() };
+    let told = Settings::new(&too_little, "listen on", &"a test").unwrap_err().to_string();
+    assert!(told.contains("allow_bytes=4096: one connection has 1052672 at least"), "{told}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One cell of the matrix: a fault, a mechanism, a role, and what came of its rounds.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -64,6 +65,15 @@ pub fn violated<T>(of: &'static str, what: impl fmt::Display) -> Result<T, Viola
     Err(Violation { of, what: what.to_string() })
 }
 
+/// How often a crash point has killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kills {
+    /// All of them.
+    pub all: u64,
+    /// Those that struck who took over, or repaired, after another kill.
+    pub second: u64,
+}
+
 /// What a cell has to work with, and what it has seen.
 #[derive(Debug)]
 pub struct Cell {
@@ -87,6 +97,8 @@ pub struct Cell {
     pub reconnects: Vec<u64>,
     /// Rounds whose fault did not happen, such as a crash point that was not reached.
     pub missed: u64,
+    /// How often each crash point killed, and how often the second one of a round did.
+    pub points: BTreeMap<&'static str, Kills>,
     /// What else is worth writing down.
     pub notes: Vec<String>,
     directory: TempDir,
@@ -109,6 +121,7 @@ impl Cell {
             notices: Vec::new(),
             reconnects: Vec::new(),
             missed: 0,
+            points: BTreeMap::new(),
             notes: Vec::new(),
             directory,
             before: None,

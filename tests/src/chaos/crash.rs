@@ -1,6 +1,6 @@
 //! SIGKILL at a named point: before or after a store to shared memory, a lock, a system call of set-up or transfer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,6 @@ pub fn run(cell: &mut Cell, rounds: u64) {
     }
     let journal = Journal::at(&journal_of(cell));
     let killer = Killer::start();
-    let mut met = BTreeSet::new();
     let mut reach = BTreeMap::<&str, Reach>::new();
     let mut next = 0;
     let mut doubles = 0;
@@ -119,12 +118,12 @@ pub fn run(cell: &mut Cell, rounds: u64) {
         };
         match outcome {
             Ok(true) => {
-                met.insert(point);
+                cell.points.entry(point).or_default().all += 1;
                 cell.count(Ok(()));
             }
             Ok(false) => {
                 cell.missed += 1;
-                reach.entry(point).or_default().missed(nth, met.contains(point));
+                reach.entry(point).or_default().missed(nth, cell.points.contains_key(point));
             }
             Err(violation) => {
                 cell.count(violated(violation.of, format!("at {plan}: {}", violation.what)));
@@ -146,8 +145,9 @@ pub fn run(cell: &mut Cell, rounds: u64) {
     if cell.role == Role::Listener {
         drop(listen(&cell.address()));
     }
+    let (met, never): (Vec<&str>, Vec<&str>) =
+        points.iter().partition(|point| cell.points.contains_key(*point));
     cell.notes.push(format!("{} of {} points met", met.len(), points.len()));
-    let never: Vec<_> = points.iter().filter(|point| !met.contains(*point)).copied().collect();
     if !never.is_empty() {
         cell.notes.push(format!("not on its way: {}", never.join(", ")));
     }
@@ -231,7 +231,8 @@ fn accept_or_end(
 fn killed_repairing(cell: &mut Cell, journal: &Journal) -> Result<bool, Violation> {
     journal.clear();
     let at = cell.address();
-    let repairing = [(VARIABLE, format!("{}:1", ["slot.repair", "slot.repaired"][cell.random.below(2)]))];
+    let point = ["slot.repair", "slot.repaired"][cell.random.below(2)];
+    let repairing = [(VARIABLE, format!("{point}:1"))];
     let mut listener = Victim::start_as(Role::Listener, cell, &at, 0, &repairing);
     let began = Instant::now();
     while journal.begun().load(SeqCst) == 0 {
@@ -257,7 +258,17 @@ fn killed_repairing(cell: &mut Cell, journal: &Journal) -> Result<bool, Violatio
     };
     serve_a_good_client(&mut heir)?;
     drop(heir);
+    if met {
+        count_second(cell, point);
+    }
     cell.check_traces().map(|()| met)
+}
+
+/// Counts a kill of who took over, or repaired, after another one.
+fn count_second(cell: &mut Cell, point: &'static str) {
+    let kills = cell.points.entry(point).or_default();
+    kills.all += 1;
+    kills.second += 1;
 }
 
 /// A listener that dies at its point, another one that dies as it takes over if asked for, and one that lives.
@@ -270,8 +281,10 @@ fn one_listener(
 ) -> Result<bool, Violation> {
     let met = struck_listener(cell, journal, killer, plan)?;
     if twice && cell.mechanism != "tcp" {
-        let again = ["bind.locked:1", "bind.bound:1", "bind.listening:1"][cell.random.below(3)];
-        struck_listener(cell, journal, killer, again)?;
+        let point = ["bind.locked", "bind.bound", "bind.listening"][cell.random.below(3)];
+        if struck_listener(cell, journal, killer, &format!("{point}:1"))? {
+            count_second(cell, point);
+        }
     }
     let mut heir = match listen(&cell.address()) {
         Ok(listener) => listener,

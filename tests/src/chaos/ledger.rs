@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::cell::{Cell, MECHANISMS};
+use super::cell::{Cell, Kills, MECHANISMS};
 use super::dose::FAULTS;
 
 /// Upper bounds of a distribution's classes, in milliseconds; one more class has what is above.
@@ -51,6 +51,11 @@ pub fn line(fault: &str, cell: &mut Cell) -> String {
     }
     if !cell.reconnects.is_empty() {
         let _ = write!(line, ",\"reconnect\":{}", distribution(&mut cell.reconnects));
+    }
+    if !cell.points.is_empty() {
+        let point = |(name, kills): (_, &Kills)| format!("\"{name}\":[{},{}]", kills.all, kills.second);
+        let points: Vec<_> = cell.points.iter().map(point).collect();
+        let _ = write!(line, ",\"points\":{{{}}}", points.join(","));
     }
     if !cell.notes.is_empty() {
         let _ = write!(line, ",\"note\":{:?}", cell.notes.join("; "));
@@ -189,6 +194,7 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
     let mut sums: BTreeMap<(String, String, String), Sum> = BTreeMap::new();
     let mut idle: BTreeMap<(String, String, String), Sum> = BTreeMap::new();
     let mut runs: BTreeMap<(u64, String, String, u64, String), u64> = BTreeMap::new();
+    let mut points: BTreeMap<String, Kills> = BTreeMap::new();
     for line in ledger.lines().filter(|line| !line.is_empty()) {
         let row: Value = serde_json::from_str(line)?;
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
@@ -198,6 +204,12 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
             idle.entry(cell.clone()).or_default().add(&row);
         }
         sums.entry(cell).or_default().add(&row);
+        let counts = row["superseded"].is_null();
+        for (name, kills) in row["points"].as_object().into_iter().flatten().filter(|_| counts) {
+            let sum = points.entry(name.clone()).or_default();
+            sum.all += number(&kills[0]);
+            sum.second += number(&kills[1]);
+        }
         let origin =
             (number(&row["time"]), text("commit"), text("kernel"), number(&row["cpus"]), text("build"));
         *runs.entry(origin).or_default() += 1;
@@ -216,6 +228,7 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
             }
         }
     }
+    kills(&mut page, &points);
     page.push_str("\n## Death notices on an idle machine\n\n");
     page.push_str("Runs with `--idle`: one cell at a time, and nothing else that ran.\n");
     notices(&mut page, &idle);
@@ -229,6 +242,18 @@ pub fn page(ledger: &str) -> Result<String, serde_json::Error> {
         let _ = writeln!(page, "| {time} | `{commit}` | {kernel} | {cpus} | {build} | {cells} |");
     }
     Ok(page)
+}
+
+/// How often each crash point killed.
+fn kills(page: &mut String, points: &BTreeMap<String, Kills>) {
+    page.push_str(
+        "\n## Crash points by name\n\nKills at each point, by all mechanisms and roles, in those runs of `crash-points` that \
+         counted them by name.\nSecond ones struck who took over, or repaired, after another kill.\n\n\
+         | Point | Kills | of them second ones |\n|---|---|---|\n",
+    );
+    for (name, kills) in points {
+        let _ = writeln!(page, "| {name} | {} | {} |", kills.all, kills.second);
+    }
 }
 
 /// How long after the blow the survivor was told, as a distribution per cell.
@@ -327,5 +352,9 @@ mod tests {
         let stormy = super::page(&(storm.clone() + &storm)).expect("JSON lines");
         assert!(stormy.contains("| shm | sender | 10000 | 0 | – | 5000 messages, 3 signals |"), "{stormy}");
         assert!(page.contains("| shm | receiver | not tested | – | – | |"), "{page}");
+        let killed = line(3, 0, ",\"points\":{\"slot.repair\":[3,2]}").replace("kill9", "crash-points");
+        let mute = killed.replace("\"seed\"", "\"superseded\":\"why\",\"seed\"");
+        let points = super::page(&(killed.clone() + &mute + &killed)).expect("JSON lines");
+        assert!(points.contains("| slot.repair | 6 | 4 |"), "{points}");
     }
 }

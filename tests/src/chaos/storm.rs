@@ -11,6 +11,7 @@ use ipc_transports::{AnyConnection, Listener, Receiver, Sender, Wait, listen};
 use super::cell::{Cell, DEADLINE, Role, Violation, violated};
 use super::journal::Journal;
 use super::kill::{Victim, journal_of};
+use super::stop::processor_time;
 use super::victim::Series;
 
 /// Set in a victim's environment: it is to be interrupted, too.
@@ -74,22 +75,28 @@ pub fn interrupted(cell: &mut Cell, messages: u64) {
 
 /// The hogs: `messages` in one direction on one processor, with and without four busy programs beside.
 pub fn crowded(cell: &mut Cell, messages: u64) {
+    // Enough of them for a rate.
+    let few = (messages / 10).max(10_000);
     // One message per switch between the two processes, and each switch waits for its turn among six.
     let messages = if cell.mechanism == "shm-direct" { messages / 20 } else { messages };
     let journal = Journal::at(&journal_of(cell));
     pin();
     let pinned = [(PIN_VARIABLE, "1".to_owned())];
-    let alone = stream(cell, &journal, messages / 10, &pinned);
+    let alone = stream(cell, &journal, few, &pinned);
     let hogs = Hogs::start(cell);
     let among = stream(cell, &journal, messages, &pinned);
     drop(hogs);
     if let (Ok(alone), Ok(among)) = (&alone, &among) {
         cell.notes.push(format!(
-            "{messages} messages on one CPU: {:.0}/s alone, {:.0}/s beside {HOGS} hogs ({:.0} %), longest stall {:.0} ms",
+            "{messages} messages on one CPU: {:.0}/s alone, {:.0}/s beside {HOGS} hogs ({:.0} %), longest stall {:.0} ms; \
+             the pair got {:.0} % of the CPU, alone {:.0} %, and made {:.0} % of the messages per second of it",
             alone.rate,
             among.rate,
             100.0 * among.rate / alone.rate,
-            among.stall.as_secs_f64() * 1000.0
+            among.stall.as_secs_f64() * 1000.0,
+            100.0 * among.share,
+            100.0 * alone.share,
+            100.0 * (among.rate / among.share) / (alone.rate / alone.share)
         ));
     }
     let calm = among.and_then(|among| among.calm());
@@ -142,6 +149,8 @@ struct Streamed {
     stall: Duration,
     /// Messages that took longer than [`LATE`].
     late: u64,
+    /// Processor time of both sides, as a part of the time it took.
+    share: f64,
 }
 
 impl Streamed {
@@ -170,7 +179,12 @@ fn stream(
             return violated("I5", format!("no connection: {error}"));
         }
     };
-    let streamed = pass(cell.role, &mut connection, seed, messages);
+    let (began, ours, theirs) = (Instant::now(), processor_time(), victim.processor_time());
+    let mut streamed = pass(cell.role, &mut connection, seed, messages);
+    if let Ok(streamed) = &mut streamed {
+        let used = processor_time() - ours + (victim.processor_time() - theirs);
+        streamed.share = used.as_secs_f64() / began.elapsed().as_secs_f64();
+    }
     // What a stream still holds goes out before the other side is ended.
     let _ = connection.tx.flush(Wait::within(3 * DEADLINE));
     if streamed.is_ok() && cell.role == Role::Receiver {
@@ -219,7 +233,7 @@ fn pass(role: Role, connection: &mut AnyConnection, seed: u64, messages: u64) ->
         late += u64::from(now - last > LATE);
         last = now;
     }
-    Ok(Streamed { rate: messages as f64 / began.elapsed().as_secs_f64(), stall, late })
+    Ok(Streamed { rate: messages as f64 / began.elapsed().as_secs_f64(), stall, late, share: 0.0 })
 }
 
 /// Programs that do nothing but run, until dropped.

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use ipc_transports::{
-    Address, AnyListener, Listener, Receiver, Sender, SetupErrorKind, Target, Wait, connect, listen,
+    Address, AnyConnection, AnyListener, Listener, Receiver, Sender, SetupErrorKind, Target, Wait, connect,
+    listen,
 };
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
 
@@ -90,7 +91,11 @@ fn beware_of_clients(cell: &mut Cell, rounds: u64) {
     }
     drop(listener);
     if CAN_ALLOW.contains(&cell.mechanism) {
-        let outcome = let_a_named_user_in(cell, &ground, path);
+        let outcome = let_a_named_user_in(cell, &ground, path.clone());
+        cell.count(outcome);
+    }
+    if cell.mechanism == "shm" {
+        let outcome = let_a_named_user_in_once(cell, &ground, path);
         cell.count(outcome);
     }
 }
@@ -135,10 +140,35 @@ fn serve_our_own(listener: &mut AnyListener, options: &str) -> Result<(), Violat
 
 /// `?allow_uid=` on both sides.
 fn let_a_named_user_in(cell: &Cell, ground: &Ground, path: PathBuf) -> Result<(), Violation> {
-    let options = format!("?allow_uid={NOBODY}");
-    let mut listener =
-        listen(&address(cell.mechanism, path.clone(), &options)).unwrap_or_else(|error| panic!("{error}"));
+    let mut listener = listen_for_all(cell, path, &format!("?allow_uid={NOBODY}"));
+    receive(cell, ground, &mut listener).map(drop)
+}
+
+/// `?allow_bytes=`: with room for one connection, a second one of the same user is hung up on until the first is gone.
+fn let_a_named_user_in_once(cell: &Cell, ground: &Ground, path: PathBuf) -> Result<(), Violation> {
+    // The default rings of both sides.
+    let mut listener = listen_for_all(cell, path, &format!("?allow_uid={NOBODY}&allow_bytes=2M"));
+    let first = receive(cell, ground, &mut listener)?;
+    let at = bare(listener.address());
+    let (second, let_in) = while_serving(&mut listener, || run_guest(cell, "visit", ground, &at));
+    match second {
+        Err(refused) if let_in == 0 && refused.what.contains("hung up") => {}
+        other => return violated("I3", format!("{let_in} let in beyond allow_bytes: {other:?}")),
+    }
+    drop(first);
+    receive(cell, ground, &mut listener).map(drop)
+}
+
+/// Listens where every user may come to the socket.
+fn listen_for_all(cell: &Cell, path: PathBuf, options: &str) -> AnyListener {
+    let listener =
+        listen(&address(cell.mechanism, path.clone(), options)).unwrap_or_else(|error| panic!("{error}"));
     set_mode(&path, 0o666);
+    listener
+}
+
+/// A guest comes and has its word echoed; our end of its connection.
+fn receive(cell: &Cell, ground: &Ground, listener: &mut AnyListener) -> Result<AnyConnection, Violation> {
     let at = bare(listener.address());
     let visit = std::thread::scope(|scope| {
         let guest = scope.spawn(|| run_guest(cell, "visit", ground, &at));
@@ -149,7 +179,7 @@ fn let_a_named_user_in(cell: &Cell, ground: &Ground, path: PathBuf) -> Result<()
         connection.rx.recv_with(&mut buf, Wait::within(5 * DEADLINE)).map_err(|error| error.to_string())?;
         connection.tx.send_timeout(&buf, DEADLINE).map_err(|error| error.to_string())?;
         match guest.join().expect("the guest's thread does not panic") {
-            Ok(_) if uid == Some(NOBODY) => Ok(()),
+            Ok(_) if uid == Some(NOBODY) => Ok(connection),
             other => Err(format!("uid {uid:?}: {other:?}")),
         }
     });
