@@ -211,7 +211,7 @@ fn what_could_not_mean_anything_is_refused_before_anything_starts() {
     for (line, told) in [
         ("plan -t uds -d 0s", ["--duration 0s: not understood", "no time at all", "command line"]),
         (
-            "run -t uds --mode fan-in --peers 3 --hot 3",
+            "plan -t uds --mode fan-in --peers 3 --hot 3",
             ["--hot 3 leaves no peer silent", "3 at most", "--peers"],
         ),
         ("server uds:nobody --pin 4095", ["cpu 4095 cannot be used", "may use cpu", "leave --pin out"]),
