@@ -41,6 +41,7 @@ pub(crate) fn ab(
 ) -> Result<(), Failure> {
     refuse_what_is_of_one_run(args)?;
     if is_only_shown(&args.run) {
+        logging::start(&args.run.log, global)?;
         let plan = pair(args)?.plan(mechanisms, global, &args.run, given, &Environment::read())?;
         return show(global, &args.run, &plan);
     }
@@ -78,9 +79,13 @@ fn measure(
     report: &mut Report,
 ) -> Result<(), Failure> {
     refuse_debug(args.run.allow_debug)?;
-    logging::start(&args.run.log, global.quiet)?;
+    logging::start(&args.run.log, global)?;
     let events = events(global, &args.run)?;
     let (policy, _) = policy(global, &args.verdicts)?;
+    for (flag, file) in [("--html", &args.html), ("--md", &args.verdicts.md)] {
+        file.iter()
+            .try_for_each(|file| output::writable(file, &format!("choose another file with {flag} FILE")))?;
+    }
     let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
     let pair = pair(args)?;
     if let Some(why) = nothing_to_compare_with(&pair, &signals)? {

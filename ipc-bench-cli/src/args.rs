@@ -170,16 +170,16 @@ pub(crate) struct MeasureArgs {
 /// What becomes of a run beside its directory.
 #[derive(Debug, Default, Args)]
 pub(crate) struct KeptArgs {
-    /// Write the page with charts there as well
-    #[arg(long, value_name = "FILE")]
+    /// Write the page with charts there as well; without FILE to report.html in this directory
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "report.html")]
     pub(crate) html: Option<PathBuf>,
 
-    /// Write the summary as Markdown there as well
-    #[arg(long, value_name = "FILE")]
+    /// Write the summary as Markdown there as well; without FILE to summary.md in this directory
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "summary.md")]
     pub(crate) md: Option<PathBuf>,
 
-    /// Write a row per trial as CSV
-    #[arg(long, value_name = "FILE")]
+    /// Write a row per trial as CSV; without FILE to trials.csv in this directory
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "trials.csv")]
     pub(crate) csv: Option<PathBuf>,
 
     /// Compare with this baseline or run when everything is measured: a name, last, a file
@@ -211,6 +211,10 @@ pub(crate) struct Global {
     /// Print errors only
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+
+    /// Tell more: which program and files, what is measured; twice: every process and what it was told
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
 
     /// Do not show progress between trials
     #[arg(long, global = true)]
@@ -498,7 +502,7 @@ pub(crate) struct RunArgs {
     order: Option<String>,
 
     /// Seed of payloads and of --order shuffle [default: random, printed]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     pub(crate) seed: Option<u64>,
 
     /// Directory for this run's files [default: runs/<id> under --dir]
@@ -551,6 +555,10 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

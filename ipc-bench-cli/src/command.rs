@@ -33,7 +33,9 @@ use crate::logging;
 use crate::ls;
 use crate::matrix::crowd::Crowd;
 use crate::mechanism::Mechanism;
+use crate::misread;
 use crate::output::{self, Output};
+use crate::pin::Topology;
 use crate::plan::{Context, Plan, Remote};
 use crate::presets;
 use crate::reading::{self, Kept, baselines};
@@ -53,6 +55,13 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return not_understood(&error),
     };
+    // Those that measure say where their log goes, and a document tells of it when they cannot.
+    if !matches!(cli.command, Command::Run(_) | Command::Ab(_) | Command::Client(_))
+        && let Err(failure) = logging::start_quietly(&cli.global)
+    {
+        eprintln!("{failure}");
+        return failure.exit.code();
+    }
     let done = match cli.command {
         Command::Run(args) => run(mechanisms, &cli.global, &args, settings, None),
         Command::Ab(args) => ab::ab(mechanisms, &cli.global, &args, settings),
@@ -108,16 +117,19 @@ pub(crate) fn parse(
 
 /// Help and version are answers; everything else is a usage error, which a reader of `--json=-` gets as a document.
 fn not_understood(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return Exit::Done.code();
+    let answers = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
+    if answers.contains(&error.kind()) || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    {
+        let _ = error.print();
+        return if answers.contains(&error.kind()) { Exit::Done.code() } else { Exit::Usage.code() };
     }
+    let words: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let failure = misread::failure(error, &Cli::command(), &words);
+    eprintln!("{failure}");
     let asked_for_json = |argument: OsString| argument == "--json" || argument == "--json=-";
     if env::args_os().any(asked_for_json) {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let mut report = Report::begin("none");
-        report.fail(&Failure::usage(first));
+        report.fail(&failure);
         let _ = print_document(&report);
     }
     Exit::Usage.code()
@@ -132,6 +144,7 @@ fn run(
     remote: Option<Remote>,
 ) -> Result<(), Failure> {
     if is_only_shown(&args.run) {
+        logging::start(&args.run.log, global)?;
         let plan = make_plan(mechanisms, global, &args.run, given, &Environment::read())?;
         return show(global, &args.run, &Plan { remote, ..plan });
     }
@@ -159,7 +172,7 @@ pub(crate) fn measure(
     report: &mut Report,
 ) -> Result<(), Failure> {
     refuse_debug(args.allow_debug)?;
-    logging::start(&args.log, global.quiet)?;
+    logging::start(&args.log, global)?;
     let events = events(global, args)?;
     let environment = Environment::read();
     let plan = Plan { remote, ..make_plan(mechanisms, global, args, given, &environment)? };
@@ -246,6 +259,11 @@ fn server(mechanisms: &[Mechanism], global: &Global, args: &ServerArgs) -> Resul
     let mut doors = Vec::new();
     for text in &args.address {
         doors.push(find(mechanisms, text)?);
+    }
+    if let Some(cpu) = args.pin {
+        let topology = Topology::read(&Environment::read().cpu)
+            .map_err(|error| Failure::failed("the CPUs of this process cannot be read").why(error))?;
+        topology.require(cpu).map_err(|refused| refused.fix("choose from those, or leave --pin out"))?;
     }
     let signals = Signals::catch().map_err(|error| Failure::failed("signals cannot be caught").why(error))?;
     let serving = Arc::new(Serving {

@@ -70,6 +70,7 @@ impl Config {
                 .why(error)
                 .fix("name another file with --config FILE")
         })?;
+        log::info!("settings of {}", path.display());
         Config::parse(&path, &text)
     }
 

@@ -11,7 +11,7 @@ mod sockets;
 mod system;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipc_results::Environment;
 use ipc_results::doctor::{Diagnosed, Diagnosis};
@@ -148,6 +148,11 @@ pub(crate) fn doctor(global: &Global, args: &DoctorArgs) -> Result<(), Failure> 
     {
         let known = presets::ALL.iter().map(|preset| preset.name);
         return Err(unknown("preset", preset, known, &Origin::CommandLine));
+    }
+    if let Some(peer) = args.peer.filter(|peer| !Path::new("/proc").join(peer.to_string()).exists()) {
+        return Err(Failure::usage(format!("--peer {peer}: there is no such process"))
+            .why("its namespaces would be held against ours, from this machine and this pid namespace")
+            .fix("name one that runs: pgrep NAME finds it"));
     }
     if args.clean {
         let directory = names::directory();

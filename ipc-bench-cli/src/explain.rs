@@ -64,9 +64,11 @@ actual one. A point that did not reach 99 % of the requested rate is saturated a
     },
     Topic {
         name: "W03",
-        also: &["steal", "◦"],
+        also: &["steal", "◦", "flags"],
         text: "The hypervisor gave a CPU in use to somebody else during marked trials (◦). They are kept. If they decide something,\n\
-measure again, or on a machine of your own.",
+measure again, or on a machine of your own. A trial is also marked when pages came from the disk (major_faults), when a pinned\n\
+worker was moved (migrations), when heat or a quota slowed a CPU (throttled), and when it lost its CPU more than five times as\n\
+often as the median trial of its cell (involuntary_switches). --retry-flagged N makes such trials again and keeps both.",
     },
     Topic {
         name: "W05",

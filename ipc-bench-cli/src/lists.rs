@@ -64,6 +64,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration in which something can happen: above 0.
+///
+/// # Errors
+/// A sentence saying what was expected.
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("{text:?} is no time at all; use more than 0, as in 200ms")),
+        time => Ok(time),
+    }
+}
+
 /// A whole number of at least 1.
 ///
 /// # Errors
@@ -136,6 +147,7 @@ mod tests {
     fn durations_need_a_unit() {
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
         assert!(duration("200").is_err() && duration("2 weeks").is_err() && duration("-1s").is_err());
+        assert!(some_time("0s").is_err() && duration("0s").is_ok() && some_time("1ns").is_ok());
         assert!(count("0").is_err() && count("5").is_ok() && count("1e3").is_err());
     }
 

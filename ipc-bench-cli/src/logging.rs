@@ -16,10 +16,12 @@ use clap::{Args, ValueEnum};
 use env_logger::{Builder, Target};
 use log::LevelFilter;
 
+use crate::args::Global;
 use crate::error::Failure;
+use crate::report;
 
 /// Flags of the commands that measure.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct LogArgs {
     /// Where the log goes: stderr, or a file that is appended to; each kind of worker has one of its own beside it:
     /// FILE.client, FILE.server [default: stderr]
@@ -29,10 +31,6 @@ pub(crate) struct LogArgs {
     /// How much is logged: off, error, warn, info, debug [default: warn; with -v info, with -vv debug]
     #[arg(id = "log-level", long, value_name = "LEVEL", hide_possible_values = true)]
     log_level: Option<Level>,
-
-    /// Tell more: as --log-level info, twice as --log-level debug
-    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "log-level")]
-    verbose: u8,
 }
 
 /// How much is logged.
@@ -77,14 +75,31 @@ struct Chosen {
 /// Begins the log of the runner.
 ///
 /// # Errors
-/// The file cannot be written.
-pub(crate) fn start(args: &LogArgs, quiet: bool) -> Result<(), Failure> {
-    let told = match args.verbose {
+/// The file cannot be written, or two flags name a level.
+pub(crate) fn start(args: &LogArgs, global: &Global) -> Result<(), Failure> {
+    if args.log_level.is_some() && global.verbose > 0 {
+        return Err(Failure::usage("--verbose and --log-level cannot both be given")
+            .why("each says how much is logged")
+            .fix("leave one of them out"));
+    }
+    open_log(args, global, "runner")
+}
+
+/// Begins the log of a command that measures nothing.
+///
+/// # Errors
+/// The variable names no level.
+pub(crate) fn start_quietly(global: &Global) -> Result<(), Failure> {
+    open_log(&LogArgs::default(), global, "ipc-bench")
+}
+
+fn open_log(args: &LogArgs, global: &Global, who: &str) -> Result<(), Failure> {
+    let told = match global.verbose {
         0 => args.log_level.map_or_else(from_outside, |level| Ok(Some(level)))?,
         1 => Some(Level::Info),
         _ => Some(Level::Debug),
     };
-    let level = told.unwrap_or(if quiet { Level::Error } else { Level::Warn });
+    let level = told.unwrap_or(if global.quiet { Level::Error } else { Level::Warn });
     // Workers may have another working directory one day, and a file is meant from here.
     let file = args.log_file.as_deref().filter(|file| *file != Path::new("stderr"));
     let file = file.map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
@@ -93,9 +108,10 @@ pub(crate) fn start(args: &LogArgs, quiet: bool) -> Result<(), Failure> {
             .why(error)
             .fix("name a file in a directory that is there, or stderr")
     })?;
-    begin(level, opened, "runner");
+    begin(level, opened, who);
     // Twice only where a test of this crate runs two commands in one process; the first one holds.
     let _ = CHOSEN.set(Chosen { file, level });
+    log::info!("{}", report::version());
     Ok(())
 }
 

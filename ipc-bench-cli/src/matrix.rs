@@ -100,7 +100,7 @@ pub(crate) fn cells(
     let batches = settings.parse("batch", batches)?.unwrap_or_else(|| vec![1]);
     let accesses = settings.parse("access", accesses)?.unwrap_or_else(|| vec![Access::Copy]);
     let peers = settings.parse("peers", patterns::peers)?.unwrap_or_else(|| vec![1]);
-    let hot = patterns::hot(settings, &modes)?;
+    let hot = patterns::hot(settings, &modes, &peers)?;
     let crowds = crowd::asked(settings)?;
     let backgrounds = settings.parse("background", background::list)?.unwrap_or_else(|| vec![None]);
     for cpu in backgrounds.iter().filter_map(|background| (*background)?.cpu) {

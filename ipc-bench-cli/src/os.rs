@@ -1,14 +1,16 @@
 //! System calls that rustix does not have, and a promise to a transport. The only file of this crate with `unsafe`.
 #![allow(unsafe_code, reason = "calls into libc with arguments of our own")]
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use ipc_results::run::CpuUse;
 use ipc_transports::Trust;
 
-/// `int getrusage(int who, struct rusage *usage);` for the whole process.
+/// `int getrusage(int who, struct rusage *usage);` for the whole process, and how often the calling thread was moved to another
+/// CPU.
 ///
 /// # Errors
 /// What the kernel said; it has no reason to refuse.
@@ -31,8 +33,22 @@ pub(crate) fn cpu_use() -> io::Result<CpuUse> {
         ivcsw: usage.ru_nivcsw as u64,
         minflt: usage.ru_minflt as u64,
         majflt: usage.ru_majflt as u64,
-        migrations: None,
+        migrations: moves(),
     })
+}
+
+/// How often the scheduler moved the calling thread to another CPU, from `/proc/thread-self/sched`; `None` where the kernel was
+/// built without it. Into a buffer on the stack: this is read right before the first message and allocates nothing.
+fn moves() -> Option<u64> {
+    let mut text = [0; 2048];
+    let length = File::open("/proc/thread-self/sched").and_then(|mut file| file.read(&mut text)).ok()?;
+    moves_in(str::from_utf8(&text[..length]).ok()?)
+}
+
+/// The line `se.nr_migrations   :    3`.
+fn moves_in(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("se.nr_migrations"))?;
+    line.trim_start_matches([' ', ':']).trim_end().parse().ok()
 }
 
 /// What was used between two readings.
@@ -44,7 +60,10 @@ pub(crate) fn difference(after: CpuUse, before: CpuUse) -> CpuUse {
         ivcsw: after.ivcsw - before.ivcsw,
         minflt: after.minflt - before.minflt,
         majflt: after.majflt - before.majflt,
-        migrations: None,
+        migrations: after
+            .migrations
+            .zip(before.migrations)
+            .map(|(after, before)| after.saturating_sub(before)),
     }
 }
 
@@ -124,5 +143,31 @@ mod tests {
         let after = cpu_use().unwrap();
         assert!(after.user_ns + after.sys_ns >= before.user_ns + before.sys_ns);
         assert!(after.minflt > before.minflt);
+    }
+
+    #[test]
+    fn a_thread_that_is_moved_to_another_cpu_shows_in_the_usage() {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+        assert_eq!(
+            moves_in("x (1)\nse.vruntime  : 1.5\nse.nr_migrations      :    31\nnr_switches : 9\n"),
+            Some(31)
+        );
+        assert_eq!(moves_in("nr_switches : 9\n"), None);
+        std::thread::spawn(|| {
+            let allowed = sched_getaffinity(None).unwrap();
+            let cpus: Vec<usize> = (0..1024).filter(|cpu| allowed.is_set(*cpu)).take(2).collect();
+            let (Some(before), &[one, other]) = (cpu_use().unwrap().migrations, &cpus[..]) else {
+                println!("skipped: one CPU, or a kernel that does not count");
+                return;
+            };
+            for cpu in [one, other, one] {
+                let mut alone = CpuSet::new();
+                alone.set(cpu);
+                sched_setaffinity(None, &alone).unwrap();
+            }
+            assert!(cpu_use().unwrap().migrations.unwrap() >= before + 2);
+        })
+        .join()
+        .unwrap();
     }
 }

@@ -41,16 +41,7 @@ impl Output {
         };
         // Before the directory is made: a refusal leaves none.
         if let Some(json) = json {
-            let parent = json.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let tried = match fs::metadata(json) {
-                Ok(metadata) if metadata.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
-                _ => try_to_write(parent.unwrap_or(Path::new("."))),
-            };
-            tried.map_err(|error| {
-                Failure::usage(format!("{} cannot be written", json.display()))
-                    .why(error)
-                    .fix("choose another file with --json=FILE, or --json=- for stdout")
-            })?;
+            writable(json, "choose another file with --json=FILE, or --json=- for stdout")?;
         }
         fs::create_dir_all(&directory).and_then(|()| try_to_write(&directory)).map_err(|error| {
             Failure::usage(format!("{} cannot be written to", directory.display()))
@@ -103,6 +94,19 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// Finds out whether a file can be written, before anything is measured for it.
+///
+/// # Errors
+/// It is a directory, or its directory takes no files; `fix` says what to do.
+pub(crate) fn writable(file: &Path, fix: &str) -> Result<(), Failure> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let tried = match fs::metadata(file) {
+        Ok(metadata) if metadata.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        _ => try_to_write(parent.unwrap_or(Path::new("."))),
+    };
+    tried.map_err(|error| Failure::usage(format!("{} cannot be written", file.display())).why(error).fix(fix))
 }
 
 /// Makes a nameless file, or one that vanishes at once.

@@ -138,7 +138,7 @@ impl Plan {
         let pin: Pin = settings.parse("pin", str::parse)?.unwrap_or(Pin::Auto);
         let length = match settings.parse("messages", lists::count)? {
             Some(messages) => Length::Messages(messages),
-            None => Length::Time(settings.parse("duration", lists::duration)?.unwrap_or_default()),
+            None => Length::Time(settings.parse("duration", lists::some_time)?.unwrap_or_default()),
         };
         let warmup = settings.parse("warmup", warmup)?.unwrap_or(STEADY);
         let include_first = settings.parse("include-first", yes_or_no)?.unwrap_or(false);
@@ -148,7 +148,7 @@ impl Plan {
         let locked = settings.parse("mlock", yes_or_no)?.unwrap_or(false);
         let counter = settings.parse("clock", |text| counter(text, context.environment))?.flatten();
         let interval = settings.parse("interval", |text| {
-            let interval = lists::duration(text)?;
+            let interval = lists::some_time(text)?;
             windows::count(length, interval).map(|_| interval)
         })?;
         let fail_fast = settings.parse("fail-fast", yes_or_no)?.unwrap_or(false);

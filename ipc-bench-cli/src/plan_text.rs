@@ -15,6 +15,11 @@ use crate::workload::Length;
 /// More metrics than this are not worth counting.
 const MANY: usize = 2_000;
 
+/// `1 trial`, `5 trials`.
+fn many(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
 impl Plan {
     /// The matrix, the time, where each setting came from, and what is skipped.
     pub(crate) fn to_text(&self) -> String {
@@ -24,16 +29,18 @@ impl Plan {
                 let estimate = self.estimate().map(rough).unwrap_or_default();
                 let most = if self.enough.is_some() { "at most " } else { "" };
                 format!(
-                    "{possible} cells, {most}{} trials each, {most}{} trials of {time:?}, {most}≈ {estimate} with warm-up, {}\n",
-                    self.trials,
-                    self.trial_count(),
+                    "{}, {most}{} each, {most}{} of {time:?}, {most}≈ {estimate} with warm-up, {}\n",
+                    many(possible, "cell"),
+                    many(self.trials as usize, "trial"),
+                    many(self.trial_count(), "trial"),
                     self.peak_memory_text()
                 )
             }
             Length::Messages(messages) => format!(
-                "{possible} cells, {} trials each, {} trials of {messages} messages, {}\n",
-                self.trials,
-                self.trial_count(),
+                "{}, {} each, {} of {messages} messages, {}\n",
+                many(possible, "cell"),
+                many(self.trials as usize, "trial"),
+                many(self.trial_count(), "trial"),
                 self.peak_memory_text()
             ),
         };

@@ -59,8 +59,14 @@ fn find(root: &Path, name: &str) -> Result<PathBuf, Failure> {
 
 /// The run that a person means: its file or the report that carries it.
 pub(super) fn load(root: &Path, name: &str) -> Result<Run, Failure> {
-    file::read_run(&find(root, name)?)
-        .map_err(|error| Failure::usage(format!("{name} cannot be read")).why(error))
+    let path = find(root, name)?;
+    let run = file::read_run(&path).map_err(|error| {
+        Failure::usage(format!("{name} cannot be read"))
+            .why(error)
+            .fix("name a run.json, a run's directory, a report.html or a baseline")
+    })?;
+    log::info!("{name} is {}: {}, {} cells", path.display(), run.run_id, run.cells.len());
+    Ok(run)
 }
 
 /// Where baselines are, in the order in which a name is looked for: with the runs, and with the sources.

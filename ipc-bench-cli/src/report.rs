@@ -210,8 +210,21 @@ fn tool() -> Tool {
         target: own(option_env!("IPC_BENCH_BUILD_TARGET")),
         target_cpu: own(option_env!("IPC_BENCH_BUILD_TARGET_CPU")),
         lto: None,
-        features: Vec::new(),
+        features: cfg!(feature = "codecs").then(|| "codecs".to_owned()).into_iter().collect(),
     }
+}
+
+/// Which program this is: what a report of a fault needs.
+pub(crate) fn version() -> String {
+    let tool = tool();
+    let known = [
+        tool.git.map(|git| if tool.dirty == Some(true) { format!("{git}, with changes") } else { git }),
+        tool.profile.map(|profile| format!("profile {profile}")),
+        tool.rustc,
+        (!tool.features.is_empty()).then(|| format!("with {}", tool.features.join(", "))),
+    ];
+    let known: Vec<String> = known.into_iter().flatten().collect();
+    format!("ipc-bench {} ({})", tool.version, known.join(" · "))
 }
 
 /// Tables, ranking, warnings and notes, as `style` wants them.

@@ -33,6 +33,7 @@ use crate::scene::{Kind, Scene};
 use crate::scratch::Scratch;
 use crate::signals::Signals;
 use crate::steal;
+use crate::throttle;
 use crate::workload::{Access, Arrivals, Io, Mode, OpenLoop, Work};
 use crate::yardstick::Yardstick;
 pub(crate) use explain::explain;
@@ -240,6 +241,7 @@ impl<'a> Runner<'a> {
         let planned = &self.plan.cells[cell];
         let prepared = self.prepare(planned, index);
         let steal = steal::Clock::start(&self.cpus_in_use());
+        let throttled = throttle::count(&self.cpus_in_use());
         let limit = planned.limit.and_then(|limit| {
             let value = *self.measured.yardsticks[limit].last()?;
             Some(Limit { name: self.plan.yardsticks[limit].name(), value })
@@ -272,6 +274,7 @@ impl<'a> Runner<'a> {
             }
             Ok(mut outcomes) => {
                 let steal_ns = steal.and_then(steal::Clock::stop);
+                let slowed = throttle::count(&self.cpus_in_use()) > throttled;
                 let rows = std::mem::take(&mut outcomes.client.records);
                 let (transport, size_bytes) = (&*planned.point.transport, planned.point.size);
                 if let Err(failure) =
@@ -284,7 +287,10 @@ impl<'a> Runner<'a> {
                 if let Some(ceiling) = planned.ceiling.and_then(|index| self.measured.ceilings[index]) {
                     cell.params.insert("maximum_msgs_per_s".into(), Value::from(ceiling.round()));
                 }
-                let trial = outcomes.into_trial(&work, limit, steal_ns);
+                let mut trial = outcomes.into_trial(&work, limit, steal_ns);
+                if slowed {
+                    trial.flags.push("throttled".to_owned());
+                }
                 cell.trials.push(Trial { index, order, ..trial });
                 Ok(())
             }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
+use crate::codec;
 use crate::config::Config;
 use crate::error::{Failure, nearest};
 use crate::presets;
@@ -185,6 +186,12 @@ impl Settings {
                     (*key, ((*value).to_owned(), Origin::Preset(preset.name)))
                 };
                 layers.push(preset.values.iter().map(value).collect());
+            } else if name == "codec" && !codec::BUILT {
+                return Err(Failure::usage("preset codec is not in this program")
+                    .why(format!(
+                        "it was built without codecs, whose libraries are behind a feature ({origin})"
+                    ))
+                    .fix("build it with: cargo build --profile bench -p ipc-bench-cli --features codecs"));
             } else {
                 let own = config.presets.keys().map(String::as_str);
                 return Err(unknown(

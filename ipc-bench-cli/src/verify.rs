@@ -61,8 +61,11 @@ fn names(judged: &[Judged]) -> String {
 }
 
 fn read(path: &Path) -> Result<Targets, Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("{} cannot be read", path.display())).why(error))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!("{} cannot be read", path.display()))
+            .why(error)
+            .fix("name a file of targets, such as targets/seeds.toml")
+    })?;
     let file: Targets = toml::from_str(&text).map_err(|error| {
         Failure::usage(format!("{} is no file of targets", path.display()))
             .why(error)

@@ -206,6 +206,36 @@ fn a_cpu_that_does_not_exist_is_refused_with_those_that_do() {
 }
 
 #[test]
+fn what_could_not_mean_anything_is_refused_before_anything_starts() {
+    let place = Place::new();
+    for (line, told) in [
+        ("plan -t uds -d 0s", ["--duration 0s: not understood", "no time at all", "command line"]),
+        (
+            "plan -t uds --mode fan-in --peers 3 --hot 3",
+            ["--hot 3 leaves no peer silent", "3 at most", "--peers"],
+        ),
+        ("server uds:nobody --pin 4095", ["cpu 4095 cannot be used", "may use cpu", "leave --pin out"]),
+        ("doctor --peer 4194305", ["there is no such process", "namespaces", "pgrep"]),
+        (
+            "ab --vary uds.wait=park,spin --md no/x.md --allow-debug",
+            ["no/x.md cannot", "No such", "--md FILE"],
+        ),
+        ("run -d 1s -n 5", ["cannot both be given", "decides", "leave one"]),
+        ("rnu", ["unknown command", "there are: run, ", "did you mean run?"]),
+        (
+            "verify absent.toml --allow-debug",
+            ["absent.toml cannot be read", "No such file", "targets/seeds.toml"],
+        ),
+    ] {
+        assert_refused(&place.run(line), 2, told);
+    }
+    if !cfg!(feature = "codecs") {
+        let told = ["preset codec is not in this program", "without codecs", "--features codecs"];
+        assert_refused(&place.run("plan -p codec"), 2, told);
+    }
+}
+
+#[test]
 fn an_output_that_cannot_be_written_is_refused_before_anything_is_measured() {
     let place = Place::new();
     std::fs::write(place.path().join("file"), "").unwrap();

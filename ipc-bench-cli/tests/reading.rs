@@ -11,6 +11,10 @@ fn saved_runs_are_rendered_compared_and_gated_without_measuring() {
         let output = place.measure("-t uds -s 64 --trials 2 -n 200 --quiet");
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     }
+    // What `last` stood for is told to who asks.
+    let told = place.run("report last --ascii -v");
+    assert!(stderr(&told).contains("last is ") && stderr(&told).contains("run.json: "), "{}", stderr(&told));
+    assert_eq!(stderr(&place.run("report last --ascii")), "");
     for (format, words) in [
         ("text", "Round trip"),
         ("md", "uds"),

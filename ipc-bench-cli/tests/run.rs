@@ -189,7 +189,11 @@ fn a_run_is_written_compared_and_kept_under_a_name_in_one_go() {
     assert_eq!(read("a.csv").lines().count(), 1 + 2, "a row per trial");
     assert_eq!(stdout(&place.run("list baselines")), "main\n");
     let kept = read("results/baselines/main.json");
-    let second = place.measure(&format!("{line} --baseline main --save-baseline main"));
+    // Without names they have the usual ones, here.
+    let second =
+        place.measure(&format!("{line} --baseline main --save-baseline main --html --md --csv --no-html"));
+    assert!(read("report.html").contains("<html") && read("summary.md").contains("### Round trip"));
+    assert_eq!(read("trials.csv").lines().count(), 1 + 2);
     assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
     let text = stdout(&second);
     assert!(text.contains("A main") && text.contains("B this run"), "{text}");
@@ -197,6 +201,7 @@ fn a_run_is_written_compared_and_kept_under_a_name_in_one_go() {
     for (flag, told) in [
         ("--save-baseline last", ["no name of a baseline", "look like last", "letters"]),
         ("--baseline nobody", ["\"nobody\" is no run", "no baseline", "baseline list"]),
+        ("--html no/where/a.html", ["a.html cannot be written", "No such file", "--html FILE"]),
         ("--md -", ["--md needs the name of a file", "only one writer", "report last --format md"]),
     ] {
         let refused = place.measure(&format!("{line} {flag}"));

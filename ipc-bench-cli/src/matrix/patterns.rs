@@ -70,13 +70,19 @@ pub(super) fn peers(text: &str) -> Result<Vec<usize>, String> {
 }
 
 /// How many peers of a fan-in send.
-pub(super) fn hot(settings: &Settings, modes: &[Mode]) -> Result<Option<usize>, Failure> {
+pub(super) fn hot(settings: &Settings, modes: &[Mode], peers: &[usize]) -> Result<Option<usize>, Failure> {
     let parse = |text: &str| text.parse::<usize>().map_err(|_| format!("{text:?} is not a number of peers"));
     let hot = settings.parse("hot", parse)?;
     if hot.is_some() && !modes.contains(&Mode::Pattern(Pattern::FanIn)) {
         return Err(Failure::usage("--hot changes nothing here")
             .why("it says how many peers of a fan-in send")
             .fix("drop it, or add --mode fan-in"));
+    }
+    if let Some(hot) = hot.filter(|hot| peers.iter().all(|count| hot >= count)) {
+        let most = peers.iter().max().copied().unwrap_or(1);
+        return Err(Failure::usage(format!("--hot {hot} leaves no peer silent"))
+            .why(format!("there are {most} at most, and all of them send without it"))
+            .fix(format!("use less than {most}, or more --peers")));
     }
     Ok(hot)
 }

@@ -12,6 +12,7 @@ use super::{baseline, baseline_places, compared, load, page};
 use crate::args::{Global, KeptArgs};
 use crate::command::{print, write};
 use crate::error::Failure;
+use crate::output::writable;
 
 /// What was asked for, found possible before anything is measured.
 #[derive(Debug)]
@@ -29,11 +30,13 @@ impl<'a> Kept<'a> {
             baseline::check_name(name)?;
         }
         for (flag, file) in [("--html", &args.html), ("--md", &args.md), ("--csv", &args.csv)] {
-            if file.as_ref().is_some_and(|file| file.as_os_str() == "-") {
+            let Some(file) = file else { continue };
+            if file.as_os_str() == "-" {
                 return Err(Failure::usage(format!("{flag} needs the name of a file"))
                     .why("the tables or the document go to stdout, and there can be only one writer")
                     .fix(format!("name a file; ipc-bench report last --format {} prints it", &flag[2..])));
             }
+            writable(file, &format!("choose another file with {flag} FILE"))?;
         }
         let baseline = args.baseline.as_ref().map(|name| load(root, name)).transpose()?;
         Ok(Kept { args, root: root.to_owned(), baseline })

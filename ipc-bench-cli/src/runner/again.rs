@@ -8,6 +8,7 @@ use crate::crew::Trouble;
 impl Runner<'_> {
     /// Makes trials again that something disturbed, behind all others; the disturbed ones stay.
     pub(super) fn retry(&mut self) -> Result<(), Trouble> {
+        self.measured.cells.iter_mut().for_each(|cell| mark_interrupted(&mut cell.trials));
         let over =
             self.measured.interrupted.is_some() || self.plan.fail_fast && self.measured.failure.is_some();
         if over || self.plan.retry_flagged == 0 {
@@ -24,8 +25,27 @@ impl Runner<'_> {
                 self.trial(cell, index, order)?;
                 order += 1;
             }
+            mark_interrupted(&mut self.measured.cells[cell].trials);
         }
         Ok(())
+    }
+}
+
+/// Flags trials that lost a CPU to others more than five times as often as the median trial of their cell.
+fn mark_interrupted(trials: &mut [Trial]) {
+    const FLAG: &str = "involuntary_switches";
+    /// What a quiet machine has in a trial or two is no disturbance, however seldom it is in the others.
+    const USUAL: u64 = 10;
+    let mut counts: Vec<u64> = trials.iter().filter_map(|trial| Some(trial.cpu?.ivcsw)).collect();
+    counts.sort_unstable();
+    let Some(median) = counts.get(counts.len().saturating_sub(1) / 2).filter(|_| counts.len() >= 3) else {
+        return;
+    };
+    let most = 5 * USUAL.max(*median);
+    for trial in trials {
+        if trial.cpu.is_some_and(|cpu| cpu.ivcsw > most) && !trial.flags.iter().any(|flag| flag == FLAG) {
+            trial.flags.push(FLAG.to_owned());
+        }
     }
 }
 
@@ -37,6 +57,8 @@ fn retries(trials: &[Trial], most: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use ipc_results::run::CpuUse;
+
     use super::*;
 
     #[test]
@@ -54,5 +76,22 @@ mod tests {
         ];
         assert_eq!([0, 1, 5].map(|most| retries(&trials, most)), [0, 1, 2]);
         assert_eq!(retries(&trials[..1], 5), 0);
+    }
+
+    #[test]
+    fn a_trial_that_lost_its_cpu_far_more_often_than_the_others_is_disturbed() {
+        let marked = |switches: &[u64]| {
+            let trial = |ivcsw: &u64| Trial {
+                cpu: Some(CpuUse { ivcsw: *ivcsw, ..CpuUse::default() }),
+                ..Trial::default()
+            };
+            let mut trials: Vec<Trial> = switches.iter().map(trial).collect();
+            mark_interrupted(&mut trials);
+            mark_interrupted(&mut trials);
+            trials.iter().map(|trial| trial.flags.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(marked(&[20, 101, 20, 100, 19]), [0, 1, 0, 0, 0]);
+        assert_eq!(marked(&[0, 50, 0, 51]), [0, 0, 0, 1], "a few are no disturbance");
+        assert_eq!(marked(&[0, 1000]), [0, 0], "two trials have no usual one");
     }
 }

@@ -84,6 +84,7 @@ impl Outcomes {
 
     pub(super) fn into_trial(self, work: &Work, limit: Option<Limit>, steal_ns: Option<u64>) -> Trial {
         let (messages, elapsed_ns) = (self.messages(), self.elapsed_ns());
+        let pinned = [&self.client_ready, &self.server_ready].iter().all(|ready| ready.cpus.len() == 1);
         let Outcomes { client, server, mut measures, .. } = self;
         for (name, value) in client.measures.into_iter().chain(server.measures) {
             let known = measures.get(&name).copied();
@@ -107,6 +108,10 @@ impl Outcomes {
         }
         if cpu.is_some_and(|cpu| cpu.majflt > 0) {
             flags.push("major_faults".to_owned());
+        }
+        // Who was free to move may; who was not was moved by somebody who took the CPU away.
+        if pinned && cpu.and_then(|cpu| cpu.migrations).is_some_and(|moves| moves > 0) {
+            flags.push("migrations".to_owned());
         }
         let lost = client.records_lost + server.records_lost;
         let errors = (lost > 0).then(|| ("records_without_room".to_owned(), lost)).into_iter().collect();
