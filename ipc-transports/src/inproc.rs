@@ -10,10 +10,10 @@ use ipc_core::{
 };
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::{Shm, ShmOptions, ShmReceiver, ShmSender};
+use crate::{Shm, ShmOptions, ShmReceiver, ShmSender, Trust};
 
 /// Connections between threads of one process, with the same halves as [`Shm`]. Both ends get the options of the
-/// listener.
+/// listener. Messages are lent in place without [`Trust`]: nobody else is at the other end.
 ///
 /// ```
 /// use ipc_transports::{InProc, Listener, Receiver, Sender, ShmOptions, Transport, Wait};
@@ -35,6 +35,10 @@ use crate::{Shm, ShmOptions, ShmReceiver, ShmSender};
 pub struct InProc;
 
 type Half = Connection<ShmSender, ShmReceiver>;
+
+fn trusted(options: ShmOptions) -> ShmOptions {
+    ShmOptions { trust: Trust::own_process(), ..options }
+}
 
 /// Where connecting threads leave the accepting side's half.
 #[derive(Debug, Default)]
@@ -150,7 +154,7 @@ impl Transport for InProc {
 
     fn listen(at: &Address, options: &ShmOptions) -> Result<InProcListener, SetupError> {
         const OP: &str = "listen on";
-        let options = options.resolved(at)?;
+        let options = trusted(options.resolved(at)?);
         // Bad options are the listener's to hear of, not each client's.
         Shm::pair(&options)?;
         let name = name_of(at, OP)?;
@@ -181,7 +185,7 @@ impl Transport for InProc {
     }
 
     fn pair(options: &ShmOptions) -> Result<Pair<InProc>, SetupError> {
-        Shm::pair(options)
+        Shm::pair(&trusted(options.clone()))
     }
 
     fn capabilities() -> Capabilities {
@@ -190,5 +194,28 @@ impl Transport for InProc {
 
     fn capabilities_with(options: &ShmOptions) -> Result<Capabilities, SetupError> {
         Shm::capabilities_with(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_core::{PeekReceiver, Sender};
+
+    use super::*;
+
+    /// Copies would all lie in one buffer.
+    #[test]
+    fn messages_are_lent_where_they_lie_in_the_ring() {
+        let paired = InProc::pair(&ShmOptions::default()).unwrap();
+        let address = "inproc:lent-in-place".parse().unwrap();
+        let mut listener = InProc::listen(&address, &ShmOptions::default()).unwrap();
+        let client = InProc::connect(&address, &ShmOptions::default(), Wait::Forever).unwrap();
+        for (mut near, mut far) in [paired, (client, listener.accept(Wait::Forever).unwrap())] {
+            let [first, second] = [0, 1].map(|_| {
+                near.tx.send(b"a line of the ring each").unwrap();
+                far.rx.recv_ref(Wait::Forever).unwrap().as_ptr().addr()
+            });
+            assert_eq!(second - first, 64);
+        }
     }
 }

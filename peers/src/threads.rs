@@ -163,9 +163,10 @@ fn copied(size: usize) -> (ShmSender, Copied) {
     (tx, Copied(rx, Vec::with_capacity(size)))
 }
 
-fn in_place(_: usize) -> (ShmSender, ShmReceiver) {
-    let options =
-        ShmOptions { wait: Some(WaitPolicy::Spin), capacity: Some(4 << 20), ..ShmOptions::default() };
+fn in_place(size: usize) -> (ShmSender, ShmReceiver) {
+    // A message may take half the ring, less its header.
+    let capacity = Some(QUEUE.max(4 * size));
+    let options = ShmOptions { wait: Some(WaitPolicy::Spin), capacity, ..ShmOptions::default() };
     let pair = InProc::pair(&options).expect("a pair in this process");
     (pair.0.tx, pair.1.rx)
 }
