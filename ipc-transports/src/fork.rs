@@ -53,6 +53,10 @@ impl Owner {
 }
 
 fn map_page() -> Option<Page> {
+    // Miri knows no madvise, and no fork either.
+    if cfg!(miri) {
+        return None;
+    }
     // The kernel rounds it up to the page, for both calls; asking rustix for its size crashes under valgrind.
     let size = size_of::<AtomicU64>();
     // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches no existing memory.

@@ -11,6 +11,9 @@ use std::process::{Command, ExitCode};
 /// Seconds per target unless asked otherwise.
 const SECONDS: u32 = 10;
 
+/// Freed memory that the address sanitizer keeps back, so that a late use of it is seen. By default that alone is 256 MiB.
+const QUARANTINE: &str = "quarantine_size_mb=16";
+
 /// Most memory of a target, in MiB.
 const MOST_MEMORY: &str = "-rss_limit_mb=256";
 
@@ -52,6 +55,7 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
                 command.arg(format!("-max_total_time={}", seconds.unwrap_or(u64::from(SECONDS))))
             }
         };
+        command.env("ASAN_OPTIONS", QUARANTINE);
         let output = command.current_dir(&root).output().context("cannot start cargo fuzz")?;
         let text = String::from_utf8_lossy(&output.stderr);
         let stat = |name: &str| {

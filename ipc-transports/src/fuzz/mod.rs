@@ -94,7 +94,8 @@ mod tests {
     /// A second or less of each; `IPC_FUZZ_RUNS` asks for more, `IPC_FUZZ_SEED` repeats.
     fn property(name: &str, runs: u64) {
         let asked = |variable: &str| std::env::var(variable).ok()?.parse().ok();
-        let runs = asked("IPC_FUZZ_RUNS").unwrap_or(runs);
+        // Miri takes a thousand times as long.
+        let runs = asked("IPC_FUZZ_RUNS").unwrap_or(if cfg!(miri) { runs / 1000 } else { runs });
         let seed = asked("IPC_FUZZ_SEED").unwrap_or_else(|| u64::from_le_bytes(crate::handshake::random()));
         println!("{name}: {runs} inputs from IPC_FUZZ_SEED={seed}");
         let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("a target");

@@ -6,6 +6,11 @@ use crate::memory::Memory;
 
 const CAPACITY: usize = 4096;
 
+/// How often a test does what it does: under Miri, which takes a thousand times as long, a few times.
+const fn rounds(many: u64) -> u64 {
+    if cfg!(miri) { 5 + many / 500 } else { many }
+}
+
 fn ring(capacity: usize) -> (Producer<Memory>, Consumer<Memory>, Memory) {
     let (one, other) = (Memory::heap(DATA + capacity), Memory::heap(DATA + capacity));
     let longest = longest_message(capacity);
@@ -62,7 +67,7 @@ impl Random {
 fn every_length_at_every_offset_arrives_whole() {
     let (mut producer, mut consumer, _) = ring(CAPACITY);
     for round in 0..3 {
-        for len in 0..=longest_message(CAPACITY) {
+        for len in (0..=longest_message(CAPACITY)).step_by(if cfg!(miri) { 397 } else { 1 }) {
             let message: Vec<u8> = (0..len).map(|at| (at + len + round) as u8).collect();
             assert!(send(&mut producer, &message), "an empty ring has room for {len} bytes");
             assert_eq!(recv(&mut consumer).unwrap(), message);
@@ -79,7 +84,7 @@ fn a_full_ring_takes_nothing_and_one_message_less_makes_room_for_one() {
         sent += 1;
     }
     assert_eq!(sent as usize, CAPACITY / LINE - 1, "one line stays free");
-    for lap in 0..1000u64 {
+    for lap in 0..rounds(1000) {
         assert_eq!(recv(&mut consumer).unwrap(), lap.to_le_bytes());
         assert!(send(&mut producer, &(sent + lap).to_le_bytes()));
         assert!(!send(&mut producer, b"no room"));
@@ -90,7 +95,7 @@ fn a_full_ring_takes_nothing_and_one_message_less_makes_room_for_one() {
 fn an_old_payload_is_never_taken_for_a_commit_word() {
     let (mut producer, mut consumer, _) = ring(CAPACITY);
     let mut random = Random(1);
-    for _ in 0..20_000 {
+    for _ in 0..rounds(20_000) {
         // Words that would be valid commit words wherever a later lap of the ring brings them.
         let len = random.next() as usize % (longest_message(CAPACITY) + 1);
         let lap = producer.head - producer.offset(producer.head) + producer.capacity;
@@ -112,7 +117,7 @@ fn an_old_payload_is_never_taken_for_a_commit_word() {
 fn a_batch_is_published_at_once_and_in_order() {
     let (mut producer, mut consumer, _) = ring(CAPACITY);
     let mut random = Random(2);
-    for _ in 0..5000 {
+    for _ in 0..rounds(5000) {
         let mut batch = Batch::default();
         let mut lens = Vec::new();
         for _ in 0..1 + random.next() % 8 {
@@ -137,7 +142,7 @@ fn a_batch_is_published_at_once_and_in_order() {
 fn a_space_that_is_not_committed_publishes_nothing_and_may_be_committed_shorter() {
     let (mut producer, mut consumer, _) = ring(CAPACITY);
     let mut random = Random(3);
-    for round in 0..20_000 {
+    for round in 0..rounds(20_000) {
         producer.refresh().unwrap();
         let len = random.next() as usize % (longest_message(CAPACITY) + 1);
         let space = producer.reserve(len).unwrap();
@@ -156,7 +161,7 @@ fn a_space_that_is_not_committed_publishes_nothing_and_may_be_committed_shorter(
 #[test]
 fn two_threads_pass_messages_of_random_lengths() {
     let (mut producer, mut consumer, _) = ring(CAPACITY);
-    const MESSAGES: u64 = 100_000;
+    const MESSAGES: u64 = rounds(100_000);
     let writer = std::thread::spawn(move || {
         let mut random = Random(4);
         for number in 0..MESSAGES {
@@ -219,7 +224,7 @@ fn a_record_over_the_end_of_the_ring_is_corrupt() {
 #[test]
 fn a_hostile_writer_is_never_followed_out_of_the_ring() {
     let mut random = Random(5);
-    for _ in 0..200 {
+    for _ in 0..rounds(200) {
         let (_, mut consumer, memory) = ring(CAPACITY);
         for _ in 0..200 {
             let at = (random.next() as usize % (CAPACITY / LINE)) * LINE;

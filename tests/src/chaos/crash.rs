@@ -21,6 +21,20 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// A hit that did not come this often will not come.
 const TRIES: u32 = 3;
 
+/// Met by who takes away what a dead maker of a queue left.
+const SWEPT: &str = "queue.swept";
+
+/// Points that a victim passes once at most.
+const ONCE: &[&str] = &[SWEPT, LEAVING];
+
+/// Met by a listener on its way out; a victim that is to die there serves one client and goes.
+const LEAVING: &str = "unbind.";
+
+/// Whether this victim is to die on its way out.
+pub(super) fn is_to_leave() -> bool {
+    std::env::var(VARIABLE).is_ok_and(|plan| plan.starts_with(LEAVING))
+}
+
 /// How often a point is passed in one life of the victim.
 #[derive(Debug)]
 struct Reach {
@@ -73,7 +87,7 @@ fn points() -> &'static [&'static str] {
 /// The points of this cell.
 fn points_of(cell: &Cell) -> Vec<&'static str> {
     let named = cell.role == Role::Listener && cell.mechanism != "tcp";
-    let bind: &[&str] = if named { &["bind."] } else { &[] };
+    let bind: &[&str] = if named { &["bind.", "unbind."] } else { &[] };
     let is_of =
         |point: &&&str| families(cell.mechanism).iter().chain(bind).any(|family| point.starts_with(family));
     points().iter().filter(is_of).copied().collect()
@@ -111,14 +125,19 @@ pub fn run(cell: &mut Cell, rounds: u64) {
             2 => cell.random.below(30.min(most)),
             _ => cell.random.below(300.min(most)),
         };
+        let nth = if ONCE.iter().any(|once| point.starts_with(once)) { 1 } else { nth };
         let plan = format!("{point}:{nth}");
         let outcome = match &mut listener {
+            Some(listener) if point == SWEPT => leave_a_record(cell, listener)
+                .and_then(|()| one_peer(cell, &journal, &killer, listener, &plan)),
             Some(listener) => one_peer(cell, &journal, &killer, listener, &plan),
             None => one_listener(cell, &journal, &killer, &plan, round.is_multiple_of(5)),
         };
         match outcome {
             Ok(true) => {
-                cell.points.entry(point).or_default().all += 1;
+                let kills = cell.points.entry(point).or_default();
+                kills.all += 1;
+                kills.second += u64::from(point == SWEPT);
                 cell.count(Ok(()));
             }
             Ok(false) => {
@@ -205,6 +224,20 @@ fn one_peer(
         return violated("I2", "the victim saw a wrong message or an error before it was killed");
     }
     cell.check_traces().map(|()| met)
+}
+
+/// A client dies with a queue of which only its record tells; the next one finds it.
+fn leave_a_record(cell: &Cell, listener: &mut AnyListener) -> Result<(), Violation> {
+    let plan = [(VARIABLE, "queue.made:1".to_owned())];
+    let mut maker = Victim::start(cell, listener.address(), 0, &plan);
+    let came = accept_or_end(listener, &mut maker)?;
+    maker.end();
+    // Whoever says nothing more is gone with it.
+    while listener.accept(Wait::Never).is_ok() {}
+    match came {
+        None => Ok(()),
+        Some(_) => violated("I6", "a client was let in whose queues were not made"),
+    }
 }
 
 /// The victim's connection, or none if it died first.

@@ -95,6 +95,15 @@ impl Victim {
         !matches!(waitid(WaitId::Pid(self.pid()), options), Ok(None))
     }
 
+    /// Whether it is dead, or will be in a moment: its sockets close before it has died.
+    fn dies(&self) -> bool {
+        let began = Instant::now();
+        while !self.is_dead() && began.elapsed() < DEADLINE / 20 {
+            thread::yield_now();
+        }
+        self.is_dead()
+    }
+
     /// Kills it now and reaps it; harmless if it has ended.
     pub fn end(mut self) -> std::process::ExitStatus {
         let _ = self.child.kill();
@@ -474,7 +483,9 @@ pub(super) fn call_until_it_dies(address: &Address, victim: &mut Victim) -> Resu
                 }
                 SetupErrorKind::NotFound => break,
                 // It died in the middle of our handshake.
-                SetupErrorKind::HungUp if struck.is_some() || victim.blow().is_some() => break,
+                SetupErrorKind::HungUp if struck.is_some() || victim.dies() || victim.blow().is_some() => {
+                    break;
+                }
                 other => return violated("I3", format!("a killed listener is told as {other:?}: {error}")),
             },
         };

@@ -139,6 +139,9 @@ fn listen_for_ever(address: &Address, journal: &Journal) {
                 break;
             }
         }
+        if super::crash::is_to_leave() {
+            return;
+        }
     }
 }
 
