@@ -23,8 +23,8 @@ trap clean EXIT INT TERM
 "$engine" build --file Containerfile --tag "$image" .
 "$engine" volume create "$volume" >/dev/null
 "$engine" run --detach --name "$server" --volume "$volume:/run/ipc" "$image" \
-    server uds:/run/ipc/uds.sock shm:/run/ipc/shm.sock >/dev/null
-for address in uds:/run/ipc/uds.sock shm:/run/ipc/shm.sock; do
+    server uds:/run/ipc/uds.sock shm:/run/ipc/shm.sock mq:/run/ipc/mq.sock >/dev/null
+for address in uds:/run/ipc/uds.sock shm:/run/ipc/shm.sock mq:/run/ipc/mq.sock; do
     # The client looks for the server by itself, for 30 s.
     "$engine" run --rm --volume "$volume:/run/ipc" "$image" \
         client "$address" --mode rtt -s 64 -d 100ms --trials 3 --pin none

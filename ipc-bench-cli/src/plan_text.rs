@@ -62,7 +62,7 @@ impl Plan {
             text += &format!("skipped  {}    {reason}\n", ids.join(", "));
         }
         if self.settings.text("preset").is_some_and(|(name, _)| name == "container") {
-            text += "in two containers (only the directory with the sockets is shared; a queue needs one IPC namespace)\n";
+            text += "in two containers (only the directory with the sockets is shared; what lies behind them is handed over there)\n";
             text.extend(presets::CONTAINERS.lines().map(|line| format!("  {line}\n")));
         }
         text

@@ -164,10 +164,10 @@ pub(crate) const ALL: &[Preset] = &[
 /// What to type for a server in one container and its client in another; docker takes the same words.
 pub(crate) const CONTAINERS: &str = "\
 podman build -t ipc-bench .
-podman run -d --rm --name ipc-server --ipc=private -v ipc-run:/run/ipc ipc-bench server uds:/run/ipc/uds.sock shm:/run/ipc/shm.sock
+podman run -d --rm --name ipc-server --ipc=private -v ipc-run:/run/ipc ipc-bench server uds:/run/ipc/uds.sock shm:/run/ipc/shm.sock mq:/run/ipc/mq.sock
 podman run --rm --ipc=private -v ipc-run:/run/ipc ipc-bench client shm:/run/ipc/shm.sock -p container
-podman run -d --rm --name ipc-queue --ipc=host ipc-bench server mq:bench
-podman run --rm --ipc=host ipc-bench client mq:bench --mode rtt -s 64
+podman run --rm --ipc=private -v ipc-run:/run/ipc ipc-bench client mq:/run/ipc/mq.sock --mode rtt -s 64
+podman stop ipc-server && podman volume rm ipc-run
 ";
 
 pub(crate) fn find(name: &str) -> Option<&'static Preset> {

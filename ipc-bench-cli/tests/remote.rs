@@ -259,7 +259,7 @@ fn a_server_in_namespaces_of_its_own_is_reached_through_a_shared_directory() {
     }
     let shared = place.path().join("shared");
     std::fs::create_dir(&shared).unwrap();
-    for transport in ["shm", "uds"] {
+    for transport in ["shm", "uds", "mq"] {
         let line = format!("server {transport}:{}/s.sock", shared.display());
         let (child, address) = listening(apart(&place, &line, None).spawn().unwrap());
         let output = apart(&place, &client(&address, "--mode rtt,oneway"), None).output().unwrap();

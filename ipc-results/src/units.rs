@@ -231,6 +231,11 @@ pub fn change(ratio: f64) -> String {
     signed(ratio, 1) + " %"
 }
 
+/// A change that is off the scale: `+74.0 %`, and from ten times the value on as a factor, `126×`.
+pub fn distance(ratio: f64) -> String {
+    if ratio < 9.95 { change(ratio) } else { format!("{ratio:.0}×") }
+}
+
 /// A change with its interval: `−10.5 % (−13 … −8)`.
 pub fn change_interval(ratio: &Estimate) -> String {
     format!("{} ({} … {})", change(ratio.value), signed(ratio.lo, 0), signed(ratio.hi, 0))
@@ -294,6 +299,7 @@ mod tests {
     fn changes_are_signed_and_nothing_has_no_sign() {
         assert_eq!([0.895, 1.018, 0.9999, 1.0].map(change), ["−10.5 %", "+1.8 %", "0.0 %", "0.0 %"]);
         let ratio = Estimate { value: 0.895, lo: 0.87, hi: 0.92, trials: 9, coverage: 0.96 };
+        assert_eq!([0.05, 5.74, 125.55].map(distance), ["−95.0 %", "+474.0 %", "126×"]);
         assert_eq!(change_interval(&ratio), "−10.5 % (−13 … −8)");
         assert_eq!([0.0002, 0.0021, 1.0].map(probability), ["<0.001", "0.002", "1.0"]);
     }

@@ -61,6 +61,22 @@ fn the_forest_of_a_comparison_names_the_whole_figure() {
 }
 
 #[test]
+fn a_change_off_the_scale_of_the_forest_stands_at_its_edge_with_its_value() {
+    let (a, mut b) = (invented(), invented());
+    let page = |b: &Run| {
+        let comparison =
+            Comparison::new(("main", &a), ("last", b), &Policy::default(), Session::Apart, false).unwrap();
+        html::comparison(&comparison, &Report::new(&a).unwrap(), &Report::new(b).unwrap())
+    };
+    assert!(!page(&b).contains("class=\"beyond\""));
+    slow_down(&mut b, "shm/rtt/64", 20.0);
+    let page = page(&b);
+    let (_, told) = page.split_once("class=\"beyond\"").unwrap();
+    let (_, told) = told.split_once('>').unwrap();
+    assert!(told.starts_with("20×</text>"), "{}", &told[..20]);
+}
+
+#[test]
 fn a_transport_that_nothing_is_held_against_is_not_called_the_fastest() {
     let mut run = invented();
     assert!(page(&run).contains("<h1>shm is fastest: "));

@@ -66,7 +66,7 @@ struct Distribution<'r> {
     figures: &'r [Figures],
 }
 
-/// The distributions of one cell in two runs, under these labels.
+/// The distributions of one cell in two runs, under these labels; `None` where one of them has too few messages for a curve.
 pub(super) fn overlaid(runs: [(String, &Report<'_>); 2], cell: &str) -> Option<(String, String, String)> {
     let distributions: Option<Vec<Distribution<'_>>> = runs
         .iter()
@@ -76,7 +76,8 @@ pub(super) fn overlaid(runs: [(String, &Report<'_>); 2], cell: &str) -> Option<(
             Some(Distribution { series, label, cell: report.run.cell(cell)?, figures })
         })
         .collect();
-    percentile_chart(&distributions?)
+    let distributions = distributions.filter(|both| both.iter().all(|own| curve(own.figures).is_some()))?;
+    percentile_chart(&distributions)
 }
 
 /// The logarithmic and the linear chart of these distributions, and their table.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::compare::{Change, Comparison, Side};
 use crate::export::escape;
 use crate::report::Report;
-use crate::units::{change, change_interval, probability, yardstick};
+use crate::units::{change, change_interval, distance, probability, yardstick};
 use crate::verdict::Verdict;
 
 use super::axis::Axis;
@@ -95,7 +95,7 @@ fn tone(verdict: Option<Verdict>) -> usize {
 
 fn forest(page: &mut Page, rows: &[&Change]) {
     let lead = "New over old with its interval, the worst at the top; to the right is more. Triangles improved, squares regressed, circles are \
-                unchanged, flat bars are inconclusive.";
+                unchanged, flat bars are inconclusive. What is off the scale stands at its edge, with its value.";
     page.section("changes", "Changes", "What changed", lead);
     let away = |ratio: f64| ratio - 1.0;
     let reach = rows
@@ -115,7 +115,11 @@ fn forest(page: &mut Page, rows: &[&Change]) {
             drawing.label(index, &format!("{} {}", row.cell, row.metric));
             drawing.interval(index, tone, away(row.ratio.lo).max(-reach), away(row.ratio.hi).min(reach));
             let text = format!("{} {}: {}", row.cell, row.metric, change_interval(&row.ratio));
-            drawing.point(index, tone, away(row.ratio.value).clamp(-reach, reach), false, &text);
+            let value = away(row.ratio.value);
+            drawing.point(index, tone, value.clamp(-reach, reach), false, &text);
+            if value.abs() > reach {
+                drawing.beyond(index, value.clamp(-reach, reach), &distance(row.ratio.value));
+            }
         }
         let _ = write!(page, "<figure>{}</figure>", drawing.finish());
     }

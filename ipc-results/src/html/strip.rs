@@ -7,7 +7,7 @@ use crate::estimate::Estimate;
 use crate::export::escape;
 use crate::metric::Metric;
 use crate::report::Report;
-use crate::units::{change, size};
+use crate::units::{distance, size};
 
 use super::axis::Axis;
 use super::page::{Page, named, table};
@@ -94,12 +94,7 @@ fn strip(report: &Report<'_>, cells: &[(usize, &Cell)], metric: Metric) -> Optio
         let distances = || trials.iter().map(|(value, _)| away(median, *value));
         for furthest in [distances().fold(0.0, f64::min), distances().fold(0.0, f64::max)] {
             if furthest.abs() > reach {
-                // From ten times the median on a percentage is longer than the factor, and says less.
-                let text = match 1.0 + furthest {
-                    far if far >= 9.95 => format!("{far:.0}×"),
-                    near => change(near),
-                };
-                drawing.beyond(index, furthest.clamp(-reach, reach), &text);
+                drawing.beyond(index, furthest.clamp(-reach, reach), &distance(1.0 + furthest));
             }
         }
     }
@@ -206,7 +201,7 @@ impl Rows {
     }
 
     /// What a point at the edge stands for, on the inner side of it.
-    fn beyond(&mut self, row: usize, edge: f64, text: &str) {
+    pub(super) fn beyond(&mut self, row: usize, edge: f64, text: &str) {
         let (side, anchor) = if edge > 0.0 { (-9.0, "end") } else { (9.0, "start") };
         let (x, y) = (self.px(edge) + side, self.py(row) + 4.0);
         self.push(format_args!(
