@@ -12,6 +12,7 @@ use crate::figures::Figures;
 use crate::metric::Metric;
 use crate::policy::Policy;
 use crate::recorder::DecodeError;
+use crate::recorder::samples_needed;
 use crate::run::Run;
 pub use crate::statistics::Session;
 use crate::statistics::{holm, median, pairs, rank_sum};
@@ -215,6 +216,14 @@ impl Comparison {
         (self.session == Session::Alternating).then_some(
             "each trial is compared with its neighbour of the other side (sign test over pairs); a change need not be that of \
              the two medians",
+        )
+    }
+
+    /// What is told where there is no row at all.
+    pub(crate) fn nothing(&self) -> String {
+        format!(
+            "No figure is in both with messages enough: a median needs {} in a trial. Measure the same cells, or longer with -d",
+            samples_needed(50.0)
         )
     }
 

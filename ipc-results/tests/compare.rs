@@ -33,6 +33,21 @@ fn changed() -> Run {
 }
 
 #[test]
+fn a_comparison_of_nothing_says_why() {
+    let mut run = invented();
+    run.cells.retain(|cell| cell.id == "uds/rtt/64");
+    assert!(!text::comparison(&compare(&run, &run), true, &Style::default()).contains("No figure"));
+    run.cells[0].trials.iter_mut().for_each(|trial| trial.latency = None);
+    run.cells[0].summary = ipc_results::summarise(&run.cells[0]).unwrap();
+    let comparison = compare(&run, &run);
+    let text = text::comparison(&comparison, true, &Style::default());
+    assert!(text.contains("No figure is in both") && text.contains("needs 20 in a trial"), "{text}");
+    let report = ipc_results::report::Report::new(&run).unwrap();
+    let page = ipc_results::html::comparison(&comparison, &report, &report);
+    assert!(page.contains("<h1>Nothing could be compared</h1>") && page.contains("longer with -d."));
+}
+
+#[test]
 fn the_changes_of_an_invented_run() {
     let comparison = compare(&invented(), &changed());
     assert_eq!(verdict(&comparison, "uds/rtt/64", Metric::P50), Some(Verdict::Improved));

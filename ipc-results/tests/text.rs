@@ -47,6 +47,16 @@ fn colour_adds_escapes_and_nothing_else() {
 }
 
 #[test]
+fn a_median_that_too_few_messages_support_has_its_reason() {
+    let mut run = invented();
+    assert!(!rendered(&run, &Style::default()).contains("p50 needs"));
+    let cell = run.cells.iter_mut().find(|cell| cell.id == "uds/rtt/64").unwrap();
+    cell.summary.as_mut().unwrap().latency.p50_ns = None;
+    let text = rendered(&run, &Style::default());
+    assert!(text.contains("  p50 needs ≥ 20 samples in every trial: measure longer with -d\n"), "{text}");
+}
+
+#[test]
 fn a_run_of_three_trials_claims_no_separation() {
     let mut run = invented();
     shorten(&mut run, 3);

@@ -40,6 +40,7 @@ fn worse(row: &Change) -> f64 {
 fn header(page: &mut Page, comparison: &Comparison) {
     let count = |verdict| comparison.with(verdict).count();
     let headline = match (comparison.same_host, count(Verdict::Regressed), count(Verdict::Improved)) {
+        _ if comparison.rows.is_empty() => "Nothing could be compared".to_owned(),
         (false, ..) => "Different machines: no verdicts".to_owned(),
         (true, 0, 0) => "No change is certain".to_owned(),
         (true, 0, improved) => format!("{improved} improved, none regressed"),
@@ -63,7 +64,11 @@ fn header(page: &mut Page, comparison: &Comparison) {
         count(Verdict::Unchanged),
         count(Verdict::Inconclusive),
         comparison.rows.len(),
-        comparison.note().map(|note| format!(" Here {note}.")).unwrap_or_default(),
+        match comparison.note().filter(|_| !comparison.rows.is_empty()) {
+            Some(note) => format!(" Here {note}."),
+            None if comparison.rows.is_empty() => format!(" {}.", comparison.nothing()),
+            None => String::new(),
+        },
         side("A", &comparison.a),
         side("B", &comparison.b),
     ));

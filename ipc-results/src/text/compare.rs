@@ -54,6 +54,9 @@ pub fn comparison(comparison: &Comparison, all: bool, style: &Style) -> String {
     if comparison.rows.iter().any(|row| row.ratio.coverage < TARGET_COVERAGE) {
         page.note("too few trials for an interval of 95 %: those shown span all that was compared");
     }
+    if comparison.rows.is_empty() {
+        page.wrapped("", 0, &comparison.nothing());
+    }
     page.line(&counts(comparison));
     page.text
 }

@@ -141,6 +141,10 @@ fn notes(report: &Report<'_>, table: &Table<'_>) -> Vec<String> {
                 estimate.coverage * 100.0
             ));
         }
+        if measured().any(|summary| summary.latency.p50_ns.is_none()) {
+            let needed = samples_needed(50.0);
+            notes.push(format!("p50 needs ≥ {needed} samples in every trial: measure longer with -d"));
+        }
         if measured().any(|summary| summary.latency.p50_ns.is_some() && summary.latency.p99_ns.is_none()) {
             notes.push(format!("p99 needs ≥ {} samples in every trial", count(samples_needed(99.0))));
         }
