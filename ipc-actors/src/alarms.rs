@@ -127,3 +127,100 @@ impl<A: Actor> Ctx<A> {
         Some(message)
     }
 }
+
+/// A timer that its actor cancels while it goes off, explored by loom: `cargo xtask loom`.
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::sync::Mutex;
+    use crate::timers::Timers;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    const DUE: Duration = Duration::from_millis(1);
+
+    /// The timers, and what an actor is told of their tokens: its mailbox has models of its own.
+    struct Clock {
+        timers: Timers<u64>,
+        told: Mutex<Vec<u64>>,
+    }
+
+    impl Clock {
+        fn new() -> Arc<Clock> {
+            Arc::new(Clock { timers: Timers::new(), told: Mutex::new(Vec::new()) })
+        }
+
+        /// As `Timers::fire`, by the reactor.
+        fn fire(&self, now: Duration) -> Option<Duration> {
+            let (due, next) = self.timers.take_due(now);
+            for token in due {
+                self.told.lock().push(token);
+            }
+            next
+        }
+
+        /// As `Ctx::start_alarm`.
+        fn start(&self, alarms: &mut Alarms<char>, due: Duration, message: char) -> u64 {
+            let token = alarms.reserve();
+            let (key, _) = self.timers.insert(due, token);
+            if let Some(place) = alarms.place(token) {
+                place.alarm = Some(Alarm { key, due, what: What::Once(message) });
+            }
+            token
+        }
+
+        /// As `Ctx::cancel`.
+        fn cancel(&self, alarms: &mut Alarms<char>, token: u64) -> bool {
+            let Some(alarm) = alarms.remove(token) else { return false };
+            self.timers.cancel(alarm.key);
+            true
+        }
+
+        /// What the tokens in the mailbox are for, as `Ctx::alarm_due`.
+        fn handled(&self, alarms: &mut Alarms<char>) -> Vec<char> {
+            let tokens = std::mem::take(&mut *self.told.lock());
+            let mut told = Vec::new();
+            for token in tokens {
+                let alarm = alarms.remove(token);
+                if let Some(Alarm { what: What::Once(message), .. }) = alarm {
+                    told.push(message);
+                }
+            }
+            told
+        }
+    }
+
+    #[test]
+    fn a_timer_is_cancelled_or_goes_off_and_its_successor_is_not_taken_for_it() {
+        loom::model(|| {
+            let (clock, mut alarms) = (Clock::new(), Alarms::default());
+            let first = clock.start(&mut alarms, DUE, 'a');
+            let reactor = clock.clone();
+            let fires = thread::spawn(move || _ = reactor.fire(DUE));
+            // Handled, cancelled, or cancelled on its way.
+            let mut told = clock.handled(&mut alarms);
+            let cancelled = clock.cancel(&mut alarms, first);
+            let second = clock.start(&mut alarms, 2 * DUE, 'b');
+            assert_ne!(first, second);
+            fires.join().unwrap();
+            told.extend(clock.handled(&mut alarms));
+            assert_eq!(told, if cancelled { vec![] } else { vec!['a'] });
+            clock.fire(2 * DUE);
+            assert_eq!(clock.handled(&mut alarms), ['b']);
+            assert_eq!(clock.timers.len(), 0);
+        });
+    }
+
+    #[test]
+    fn whoever_drives_the_timers_does_not_sleep_past_one_that_is_started_meanwhile() {
+        loom::model(|| {
+            let clock = Clock::new();
+            let theirs = clock.clone();
+            let starts = thread::spawn(move || theirs.timers.insert(DUE, 1).1);
+            // It sleeps until this, unless it is woken.
+            let next = clock.fire(Duration::ZERO);
+            let woken = starts.join().unwrap();
+            assert!(woken || next.is_some_and(|next| next <= DUE));
+        });
+    }
+}

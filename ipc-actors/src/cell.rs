@@ -12,7 +12,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 use crate::actor::Actor;
 use crate::addr::Addr;
@@ -25,6 +25,8 @@ use crate::mailbox::Limits;
 use crate::pool;
 use crate::run::{self, Step};
 use crate::status::{Status, control};
+use crate::sync;
+use crate::sync::{Ordering, fence};
 use crate::system::Inner;
 use crate::turn::Turn;
 use ipc_core::Priority;
@@ -35,13 +37,43 @@ pub(crate) struct Core {
     pub(crate) inbox: Inbox,
     /// Messages in a bounded mailbox; stays 0 in an unbounded one, which does not pay for counting.
     pub(crate) queued: AtomicU32,
-    refs: AtomicU32,
+    refs: References,
     pub(crate) id: ActorId,
     table: &'static Functions,
     pub(crate) system: Arc<Inner>,
     pub(crate) limits: Limits,
     // From here on the second line: senders do not write it, so the owner reads it from its own cache.
     pub(crate) status: Status,
+}
+
+/// How many addresses refer to an actor.
+pub(crate) struct References(sync::AtomicU32);
+
+impl References {
+    pub(crate) fn one() -> Self {
+        References(sync::AtomicU32::new(1))
+    }
+
+    /// Counts one more.
+    pub(crate) fn retain(&self) {
+        // Relaxed: a new reference is made from one that keeps the cell alive, as in `Arc`.
+        if self.0.fetch_add(1, Ordering::Relaxed) > u32::MAX / 2 {
+            // Two thousand million leaked addresses: going on would free memory in use.
+            std::process::abort();
+        }
+    }
+
+    /// Counts `count` less; true: none is left, and the cell is to be destroyed.
+    #[must_use]
+    pub(crate) fn give_up(&self, count: u32) -> bool {
+        // Release: what the holders of these references did comes before the cell is destroyed.
+        if self.0.fetch_sub(count, Ordering::Release) != count {
+            return false;
+        }
+        // Acquire: pairs with the Release of every other reference's end.
+        fence(Ordering::Acquire);
+        true
+    }
 }
 
 /// What depends on the actor's type.
@@ -105,7 +137,7 @@ pub(crate) fn create<A: Actor>(
     let core = Core {
         inbox: Inbox::busy(),
         queued: AtomicU32::new(0),
-        refs: AtomicU32::new(1),
+        refs: References::one(),
         id,
         table: if dedicated { Cell::<A>::DEDICATED } else { Cell::<A>::FUNCTIONS },
         system,
@@ -174,10 +206,8 @@ impl<A: Actor> Me<A> {
     /// Gives up the references that came back. For an actor that is over and still in the system's table, whose
     /// reference is therefore not among them.
     pub(crate) fn give_up(&self, returned: &mut Returned) {
-        let count = std::mem::take(&mut returned.0);
-        // Release: as in the drop of an address.
-        let before = self.refs.fetch_sub(count, Ordering::Release);
-        debug_assert!(before > count, "the table's is left");
+        let last = self.refs.give_up(std::mem::take(&mut returned.0));
+        debug_assert!(!last, "the table's is left");
     }
 }
 
@@ -196,17 +226,13 @@ impl Returned {
 
 impl Core {
     fn retain(&self) {
-        // Relaxed: a new reference is made from one that keeps the cell alive, as in `Arc`.
-        if self.refs.fetch_add(1, Ordering::Relaxed) > u32::MAX / 2 {
-            // Two thousand million leaked addresses: going on would free memory in use.
-            std::process::abort();
-        }
+        self.refs.retain();
     }
 
     /// References to the actor, for tests of what keeps its memory.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn references(&self) -> u32 {
-        self.refs.load(Ordering::Acquire)
+        self.refs.0.load(Ordering::Acquire)
     }
 
     /// Messages queued, where the mailbox counts them.
@@ -249,10 +275,7 @@ impl Clone for AnyAddr {
 
 impl Drop for AnyAddr {
     fn drop(&mut self) {
-        // Release: what this reference's holder did comes before the cell is destroyed.
-        if self.core().refs.fetch_sub(1, Ordering::Release) == 1 {
-            // Acquire: pairs with the Release of every other reference's drop.
-            fence(Ordering::Acquire);
+        if self.core().refs.give_up(1) {
             let destroy = self.core().table.destroy;
             // SAFETY: it was the last reference.
             unsafe { destroy(self.0) };

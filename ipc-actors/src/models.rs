@@ -1,4 +1,4 @@
-//! Models of the mailbox word and of the reply slot, explored by loom: `cargo xtask loom`.
+//! Models of the mailbox word, of the reply slot, of supervisors and children and of muted senders, explored by loom: `cargo xtask loom`.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,6 +9,8 @@ use loom::thread;
 
 use crate::inbox::{Inbox, Lists, Node, Push};
 use crate::reply::{self, AskError};
+use crate::status::{Status, control};
+use crate::sync::Mutex;
 use ipc_core::Priority;
 
 /// An actor reduced to its mailbox: whoever wakes it runs it, as a worker would. Loom fails the model when two threads
@@ -323,6 +325,178 @@ fn l13_the_end_of_a_replaced_child_is_no_news_and_leaves_the_link_to_the_next_on
         supervisor.run();
         ends.join().unwrap();
         assert_eq!(supervisor.turn(|own| (own.exits, own.links)), (0, NEW));
+    });
+}
+
+/// A child whose incarnation is over and whose parent decides. The control word and the mailbox are the real ones; a turn does
+/// what `wait_for_parent` in `run.rs` and `Task::run` do.
+struct Failed {
+    status: Status,
+    inbox: Inbox,
+    lists: UnsafeCell<Lists<u32>>,
+    restarts: AtomicU32,
+    releases: AtomicU32,
+}
+
+// SAFETY: as above.
+unsafe impl Sync for Failed {}
+
+impl Failed {
+    fn new() -> Arc<Failed> {
+        Arc::new(Failed {
+            status: Status::new(true),
+            inbox: Inbox::busy(),
+            lists: UnsafeCell::new(Lists::new()),
+            restarts: AtomicU32::new(0),
+            releases: AtomicU32::new(0),
+        })
+    }
+
+    fn run(&self) {
+        loop {
+            // SAFETY: as above.
+            self.lists.with_mut(|lists| self.inbox.grab(unsafe { &mut *lists }));
+            let requests = self.status.take(u32::MAX);
+            if requests & control::RELEASE != 0 {
+                self.releases.fetch_add(1, Ordering::SeqCst);
+            } else if requests & control::RESTART != 0 {
+                self.restarts.fetch_add(1, Ordering::SeqCst);
+            }
+            if self.inbox.rest() {
+                return;
+            }
+        }
+    }
+
+    /// As `AnyAddr::demand`.
+    fn demand(&self, request: u32) {
+        if self.status.request(request) {
+            // SAFETY: `lists` are of `u32`.
+            let pushed = unsafe { self.inbox.push(Node::message(0, Priority::Normal, None)) };
+            if matches!(pushed, Ok(Push::Woke)) {
+                self.run();
+            }
+        }
+    }
+
+    fn decisions(&self) -> (u32, u32) {
+        (self.restarts.load(Ordering::SeqCst), self.releases.load(Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn l13_a_child_that_comes_to_rest_sees_what_its_supervisor_decides() {
+    for (request, decisions) in [(control::RESTART, (1, 0)), (control::RELEASE, (0, 1))] {
+        loom::model(move || {
+            let child = Failed::new();
+            let supervisor = {
+                let child = child.clone();
+                thread::spawn(move || child.demand(request))
+            };
+            child.run();
+            supervisor.join().unwrap();
+            assert_eq!(child.decisions(), decisions);
+        });
+    }
+}
+
+#[test]
+fn l13_a_restart_is_not_lost_beside_a_stop_of_the_incarnation_that_is_over() {
+    loom::model(|| {
+        let child = Failed::new();
+        child.run();
+        let stranger = {
+            let child = child.clone();
+            thread::spawn(move || child.demand(control::STOP))
+        };
+        child.demand(control::RESTART);
+        stranger.join().unwrap();
+        assert_eq!(child.decisions(), (1, 0));
+    });
+}
+
+/// A sender that is to rest for a receiver. The lock and the control word are the real ones; the steps are those of `mute.rs`.
+struct Muted {
+    status: Status,
+    queued: crate::sync::AtomicU32,
+    resting: Mutex<bool>,
+    /// Turns that the sender was given.
+    turns: AtomicU32,
+}
+
+impl Muted {
+    fn new(queued: u32) -> Arc<Muted> {
+        Arc::new(Muted {
+            status: Status::new(false),
+            queued: crate::sync::AtomicU32::new(queued),
+            resting: Mutex::new(false),
+            turns: AtomicU32::new(0),
+        })
+    }
+
+    fn schedule(&self) {
+        self.turns.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// As `Inner::rest`, by the sender's worker.
+    fn rest(&self) {
+        let mut resting = self.resting.lock();
+        let caught_up = self.queued.load(Ordering::Relaxed) == 0;
+        if caught_up || self.status.has_request() {
+            drop(resting);
+            return self.schedule();
+        }
+        *resting = true;
+    }
+
+    /// As `Inner::unmute`.
+    fn unmute(&self) {
+        if std::mem::take(&mut *self.resting.lock()) {
+            self.schedule();
+        }
+    }
+
+    /// As the receiver: `Core::uncount` and `Inner::room_made`.
+    fn take_one(&self) {
+        if self.queued.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.unmute();
+        }
+    }
+}
+
+#[test]
+fn a_sender_that_goes_to_rest_goes_on_once_when_its_receiver_catches_up() {
+    loom::model(|| {
+        let sender = Muted::new(2);
+        let receiver = {
+            let sender = sender.clone();
+            thread::spawn(move || (0..2).for_each(|_| sender.take_one()))
+        };
+        sender.rest();
+        receiver.join().unwrap();
+        assert_eq!(sender.turns.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_sender_that_goes_to_rest_goes_on_once_when_something_is_demanded_of_it() {
+    loom::model(|| {
+        let sender = Muted::new(1);
+        let others = {
+            let (killer, timer) = (sender.clone(), sender.clone());
+            [
+                thread::spawn(move || {
+                    killer.status.request(control::KILL);
+                    killer.unmute();
+                }),
+                thread::spawn(move || timer.unmute()),
+            ]
+        };
+        sender.rest();
+        for other in others {
+            other.join().unwrap();
+        }
+        assert_eq!(sender.turns.load(Ordering::SeqCst), 1);
     });
 }
 

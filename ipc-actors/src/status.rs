@@ -1,9 +1,10 @@
 //! What others may see of an actor and ask of it: its lifecycle, its incarnation, its control word.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
+
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 /// Where an actor is in its life.
 ///
@@ -85,7 +86,7 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(crate) const fn new(child: bool) -> Self {
+    pub(crate) fn new(child: bool) -> Self {
         Status {
             control: AtomicU32::new(0),
             incarnation: AtomicU32::new(0),

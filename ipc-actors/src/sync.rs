@@ -1,10 +1,14 @@
-//! Atomics of the mailbox, of the reply slot and of idle workers, and the way to let others go first: those of std, or of
-//! loom when a model checker runs them. Likewise the lock.
+//! Atomics of the mailbox, of the reply slot, of idle workers, of the control word and of references, and the way to let others
+//! go first: those of std, or of loom when a model checker runs them. Likewise the lock.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+};
 
 /// Lets other threads go first.
 #[cfg(loom)]

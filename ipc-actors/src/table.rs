@@ -2,38 +2,37 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use crate::cell::AnyAddr;
 use crate::id::ActorId;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Shards of both tables, a power of two: spawning threads rarely meet.
 const SHARDS: usize = 16;
 
 /// Slots hold the one reference that keeps a live actor; a slot used again has the next generation.
-pub(crate) struct Table {
-    shards: [Mutex<Shard>; SHARDS],
+pub(crate) struct Table<R = AnyAddr> {
+    shards: [Mutex<Shard<R>>; SHARDS],
     live: AtomicUsize,
     next_shard: AtomicUsize,
 }
 
-#[derive(Default)]
-struct Shard {
-    slots: Vec<Slot>,
+struct Shard<R> {
+    slots: Vec<Slot<R>>,
     free: Vec<u32>,
 }
 
-struct Slot {
+struct Slot<R> {
     generation: u32,
-    actor: Option<AnyAddr>,
+    actor: Option<R>,
 }
 
-impl Table {
+impl<R: Clone> Table<R> {
     pub(crate) fn new() -> Self {
         Table {
-            shards: std::array::from_fn(|_| Mutex::default()),
+            shards: std::array::from_fn(|_| Mutex::new(Shard { slots: Vec::new(), free: Vec::new() })),
             live: AtomicUsize::new(0),
             next_shard: AtomicUsize::new(0),
         }
@@ -46,7 +45,7 @@ impl Table {
     }
 
     /// Adds the actor that `make` makes for its number; `None`: there are `max` already.
-    pub(crate) fn insert<R>(&self, max: usize, make: impl FnOnce(ActorId) -> (R, AnyAddr)) -> Option<R> {
+    pub(crate) fn insert<T>(&self, max: usize, make: impl FnOnce(ActorId) -> (T, R)) -> Option<T> {
         // Relaxed: a limit on a number, no order. Counted first, so that two racing spawns do not both take the last.
         if self.live.fetch_add(1, Ordering::Relaxed) >= max {
             self.live.fetch_sub(1, Ordering::Relaxed);
@@ -68,7 +67,7 @@ impl Table {
     }
 
     /// Takes the actor out. The caller drops it outside the lock.
-    pub(crate) fn remove(&self, id: ActorId) -> Option<AnyAddr> {
+    pub(crate) fn remove(&self, id: ActorId) -> Option<R> {
         let index = id.slot() / SHARDS as u32;
         let mut shard = self.shards[id.slot() as usize % SHARDS].lock();
         let slot = shard.slots.get_mut(index as usize).filter(|slot| slot.generation == id.generation())?;
@@ -81,12 +80,14 @@ impl Table {
     }
 
     /// The live actor with this number.
-    pub(crate) fn find(&self, id: ActorId) -> Option<AnyAddr> {
+    pub(crate) fn find(&self, id: ActorId) -> Option<R> {
         let shard = self.shards[id.slot() as usize % SHARDS].lock();
         let slot = shard.slots.get(id.slot() as usize / SHARDS)?;
         slot.actor.clone().filter(|_| slot.generation == id.generation())
     }
+}
 
+impl Table {
     /// Every live actor, by slot.
     pub(crate) fn all(&self) -> Vec<AnyAddr> {
         let mut all: Vec<_> = self
@@ -154,5 +155,112 @@ impl Names {
         let mut all: Vec<_> = self.by_id.read().iter().map(|(id, name)| (name.clone(), *id)).collect();
         all.sort();
         all
+    }
+}
+
+/// An actor that is found by its number while it ends, explored by loom: `cargo xtask loom`.
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::cell::References;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// An actor reduced to its references: loom fails the model when its memory is used and destroyed at a time.
+    struct Actor {
+        references: References,
+        memory: UnsafeCell<()>,
+        destroyed: std::sync::atomic::AtomicU32,
+    }
+
+    impl Actor {
+        fn new() -> Arc<Actor> {
+            let (references, memory) = (References::one(), UnsafeCell::new(()));
+            Arc::new(Actor { references, memory, destroyed: 0.into() })
+        }
+
+        /// Uses the memory. How often it was destroyed.
+        fn destroyed(&self) -> u32 {
+            self.memory.with(|_| self.destroyed.load(Ordering::SeqCst))
+        }
+    }
+
+    /// An address, which counts as `AnyAddr` does.
+    struct Held(Arc<Actor>);
+
+    impl Held {
+        /// The first, for the table.
+        fn first(actor: &Arc<Actor>) -> Held {
+            Held(actor.clone())
+        }
+    }
+
+    impl Clone for Held {
+        fn clone(&self) -> Held {
+            self.0.references.retain();
+            Held(self.0.clone())
+        }
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            if self.0.references.give_up(1) {
+                self.0.memory.with_mut(|_| self.0.destroyed.fetch_add(1, Ordering::SeqCst));
+            }
+        }
+    }
+
+    /// Runs a model with a table and an actor in it, and its number.
+    fn with_one(model: fn(&Arc<Table<Held>>, &Arc<Actor>, ActorId)) {
+        loom::model(move || {
+            let table = Arc::new(Table::new());
+            let actor = Actor::new();
+            let number = table.insert(9, |id| (id, Held::first(&actor)));
+            model(&table, &actor, number.unwrap());
+        });
+    }
+
+    #[test]
+    fn an_actor_that_is_found_while_it_ends_keeps_its_memory_for_whoever_found_it() {
+        with_one(|table, actor, id| {
+            let theirs = table.clone();
+            let ends = thread::spawn(move || drop(theirs.remove(id)));
+            if let Some(found) = table.find(id) {
+                assert_eq!(found.0.destroyed(), 0);
+            }
+            ends.join().unwrap();
+            assert_eq!(actor.destroyed(), 1);
+            assert_eq!(table.live(), 0);
+        });
+    }
+
+    #[test]
+    fn a_number_never_finds_the_next_actor_of_its_slot() {
+        with_one(|table, actor, id| {
+            let theirs = table.clone();
+            let ends = thread::spawn(move || {
+                drop(theirs.remove(id));
+                // The shards go around: the one of the first again.
+                for _ in 1..SHARDS {
+                    theirs.skip();
+                }
+                let next = Actor::new();
+                theirs.insert(9, |id| (id, Held::first(&next))).unwrap()
+            });
+            if let Some(found) = table.find(id) {
+                assert!(Arc::ptr_eq(&found.0, actor), "the next one");
+            }
+            let next = ends.join().unwrap();
+            assert_eq!((next.slot(), next.generation()), (id.slot(), id.generation() + 1));
+            assert!(table.find(id).is_none());
+            drop(table.remove(next));
+        });
+    }
+
+    impl Table<Held> {
+        fn skip(&self) {
+            self.next_shard.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

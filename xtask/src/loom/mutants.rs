@@ -32,6 +32,41 @@ const TABLE: &str = "ipc-async/src/table.rs";
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
+        name: "timers: the driver is not woken",
+        file: "ipc-actors/src/timers.rs",
+        models: "alarms::models",
+        from: "let wake = due < state.sleeps_until;",
+        to: "let wake = due.is_zero() && due < state.sleeps_until;",
+    },
+    Mutant {
+        name: "alarms: a late token is not told apart",
+        file: "ipc-actors/src/alarms.rs",
+        models: "alarms::models",
+        from: ".filter(|place| place.generation == generation)",
+        to: ".filter(|_| generation > 0)",
+    },
+    Mutant {
+        name: "table: generations are not compared",
+        file: "ipc-actors/src/table.rs",
+        models: "table::models",
+        from: "slot.actor.clone().filter(|_| slot.generation == id.generation())",
+        to: "slot.actor.clone()",
+    },
+    Mutant {
+        name: "references given up relaxed",
+        file: "ipc-actors/src/cell.rs",
+        models: "table::models",
+        from: "self.0.fetch_sub(count, Ordering::Release) != count",
+        to: "self.0.fetch_sub(count, Ordering::Relaxed) != count",
+    },
+    Mutant {
+        name: "control word: taken by load and store",
+        file: "ipc-actors/src/status.rs",
+        models: "models::l13",
+        from: "self.control.fetch_and(!bits, Ordering::Acquire) & bits",
+        to: "{ let all = self.control.load(Ordering::Acquire); self.control.store(all & !bits, Ordering::Release); all & bits }",
+    },
+    Mutant {
         name: "mailbox rests relaxed",
         file: INBOX,
         models: "models::l12",
