@@ -38,6 +38,11 @@ pub trait Fixture: Sized + Send + 'static {
     /// Whether the library starts an actor again that has panicked.
     const RESTARTS: bool = false;
 
+    /// Ends all actors in order, and returns when they have ended; false: not asked of this library.
+    fn shut_down(&self) -> bool {
+        false
+    }
+
     /// Starts an actor that `make` makes now and after each of its panics. What is returned has it panic, and has it
     /// handle [`Msg::Alive`] as soon after that as the library allows.
     fn fragile(&self, _make: Make<Self>) -> Box<dyn FnMut()> {

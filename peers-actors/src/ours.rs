@@ -95,6 +95,12 @@ impl Fixture for Ours {
         })
     }
 
+    fn shut_down(&self) -> bool {
+        let ended = self.0.shutdown(PATIENCE);
+        assert_eq!(ended.killed, 0, "each ends by itself");
+        true
+    }
+
     fn ask_outside(&self, whom: &Addr<Host>, count: u64) {
         for _ in 0..count {
             whom.ask(Msg::Question, PATIENCE).expect("an answer");

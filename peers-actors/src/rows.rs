@@ -76,6 +76,7 @@ const TEN_THOUSAND: &[Measure] = &[
     measure("bytes_per_actor", AtMost(1_024.0)),
     measure("spawn_ns", AtMost(1e5)),
     measure("recovery_p99_ns", AtMost(1e7)),
+    measure("shutdown_ns", AtMost(1e9)),
 ];
 
 pub const ROWS: &[Row] = &[
@@ -97,7 +98,7 @@ pub const ROWS: &[Row] = &[
     },
     row("idle", WAKEUPS, "context switches of 10,000 idle actors"),
     plain("overhead", OVERHEAD, "CPU time above calling a 1 µs handler directly"),
-    row("ten-thousand", TEN_THOUSAND, "10,000 actors: rate, delivery, memory, start, recovery"),
+    row("ten-thousand", TEN_THOUSAND, "10,000 actors: rate, delivery, memory, start, recovery, orderly end"),
 ];
 
 /// What a trial found.
@@ -420,7 +421,9 @@ fn ten_thousand<F: Fixture>(trial: &Trial<F>) -> Outcome {
     delivery.sort_by(f64::total_cmp);
 
     let recovery = if F::RESTARTS { at(&recoveries(trial, 500), 0.99) } else { f64::NAN };
-    let values = vec![per_second(TOLD, elapsed), at(&delivery, 0.99), bytes, spawn_ns, recovery];
+    let started = Instant::now();
+    let shutdown = if trial.library.shut_down() { started.elapsed().as_nanos() as f64 } else { f64::NAN };
+    let values = vec![per_second(TOLD, elapsed), at(&delivery, 0.99), bytes, spawn_ns, recovery, shutdown];
     Outcome { messages: TOLD, elapsed, values }
 }
 
