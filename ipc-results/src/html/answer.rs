@@ -135,8 +135,9 @@ fn sentences(report: &Report<'_>) -> String {
                 if several { " and cannot be told apart" } else { "" }
             ),
             "Highest throughput" => format!(
-                "{names} {} the most data: {value} in messages of {}.",
+                "{names} {} the most data{}: {value} in messages of {}.",
                 if several { "move" } else { "moves" },
+                if several { " and cannot be told apart" } else { "" },
                 size(best.cell.size_bytes)
             ),
             _ => continue,
