@@ -1,6 +1,6 @@
 //! TCP over loopback, or further where asked: `tcp:127.0.0.1:0`, `tcp:[::1]:7777`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ use crate::uds::DEFAULT_MAX_MESSAGE;
 
 const LAYOUT: u64 = Hello::layout_of("tcp stream frame/1");
 const BACKLOG: i32 = 4096;
+
+/// A congestion control without pacing that every kernel has and every user may choose.
+const UNPACED: &str = "reno";
 
 /// Sending half of a TCP connection.
 pub type TcpSender = StreamSender<Socket>;
@@ -72,6 +75,9 @@ pub struct TcpOptions {
     pub sndbuf: Option<usize>,
     /// `SO_RCVBUF` in bytes, `rcvbuf=`; default autotuned by the kernel.
     pub rcvbuf: Option<usize>,
+    /// `congestion=NAME`: the congestion control, or `system` for the one the system chose. Default `reno` over loopback,
+    /// where nothing can be congested and one that paces (`bbr`) waits between segments for nothing; elsewhere `system`.
+    pub congestion: Option<String>,
     /// `park` (default) or `spin`: non-blocking attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
     pub wait: Option<WaitPolicy>,
     /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
@@ -123,6 +129,7 @@ impl Options for TcpOptions {
             "check" => OptionError::fill(&mut self.check, key, value),
             "sndbuf" => OptionError::fill_bytes(&mut self.sndbuf, key, value),
             "rcvbuf" => OptionError::fill_bytes(&mut self.rcvbuf, key, value),
+            "congestion" => OptionError::fill(&mut self.congestion, key, value),
             "wait" => OptionError::fill(&mut self.wait, key, value),
             "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
             "framing" => OptionError::fill(&mut self.framing, key, value),
@@ -135,6 +142,7 @@ impl Options for TcpOptions {
                     "check",
                     "sndbuf",
                     "rcvbuf",
+                    "congestion",
                     "wait",
                     "fingerprint",
                     "framing",
@@ -172,10 +180,34 @@ impl TcpOptions {
         self.framing.unwrap_or_default()
     }
 
-    /// Buffers before the connection exists: TCP fixes its window scale then (tcp(7)).
-    fn prepare(&self, socket: &OwnedFd) -> rustix::io::Result<()> {
-        sockopt::set_tcp_nodelay(socket, true)?;
-        Buffers { sndbuf: self.sndbuf, rcvbuf: self.rcvbuf }.apply(socket.as_fd())
+    /// Of a socket that is, or will be, connected over loopback or not. Before the connection exists: TCP fixes its
+    /// window scale then (tcp(7)).
+    fn prepare(
+        &self,
+        socket: &OwnedFd,
+        local: IpAddr,
+        op: &'static str,
+        target: &str,
+    ) -> Result<(), SetupError> {
+        let fail = |error| setup_error(op, target, error);
+        sockopt::set_tcp_nodelay(socket, true).map_err(fail)?;
+        Buffers { sndbuf: self.sndbuf, rcvbuf: self.rcvbuf }.apply(socket.as_fd()).map_err(fail)?;
+        let congestion = match self.congestion.as_deref() {
+            None if local.to_canonical().is_loopback() => UNPACED,
+            None | Some("system") => return Ok(()),
+            Some(named) => named,
+        };
+        sockopt::set_tcp_congestion(socket, congestion).map_err(|error| match error {
+            Errno::NOENT | Errno::PERM => {
+                let why = format!(
+                    "congestion={congestion} is not for us here ({error}); say congestion=system, or one that \
+                     /proc/sys/net/ipv4/tcp_allowed_congestion_control names"
+                );
+                SetupError::new(SetupErrorKind::BadAddress, op, target)
+                    .because(std::io::Error::new(std::io::ErrorKind::InvalidInput, why))
+            }
+            error => fail(error),
+        })
     }
 }
 
@@ -214,15 +246,18 @@ impl Listener for TcpListener {
             let admit = |_: &OwnedFd| Ok(PeerInfo::default());
             let (socket, greeted) = self.handshakes.next(self.socket.as_fd(), admit, wait, &target)?;
             let ours = greeted.owed.as_ref().map_or_else(|| self.options.hello(), |owed| owed.hello);
-            let answered = self
-                .options
-                .prepare(&socket)
-                .and_then(|()| match (&greeted.owed, self.options.opening()) {
-                    (Some(owed), _) => owed.pay(socket.as_fd()),
-                    (None, Opening::Hello) => say(socket.as_fd(), &ours, &[]),
-                    (None, Opening::Raw) => Ok(()),
+            let fail = |error| setup_error(OP, &target, error);
+            let answered = local_ip(&socket)
+                .map_err(fail)
+                .and_then(|ip| self.options.prepare(&socket, ip, OP, &target))
+                .and_then(|()| {
+                    match (&greeted.owed, self.options.opening()) {
+                        (Some(owed), _) => owed.pay(socket.as_fd()),
+                        (None, Opening::Hello) => say(socket.as_fd(), &ours, &[]),
+                        (None, Opening::Raw) => Ok(()),
+                    }
+                    .map_err(fail)
                 })
-                .map_err(|error| setup_error(OP, &target, error))
                 .and_then(|()| greeted.agree(&ours, OP, &target))
                 .and_then(|agreed| connection(socket, agreed, &self.options, self.features, OP, &target));
             match answered {
@@ -272,24 +307,36 @@ fn refused(kind: SetupErrorKind, op: &'static str, address: &Address, why: &str)
         .because(std::io::Error::new(std::io::ErrorKind::InvalidInput, why.to_owned()))
 }
 
-/// A socket connected to `inet`, in blocking mode; an expired `wait` is `TIMEDOUT`.
-fn dial(inet: SocketAddr, options: &TcpOptions, wait: Wait) -> rustix::io::Result<OwnedFd> {
-    let socket = new_socket(inet)?;
-    options.prepare(&socket)?;
-    match rustix::net::connect(&socket, &inet) {
+/// A socket connected to `inet`, in blocking mode.
+fn dial(
+    inet: SocketAddr,
+    options: &TcpOptions,
+    wait: Wait,
+    op: &'static str,
+    target: &str,
+) -> Result<OwnedFd, SetupError> {
+    let fail = |error| setup_error(op, target, error);
+    let socket = new_socket(inet).map_err(fail)?;
+    options.prepare(&socket, inet.ip(), op, target)?;
+    connect_within(&socket, inet, wait).map_err(fail)?;
+    Ok(socket)
+}
+
+/// Connects `socket`, which does not block and then does; an expired `wait` is `TIMEDOUT`.
+fn connect_within(socket: &OwnedFd, inet: SocketAddr, wait: Wait) -> rustix::io::Result<()> {
+    match rustix::net::connect(socket, &inet) {
         Ok(()) => {}
         Err(Errno::INPROGRESS | Errno::INTR) => {
-            while sleep(&mut [PollFd::new(&socket, PollFlags::OUT)], wait.remaining())? == 0 {
+            while sleep(&mut [PollFd::new(socket, PollFlags::OUT)], wait.remaining())? == 0 {
                 if wait.is_over() {
                     return Err(Errno::TIMEDOUT);
                 }
             }
-            sockopt::socket_error(&socket).and_then(|result| result)?;
+            sockopt::socket_error(socket).and_then(|result| result)?;
         }
         Err(error) => return Err(error),
     }
-    rustix::io::ioctl_fionbio(&socket, false)?;
-    Ok(socket)
+    rustix::io::ioctl_fionbio(socket, false)
 }
 
 fn new_socket(inet: SocketAddr) -> rustix::io::Result<OwnedFd> {
@@ -319,7 +366,7 @@ impl Transport for Tcp {
         let socket = new_socket(inet).map_err(fail)?;
         // A port in TIME_WAIT is free; one with a live listener is refused all the same (socket(7)).
         sockopt::set_socket_reuseaddr(&socket, true).map_err(fail)?;
-        options.prepare(&socket).map_err(fail)?;
+        options.prepare(&socket, inet.ip(), OP, &at.to_string())?;
         rustix::net::bind(&socket, &inet).map_err(fail)?;
         rustix::net::listen(&socket, BACKLOG).map_err(fail)?;
         let bound = rustix::net::getsockname(&socket).and_then(inet_of).map_err(fail)?;
@@ -347,8 +394,7 @@ impl Transport for Tcp {
         let inet = inet(to, OP)?;
         let token = options.secret(OP, to)?;
         let target = to.to_string();
-        let fail = |error: Errno| setup_error(OP, to, error);
-        let socket = dial(inet, &options, wait).map_err(fail)?;
+        let socket = dial(inet, &options, wait, OP, &target)?;
         // A connect to an unused local port can meet itself (simultaneous open); nobody is listening there.
         if rustix::net::getsockname(&socket).and_then(inet_of) == Ok(inet) {
             return Err(SetupError::new(SetupErrorKind::NotFound, OP, to));
@@ -372,15 +418,16 @@ impl Transport for Tcp {
         const OP: &str = "pair over";
         let features = features(OP)?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let fail = |error: Errno| setup_error(OP, any, error);
+        let target = any.to_string();
+        let fail = |error: Errno| setup_error(OP, &target, error);
         let listener = new_socket(any).map_err(fail)?;
-        options.prepare(&listener).map_err(fail)?;
+        options.prepare(&listener, any.ip(), OP, &target)?;
         rustix::io::ioctl_fionbio(&listener, false).map_err(fail)?;
         rustix::net::bind(&listener, &any).map_err(fail)?;
         rustix::net::listen(&listener, 1).map_err(fail)?;
         let bound = rustix::net::getsockname(&listener).and_then(inet_of).map_err(fail)?;
         // Connected means waiting in the backlog: nothing below can wait for somebody who does not come.
-        let client = dial(bound, options, Wait::Forever).map_err(fail)?;
+        let client = dial(bound, options, Wait::Forever, OP, &target)?;
         let ours = rustix::net::getsockname(&client).and_then(inet_of).map_err(fail)?;
         let server = loop {
             match rustix::net::acceptfrom_with(&listener, SocketFlags::CLOEXEC) {
@@ -390,10 +437,10 @@ impl Transport for Tcp {
                 Err(error) => return Err(fail(error)),
             }
         };
-        options.prepare(&server).map_err(fail)?;
+        options.prepare(&server, any.ip(), OP, &target)?;
         let hello = options.hello();
         let agreed = agreed_in_a_pair(&hello);
-        let made = |socket| connection(socket, agreed, options, features, OP, &any.to_string());
+        let made = |socket| connection(socket, agreed, options, features, OP, &target);
         Ok((made(client)?, made(server)?))
     }
 
@@ -414,6 +461,60 @@ impl Transport for Tcp {
     }
 }
 
+/// The address at our end of `socket`: loopback if the peer's is.
+fn local_ip(socket: &OwnedFd) -> rustix::io::Result<IpAddr> {
+    rustix::net::getsockname(socket).and_then(inet_of).map(|inet| inet.ip())
+}
+
 fn inet_of(address: SocketAddrAny) -> rustix::io::Result<SocketAddr> {
     SocketAddr::try_from(address)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use ipc_core::Pollable;
+
+    /// The congestion control of both ends of a connection to a listener at `address`.
+    fn control(address: &str) -> Result<[String; 2], SetupError> {
+        let at: Address = address.parse()?;
+        let mut listener = Tcp::listen(&at, &TcpOptions::default())?;
+        let Target::Inet(bound) = listener.address().target().clone() else { unreachable!("tcp") };
+        let loopback = SocketAddr::from(([127, 0, 0, 1], bound.port()));
+        let to = listener.address().with_target(Target::Inet(loopback));
+        let client = std::thread::spawn(move || Tcp::connect(&to, &TcpOptions::default(), Wait::Forever));
+        let server = listener.accept(Wait::Forever)?;
+        let client = client.join().expect("it does not panic")?;
+        Ok([client.tx.fd(), server.tx.fd()]
+            .map(|fd| sockopt::tcp_congestion(fd).expect("a connected socket")))
+    }
+
+    #[test]
+    fn over_loopback_nothing_is_paced() {
+        for address in ["tcp:127.0.0.1:0", "tcp:0.0.0.0:0?open=yes"] {
+            assert_eq!(control(address).expect("a connection"), ["reno", "reno"], "{address}");
+        }
+        let (near, far) = Tcp::pair(&TcpOptions::default()).expect("a pair");
+        for half in [near.tx.fd(), far.tx.fd()] {
+            assert_eq!(sockopt::tcp_congestion(half).expect("a connected socket"), "reno");
+        }
+    }
+
+    #[test]
+    fn the_congestion_control_asked_for_is_the_one_in_force() {
+        let systems = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").expect("Linux");
+        let systems = systems.trim();
+        for (asked, expected) in [("system", systems), (systems, systems), ("reno", "reno")] {
+            let got = control(&format!("tcp:127.0.0.1:0?congestion={asked}")).expect(asked);
+            assert_eq!(got, [expected, expected], "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_congestion_control_that_is_not_there_is_refused_by_name() {
+        let refused = control("tcp:127.0.0.1:0?congestion=nosuch").expect_err("no such module");
+        assert_eq!(refused.kind, SetupErrorKind::BadAddress);
+        let text = format!("{refused:?}");
+        assert!(text.contains("congestion=nosuch") && text.contains("congestion=system"), "{text}");
+    }
 }

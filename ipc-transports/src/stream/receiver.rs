@@ -182,8 +182,9 @@ impl<L: Link> StreamReceiver<L> {
     }
 
     /// Receives a long message into `out`. `len` is known if its header is in the buffer (which then holds less than
-    /// the whole frame); else the previous length is the guess, header, payload and what follows are read at once, and
-    /// a wrong guess costs a copy. `None`: not even a header came; look again.
+    /// the whole frame); else the previous length is the guess, and header and payload are read at once. Nothing is
+    /// read beyond the message: what is would have to be copied once more, which costs long messages more than the
+    /// call it saves. `None`: not even a header came; look again.
     fn recv_direct(
         &mut self,
         out: &mut Vec<u8>,
@@ -207,18 +208,8 @@ impl<L: Link> StreamReceiver<L> {
         while got < len {
             make_room(out, got, len);
             let room = out.len().min(len);
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let mut parts = [IoSliceMut::new(&mut out[got..room]), IoSliceMut::new(&mut buffer)];
-            // Overshoot only once the message's own room reaches its end.
-            let used = if room == len { 2 } else { 1 };
-            let read = self.read(&mut parts[..used], wait, HEADER_LEN + got);
-            self.buffer = buffer;
-            match read {
-                Ok(read) => {
-                    let own = read.min(room - got);
-                    got += own;
-                    (self.start, self.end) = (0, read - own);
-                }
+            match self.read(&mut [IoSliceMut::new(&mut out[got..room])], wait, HEADER_LEN + got) {
+                Ok(read) => got += read,
                 Err(error) => {
                     if self.finished.is_none() {
                         self.put_back(len, &out[..got]);
@@ -234,20 +225,16 @@ impl<L: Link> StreamReceiver<L> {
         Ok(Some(len))
     }
 
-    /// Reads header, payload of the guessed length and what follows in one call. Returns the real length and how much
-    /// of the payload is in `out`.
+    /// Reads header and payload of the guessed length in one call. Returns the real length and how much of the payload
+    /// is in `out`.
     fn guess(&mut self, out: &mut Vec<u8>, wait: Wait) -> Result<Option<(usize, usize)>, RecvError> {
         let guess = self.last_len;
         if out.len() < guess {
             out.resize(guess, 0);
         }
         let mut header = [0; HEADER_LEN];
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut parts =
-            [IoSliceMut::new(&mut header), IoSliceMut::new(&mut out[..guess]), IoSliceMut::new(&mut buffer)];
-        let read = self.read(&mut parts, wait, 0);
-        self.buffer = buffer;
-        let read = read?;
+        let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(&mut out[..guess])];
+        let read = self.read(&mut parts, wait, 0)?;
         if read < HEADER_LEN || header == GOODBYE {
             self.buffer[..HEADER_LEN].copy_from_slice(&header);
             (self.start, self.end) = (0, read.min(HEADER_LEN));
@@ -257,29 +244,16 @@ impl<L: Link> StreamReceiver<L> {
         if len > self.framing.max_message {
             return Err(self.finish(End::Corrupt { what: "frame longer than the agreed maximum" }));
         }
-        let in_out = (read - HEADER_LEN).min(guess);
-        let in_buffer = read - HEADER_LEN - in_out;
-        if len <= in_out {
-            // The guess was too long: what follows the message goes in front of what is in the buffer.
-            let surplus = in_out - len;
-            if self.buffer.len() < surplus + in_buffer {
-                self.buffer.resize(surplus + in_buffer, 0);
-            }
-            self.buffer.copy_within(..in_buffer, surplus);
-            self.buffer[..surplus].copy_from_slice(&out[len..in_out]);
-            (self.start, self.end) = (0, surplus + in_buffer);
-            return Ok(Some((len, len)));
+        let got = read - HEADER_LEN;
+        let own = got.min(len);
+        // The guess was too long: what follows the message is the buffer's.
+        let surplus = &out[own..got];
+        if self.buffer.len() < surplus.len() {
+            self.buffer.resize(surplus.len(), 0);
         }
-        let own = in_buffer.min(len - in_out);
-        if out.len() < in_out + own {
-            out.resize(in_out + own, 0);
-        }
-        out[in_out..in_out + own].copy_from_slice(&self.buffer[..own]);
-        (self.start, self.end) = (own, in_buffer);
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-        Ok(Some((len, in_out + own)))
+        self.buffer[..surplus.len()].copy_from_slice(surplus);
+        (self.start, self.end) = (0, surplus.len());
+        Ok(Some((len, own)))
     }
 
     /// Returns the first bytes of an unfinished message to the buffer: a read failed in the middle of it.
