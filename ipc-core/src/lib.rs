@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod buf_sender;
 pub mod codec;
 mod crc32c;
 mod error;
@@ -39,6 +40,7 @@ pub mod typed;
 mod wait;
 
 pub use address::{Address, AddressError, Target};
+pub use buf_sender::BufSender;
 pub use crc32c::Crc32c;
 pub use error::{RecvError, SendError, SetupError, SetupErrorKind};
 pub use incoming::Incoming;

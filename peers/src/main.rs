@@ -8,6 +8,7 @@
 
 #[cfg(feature = "aeron")]
 mod aeron;
+mod buffered;
 mod iceoryx;
 mod interprocess;
 mod ipc_channel;
@@ -32,7 +33,9 @@ fn main() -> ExitCode {
         .with::<interprocess::Interprocess>()
         .with::<tokio_uds::TokioUds>()
         .with::<zeromq::ZeroMq>()
-        .with::<zeromq::ZeroMqTcp>();
+        .with::<zeromq::ZeroMqTcp>()
+        .with::<buffered::BufferedUds>()
+        .with::<buffered::BufferedTcp>();
     #[cfg(feature = "aeron")]
     let bench = bench.with::<aeron::AeronIpc>();
     bench.main()

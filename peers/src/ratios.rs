@@ -18,6 +18,8 @@ const SAME_KIND: &[(&str, &str)] = &[
     ("zeromq", "uds"),
     ("zeromq", "pipe"),
     ("zeromq-tcp", "tcp"),
+    ("zeromq", "uds-buffered"),
+    ("zeromq-tcp", "tcp-buffered"),
 ];
 
 pub fn main(paths: impl Iterator<Item = String>) -> ExitCode {

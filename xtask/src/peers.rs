@@ -17,8 +17,8 @@ struct Group {
     sizes: Option<&'static str>,
 }
 
-/// Those that spin beside our ring, those that sleep beside our sockets; then batches of ours, which ZeroMQ makes by
-/// itself.
+/// Those that spin beside our ring, those that sleep beside our sockets; then what ZeroMQ does by itself: batches of
+/// ours, made by the program or by `BufSender`.
 const GROUPS: &[Group] = &[
     Group {
         name: "memory",
@@ -41,6 +41,13 @@ const GROUPS: &[Group] = &[
         with_aeron: false,
         arguments: &["--mode", "stream", "--wait", "park", "--batch", "32"],
         sizes: Some("64"),
+    },
+    Group {
+        name: "buffered",
+        transports: "uds-buffered,tcp-buffered,zeromq,zeromq-tcp",
+        with_aeron: false,
+        arguments: &["--mode", "stream", "--wait", "park"],
+        sizes: Some("64,1K"),
     },
 ];
 

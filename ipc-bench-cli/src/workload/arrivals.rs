@@ -94,6 +94,7 @@ pub(super) async fn answer<E: Endpoint>(
 ) -> Result<(), Broken> {
     answers.stamp(to.phase, true, 0);
     end.send(answers.bytes()).await?;
+    end.flush().await?;
     answers.refill();
     Ok(())
 }

@@ -26,6 +26,12 @@ pub(crate) trait Endpoint {
         self.send(message).await
     }
 
+    /// Sends what an end that gathers messages still holds. Before waiting for an answer to what was sent one way.
+    #[inline]
+    async fn flush(&mut self) -> Result<(), SendError> {
+        Ok(())
+    }
+
     /// [`recv`](Endpoint::recv), given up after `time` with nothing received: [`RecvError::TimedOut`]. As with sending.
     #[inline]
     async fn recv_within(&mut self, buf: &mut Vec<u8>, _time: Duration) -> Result<(), RecvError> {
@@ -103,6 +109,11 @@ impl<Tx: Sender, Rx: Receiver> Endpoint for Blocking<Tx, Rx> {
     #[inline]
     async fn send_within(&mut self, message: &[u8], time: Duration) -> Result<(), SendError> {
         self.tx.send_timeout(message, time)
+    }
+
+    #[inline]
+    async fn flush(&mut self) -> Result<(), SendError> {
+        self.tx.flush(Wait::Forever)
     }
 
     #[inline]

@@ -64,6 +64,7 @@ impl Client {
             Some(batch) => batch.send(end, &mut self.outgoing, phase, length, observer).await?,
             None => self.send(end, phase, length, observer).await?,
         };
+        end.flush().await?;
         end.recv(&mut self.buf).await?;
         let end_ns = now_ns();
         self.answers.check(&self.buf)?;
