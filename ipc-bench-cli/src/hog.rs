@@ -22,9 +22,13 @@ pub(crate) enum Hog {
 pub(crate) const MEMORY_BYTES: usize = 64 << 20;
 
 impl Hog {
-    /// Does what can fail.
+    /// Does what can fail. A priority that was inherited is given up: of a runner in real time (`chrt -f`) a hog for each
+    /// CPU would leave it nothing to end them by.
     pub(crate) fn prepare(self) -> io::Result<()> {
-        if self == Hog::Awake { os::run_when_idle() } else { Ok(()) }
+        match self {
+            Hog::Awake => os::run_when_idle(),
+            Hog::Cpu | Hog::Memory => os::give_up_real_time(),
+        }
     }
 
     /// Never returns: the end of the control pipe ends the process.
@@ -48,5 +52,25 @@ impl Hog {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hog_of_a_runner_in_real_time_is_none_in_real_time() {
+        // In a thread of its own, which ends with its priority.
+        let tested = std::thread::spawn(|| {
+            if let Err(error) = os::run_in_real_time(1) {
+                println!("skipped: no real-time priority for us here: {error}");
+                return;
+            }
+            assert_eq!(os::real_time_priority(), 1);
+            Hog::Cpu.prepare().expect("giving up needs no privilege");
+            assert_eq!(os::real_time_priority(), 0);
+        });
+        tested.join().expect("it asserts what holds");
     }
 }

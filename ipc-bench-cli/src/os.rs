@@ -81,6 +81,25 @@ pub(crate) fn run_when_idle() -> io::Result<()> {
     }
 }
 
+/// `int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param);` with `SCHED_OTHER`, where the calling
+/// thread has a real-time policy: it then shares its CPU with others.
+///
+/// # Errors
+/// What the kernel said; nobody needs a privilege to give up a real-time priority.
+pub(crate) fn give_up_real_time() -> io::Result<()> {
+    // SAFETY: 0 means the calling thread, and nothing is written.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    if policy != libc::SCHED_FIFO && policy != libc::SCHED_RR {
+        return Ok(());
+    }
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `param` is a whole `sched_param`; 0 means the calling thread.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &param) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// `int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param);` with `SCHED_FIFO`: the calling
 /// thread runs before everything of normal priority.
 ///
