@@ -67,6 +67,8 @@ pub struct UdsSeqpacket;
 pub trait Kind: Sized + std::fmt::Debug + 'static {
     const TYPE: SocketType;
     const LAYOUT: u64;
+    /// `SO_SNDBUF` that is asked for where the caller asks for none; `None` leaves the kernel's default.
+    const SNDBUF: Option<usize>;
     type Tx: Sender;
     type Rx: Receiver;
 
@@ -79,6 +81,10 @@ pub trait Kind: Sized + std::fmt::Debug + 'static {
 impl Kind for Uds {
     const TYPE: SocketType = SocketType::STREAM;
     const LAYOUT: u64 = Hello::layout_of("uds stream frame/1");
+    /// Where the kernel allows it: a sender that had to wait is woken when three quarters of the buffer are free
+    /// (net/unix/af_unix.c, unix_writable). The default holds three messages of 64 KiB, of which a stream then sleeps
+    /// once for every two; with this it carries 15 to 19 % more, with 1 MiB no more than that.
+    const SNDBUF: Option<usize> = Some(416 << 10);
     type Tx = UdsSender;
     type Rx = UdsReceiver;
 
@@ -98,6 +104,7 @@ impl Kind for Uds {
 impl Kind for UdsSeqpacket {
     const TYPE: SocketType = SocketType::SEQPACKET;
     const LAYOUT: u64 = Hello::layout_of("uds seqpacket frame/1");
+    const SNDBUF: Option<usize> = None;
     type Tx = UdsSeqpacketSender;
     type Rx = UdsSeqpacketReceiver;
 
@@ -133,7 +140,8 @@ pub struct UdsOptions {
     pub max_message: Option<usize>,
     /// Checksum per frame, `check=crc`; on if either side asks for it. Default none.
     pub check: Option<frame::Check>,
-    /// `SO_SNDBUF` in bytes, `sndbuf=`; the kernel caps it at `net.core.wmem_max` and doubles it.
+    /// `SO_SNDBUF` in bytes, `sndbuf=`; the kernel caps it at `net.core.wmem_max` and doubles it. Default at least 416 KiB
+    /// for [`Uds`], the kernel's for [`UdsSeqpacket`].
     pub sndbuf: Option<usize>,
     /// `SO_RCVBUF` in bytes, `rcvbuf=`; the kernel caps it at `net.core.rmem_max` and doubles it.
     pub rcvbuf: Option<usize>,
@@ -178,8 +186,13 @@ impl UdsOptions {
         self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD)
     }
 
-    fn apply(&self, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        Buffers { sndbuf: self.sndbuf, rcvbuf: self.rcvbuf }.apply(socket)
+    fn apply<K: Kind>(&self, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        let sndbuf = match (self.sndbuf, K::SNDBUF) {
+            // One that is larger already stays; the kernel reports twice what was asked for (socket(7)).
+            (None, Some(bytes)) if sockopt::socket_send_buffer_size(socket)? < 2 * bytes => Some(bytes),
+            (asked, _) => asked,
+        };
+        Buffers { sndbuf, rcvbuf: self.rcvbuf }.apply(socket)
     }
 
     fn opening(&self) -> Opening {
@@ -246,7 +259,7 @@ impl<K: Kind> Listener for UnixListener<K> {
             let admit = |socket: &OwnedFd| peer::admitted(socket.as_fd(), &allowed, OP, &target);
             let (socket, greeted) = self.handshakes.next(self.rendezvous.as_fd(), admit, wait, &target)?;
             let fail = |error| setup_error(OP, &target, error);
-            let made = self.options.apply(socket.as_fd()).map_err(fail).and_then(|()| {
+            let made = self.options.apply::<K>(socket.as_fd()).map_err(fail).and_then(|()| {
                 let ours = self.options.hello::<K>(socket.as_fd());
                 if self.options.opening() == Opening::Hello {
                     say(socket.as_fd(), &ours, &[]).map_err(fail)?;
@@ -349,7 +362,7 @@ fn connect<K: Kind>(
     let target = to.to_string();
     let socket = rendezvous::connect(to, K::TYPE, wait)?;
     let peer = peer::admitted(socket.as_fd(), &options.allowed(), OP, &target)?;
-    options.apply(socket.as_fd()).map_err(|error| setup_error(OP, &target, error))?;
+    options.apply::<K>(socket.as_fd()).map_err(|error| setup_error(OP, &target, error))?;
     let ours = options.hello::<K>(socket.as_fd());
     let agreed = match options.opening() {
         Opening::Hello => greet(&socket, peer, &ours, &[], wait, &target)?.1,
@@ -367,8 +380,8 @@ fn pair<K: Kind>(options: &UdsOptions) -> Result<(Both<K>, Both<K>), SetupError>
     let fail = |error| setup_error(OP, TARGET, error);
     let (one, other) =
         rustix::net::socketpair(AddressFamily::UNIX, K::TYPE, SocketFlags::CLOEXEC, None).map_err(fail)?;
-    options.apply(one.as_fd()).map_err(fail)?;
-    options.apply(other.as_fd()).map_err(fail)?;
+    options.apply::<K>(one.as_fd()).map_err(fail)?;
+    options.apply::<K>(other.as_fd()).map_err(fail)?;
     let hello = options.hello::<K>(one.as_fd());
     let agreed = agreed_in_a_pair(&hello);
     let half = |socket: OwnedFd| {
@@ -382,7 +395,7 @@ fn pair<K: Kind>(options: &UdsOptions) -> Result<(Both<K>, Both<K>), SetupError>
 fn max_message_here<K: Kind>(options: &UdsOptions) -> usize {
     let probe = || {
         let socket = rustix::net::socket_with(AddressFamily::UNIX, K::TYPE, SocketFlags::CLOEXEC, None)?;
-        options.apply(socket.as_fd())?;
+        options.apply::<K>(socket.as_fd())?;
         Ok::<usize, Errno>(K::max_message(socket.as_fd(), options.longest()))
     };
     probe().unwrap_or(0)

@@ -85,8 +85,10 @@ fn transport(scheme: &'static str, query: &'static str) -> Through {
     Through::Transport { scheme, query, how: How::Static }
 }
 
+/// With buffers as large as ours are by default.
 fn bare(kind: Kind, size: usize) -> Through {
-    Through::Bare(Params::new(kind, size))
+    let buffer = matches!(kind, Kind::Unix(_)).then_some(416 << 10);
+    Through::Bare(Params { buffer, ..Params::new(kind, size) })
 }
 
 fn bound(figure: Figure, floor: f64, goal: f64) -> Vec<Bound> {
