@@ -65,10 +65,12 @@ actual one. A point that did not reach 99 % of the requested rate is saturated a
     Topic {
         name: "W03",
         also: &["steal", "◦", "flags"],
-        text: "The hypervisor gave a CPU in use to somebody else during marked trials (◦). They are kept. If they decide something,\n\
-measure again, or on a machine of your own. A trial is also marked when pages came from the disk (major_faults), when a pinned\n\
-worker was moved (migrations), when heat or a quota slowed a CPU (throttled), and when it lost its CPU more than five times as\n\
-often as the median trial of its cell (involuntary_switches). --retry-flagged N makes such trials again and keeps both.",
+        text: "More than one trial in twenty was disturbed; those are marked ◦ and kept. steal: the hypervisor gave a CPU in use to\n\
+somebody else. major_faults: pages came from the disk. migrations: a pinned worker was moved, or one that was free to move was\n\
+moved more than five times as often as in the median trial of its cell. throttled: heat or a quota slowed a CPU.\n\
+involuntary_switches: it lost its CPU more than five times as often as the median trial. A comparison also says when its\n\
+verdict would be another without them. --retry-flagged N makes such trials again and keeps both; or measure on a machine of\n\
+your own.",
     },
     Topic {
         name: "W05",

@@ -12,6 +12,9 @@ use crate::protocol::{Histogram, Outcome, Ready, Window};
 use crate::scene::combine;
 use crate::workload::{Length, Work};
 
+/// Flag of a trial that was moved between CPUs.
+pub(super) const MIGRATIONS: &str = "migrations";
+
 /// What both sides said.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
@@ -109,9 +112,10 @@ impl Outcomes {
         if cpu.is_some_and(|cpu| cpu.majflt > 0) {
             flags.push("major_faults".to_owned());
         }
-        // Who was free to move may; who was not was moved by somebody who took the CPU away.
+        // Who was not free to move was moved by somebody who took the CPU away. Who was free to is held against the other
+        // trials of its cell, when all are there.
         if pinned && cpu.and_then(|cpu| cpu.migrations).is_some_and(|moves| moves > 0) {
-            flags.push("migrations".to_owned());
+            flags.push(MIGRATIONS.to_owned());
         }
         let lost = client.records_lost + server.records_lost;
         let errors = (lost > 0).then(|| ("records_without_room".to_owned(), lost)).into_iter().collect();

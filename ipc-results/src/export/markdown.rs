@@ -144,6 +144,9 @@ pub fn markdown_of_comparison(comparison: &Comparison) -> String {
     if let Some(note) = comparison.note() {
         page.block(&format!("\n{note}\n"));
     }
+    if let Some(disturbance) = comparison.disturbance() {
+        page.block(&format!("\n{disturbance}\n"));
+    }
     let moved = comparison.yardsticks.iter().filter(|yardstick| yardstick.moved);
     let moved: Vec<String> =
         moved.map(|yardstick| format!("`{}` {}", yardstick.name, change(yardstick.ratio.value))).collect();
