@@ -452,6 +452,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
     mlock: Option<String>,
 
+    /// Count what the kernel and the processor count, per message: instructions, cycles, misses, switches, faults, system calls.
+    /// What is not permitted or not there is – with the reason [default: no]
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    perf: Option<String>,
+
     /// Percentiles to report beside the usual ones 50,90,95,99,99.9,99.99: 75,99.5
     #[arg(long, value_name = "LIST")]
     percentiles: Option<String>,

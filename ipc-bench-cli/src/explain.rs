@@ -116,6 +116,14 @@ without it; what was granted is among their settings in force (sched_fifo, locke
         text: "Cells with shm-direct.lock=condvar sleep on a condition variable of the C library, as most people build it. They are\n\
 for comparison: a process killed inside pthread_cond_signal leaves its lock held, and the other side hangs for ever.",
     },
+    Topic {
+        name: "W13",
+        also: &["perf", "counters", "syscalls", "instructions"],
+        text: "--perf counts what the kernel and the processor count while the messages are measured, in the measuring thread of each\n\
+worker and those it starts, user and kernel together, divided by the messages. Each counter is a number or – with the reason;\n\
+W13 says that none could be had. system calls need tracefs; the others need kernel.perf_event_paranoid 1 or CAP_PERFMON. Counting\n\
+costs time at each system call and each switch, so the times of such a run are not those of one without.",
+    },
 ];
 
 /// Prints what there is to say on a topic; without one, the topics.

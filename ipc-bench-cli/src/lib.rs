@@ -25,6 +25,7 @@ mod clock;
 mod codec;
 mod command;
 mod config;
+mod counters;
 mod crew;
 mod doctor;
 mod error;

@@ -28,6 +28,7 @@ use ipc_results::run::CpuUse;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::counters::Counted;
 use crate::hog::Hog;
 use crate::pattern::Node;
 use crate::records::Record;
@@ -35,7 +36,7 @@ use crate::scene::Scene;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 14;
+pub(crate) const PROTOCOL: u32 = 15;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -200,6 +201,8 @@ pub(crate) struct Outcome {
     pub(crate) kept: Option<f64>,
     /// During the measured part.
     pub(crate) cpu: Option<CpuUse>,
+    /// The same part, as far as it was to be counted.
+    pub(crate) counted: Option<Counted>,
     /// Counters of this side's halves, over the whole connection.
     pub(crate) stats: BTreeMap<String, u64>,
     /// Rows of its messages, which go by themselves.

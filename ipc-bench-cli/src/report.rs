@@ -82,6 +82,7 @@ impl Report {
             self.warn("W08", &format!("a yardstick is missing, and with it some ratios: {why}"), Vec::new());
         }
         self.refused(plan);
+        self.uncounted();
         self.label_what_is_not_kill_safe();
         self.run.elapsed_ns = self.begun.elapsed().as_nanos() as u64;
     }
@@ -102,6 +103,19 @@ impl Report {
                 self.warn("W11", &text, cells);
             }
         }
+    }
+
+    /// Tells that nothing of what was to be counted could be.
+    fn uncounted(&mut self) {
+        let nothing = |cell: &&Cell| {
+            !cell.uncounted.is_empty() && cell.completed().all(|trial| trial.counters.is_empty())
+        };
+        let cells: Vec<&Cell> = self.run.cells.iter().filter(nothing).collect();
+        let Some(reason) = cells.iter().flat_map(|cell| cell.uncounted.values()).next().cloned() else {
+            return;
+        };
+        let cells = cells.iter().map(|cell| cell.id.clone()).collect();
+        self.warn("W13", &format!("--perf counted nothing in these cells: {reason}"), cells);
     }
 
     /// Tells which cells are there for comparison only.

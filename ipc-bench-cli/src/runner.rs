@@ -19,6 +19,7 @@ use ipc_results::summarise_with;
 use serde_json::Value;
 
 use crate::background::Background;
+use crate::counters;
 use crate::crew::{Crew, Trouble};
 use crate::error::Failure;
 use crate::hog::Hog;
@@ -367,6 +368,7 @@ impl<'a> Runner<'a> {
             hold_ns: 0,
             priority: self.plan.priority,
             locked: self.plan.locked,
+            counts: self.plan.counts,
         }
     }
 
@@ -385,6 +387,10 @@ impl<'a> Runner<'a> {
         let mut outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
         crew.dismiss();
         outcomes.server = outcomes.client.peer.take().map(|peer| *peer).unwrap_or_default();
+        counters::none(
+            &mut outcomes.client.counted,
+            "the server was not started by this run, and counts nothing",
+        );
         outcomes.check_count(&work)?;
         Ok(outcomes)
     }
@@ -525,6 +531,7 @@ pub(crate) const STANDARD_WORK: Work = Work {
     hold_ns: 0,
     priority: 0,
     locked: false,
+    counts: false,
 };
 
 /// A cell before its first trial.

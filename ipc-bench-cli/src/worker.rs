@@ -16,6 +16,7 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::Signal;
 
 use crate::clock;
+use crate::counters::Counters;
 use crate::error::Failure;
 use crate::logging;
 use crate::mechanism::{Ended, Mechanism};
@@ -53,7 +54,8 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
     let job = session.job();
     log::debug!("{:?} over {:?}", job.work, job.link);
     match run(&mut session, &job, mechanisms) {
-        Ok(outcome) => {
+        Ok(mut outcome) => {
+            outcome.counted = session.counters.take().map(Counters::read);
             for rows in outcome.records.chunks(CHUNK) {
                 session.reply(&Reply::Records(rows.to_vec()));
             }
@@ -83,6 +85,7 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
     // A process beside the measurement is not the one that is meant.
     if !matches!(job.role, Role::Hog(_)) {
         session.granted = conditions(&job.work);
+        session.counters = job.work.counts.then(Counters::open);
     }
     if let Some(path) = &job.scratch {
         session.make_scratch(path).map_err(|error| {
@@ -202,6 +205,8 @@ pub(crate) struct Session {
     scratch: Arc<Mutex<Option<PathBuf>>>,
     /// What the system granted this process.
     granted: Vec<(String, u64)>,
+    /// What counts the measured part.
+    counters: Option<Counters>,
 }
 
 impl Session {
@@ -213,7 +218,7 @@ impl Session {
         let (sender, requests) = mpsc::channel();
         let lifeline = Lifeline { sender, scratch: Arc::clone(&scratch) };
         thread::Builder::new().name("lifeline".into()).spawn(move || lifeline.watch())?;
-        Ok(Session { out: File::from(out), requests, scratch, granted: Vec::new() })
+        Ok(Session { out: File::from(out), requests, scratch, granted: Vec::new(), counters: None })
     }
 
     fn reply(&mut self, reply: &Reply) {
@@ -298,14 +303,16 @@ impl Session {
     /// Waits for the permission to begin; what a process of a pattern tells the runner meanwhile.
     pub(crate) fn watch(&mut self) -> Watch<'_> {
         self.go();
-        Watch { out: &mut self.out, before: None, during: None }
+        Watch { out: &mut self.out, counters: self.counters.as_mut(), before: None, during: None }
     }
 
     /// The same for a workload whose listener stays: the lifeline goes on guarding its directory, so the kernel must not
     /// end this process before that was removed.
     pub(crate) fn watch_with_names(&mut self) -> Watch<'_> {
         match self.request() {
-            Request::Go => Watch { out: &mut self.out, before: None, during: None },
+            Request::Go => {
+                Watch { out: &mut self.out, counters: self.counters.as_mut(), before: None, during: None }
+            }
             Request::Job(_) | Request::Peers(_) => self.confused("something else than Go"),
         }
     }
@@ -452,6 +459,7 @@ pub(crate) fn broken_trial(role: Role, broken: &Broken) -> Ended {
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
     out: &'a mut File,
+    counters: Option<&'a mut Counters>,
     before: Option<CpuUse>,
     pub(crate) during: Option<CpuUse>,
 }
@@ -460,7 +468,7 @@ pub(crate) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// One that tells it to a file.
     pub(crate) fn to(out: &'a mut File) -> Watch<'a> {
-        Watch { out, before: None, during: None }
+        Watch { out, counters: None, before: None, during: None }
     }
 }
 
@@ -471,11 +479,18 @@ impl Observer for Watch<'_> {
     }
 
     fn boundary(&mut self, over: bool) {
+        // Within the readings of the usage, which are system calls too.
+        if let (Some(counters), true) = (&mut self.counters, over) {
+            counters.boundary(over);
+        }
         let now = os::cpu_use().ok();
         if over {
             self.during = now.zip(self.before).map(|(after, before)| os::difference(after, before));
         } else {
             self.before = now;
+        }
+        if let (Some(counters), false) = (&mut self.counters, over) {
+            counters.boundary(over);
         }
     }
 }

@@ -53,6 +53,9 @@ pub struct Cell {
     /// How the times were taken.
     #[serde(default)]
     pub method: Method,
+    /// Counters that were asked for and could not be had, each with the reason; the others are [`Trial::counters`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub uncounted: BTreeMap<String, String>,
     /// Whether it was measured.
     pub status: CellStatus,
     /// Why it was not.
@@ -100,6 +103,7 @@ impl Cell {
             background: None,
             kept_awake: Vec::new(),
             method: Method::default(),
+            uncounted: BTreeMap::new(),
             status: CellStatus::Ok,
             reason: None,
             trials: Vec::new(),
@@ -188,6 +192,10 @@ pub struct Trial {
     pub errors: BTreeMap<String, u64>,
     /// Resources used by all workers together during the measured part.
     pub cpu: Option<CpuUse>,
+    /// What the kernel and the processor counted of all workers together during the measured part, when it was asked for:
+    /// `instructions`, `context_switches`, `syscalls`, `task_clock_ns`, …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
     /// Time the hypervisor took from the CPUs in use, `/proc/stat`.
     pub steal_ns: Option<u64>,
     /// Open loop only: messages per second that were asked for.
