@@ -291,7 +291,8 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "NAME")]
     preset: Option<String>,
 
-    /// Transports, comma-separated; `all`, and `-NAME` to leave one out: all,-tcp [default: all]
+    /// Transports, comma-separated; `all` (uds-seqpacket and inproc go by name), and `-NAME` to leave one out: all,-tcp
+    /// [default: all]
     #[arg(short, long, value_name = "LIST", visible_short_alias = 'm', allow_hyphen_values = true)]
     transport: Vec<String>,
 

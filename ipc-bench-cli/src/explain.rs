@@ -124,6 +124,14 @@ worker and those it starts, user and kernel together, divided by the messages. E
 W13 says that none could be had. system calls need tracefs; the others need kernel.perf_event_paranoid 1 or CAP_PERFMON. Counting\n\
 costs time at each system call and each switch, so the times of such a run are not those of one without.",
     },
+    Topic {
+        name: "W14",
+        also: &["inproc", "one process", "threads"],
+        text: "inproc joins the threads of one process. Its cells are measured in one worker, the client on one thread and the server on\n\
+another, each on the CPU that the process of that side has in the other cells, by the same loops with the same checks. They\n\
+say what the ring itself costs; nothing in them crosses the boundary of a process, so they are no answer to which mechanism\n\
+to use between two. What needs processes of their own is refused: patterns, scenes, --pairs, --clients, server and client.",
+    },
 ];
 
 /// Prints what there is to say on a topic; without one, the topics.

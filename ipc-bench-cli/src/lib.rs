@@ -37,6 +37,7 @@ mod fit;
 pub mod fuzz;
 mod hog;
 mod hooks;
+mod inside;
 mod limits;
 mod lists;
 mod logging;
@@ -80,7 +81,9 @@ mod yardstick;
 use std::env;
 use std::process::ExitCode;
 
-use ipc_transports::{LoanSender, Mq, Pipe, Pollable, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket};
+use ipc_transports::{
+    InProc, LoanSender, Mq, Pipe, Pollable, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket,
+};
 
 use mechanism::Mechanism;
 use ways::{Blocks, Lends, Polls};
@@ -102,6 +105,7 @@ impl Default for Bench {
             .with_pollable::<ShmDirect>()
             .with_pollable::<Mq>()
             .with_pollable::<UdsSeqpacket>()
+            .and(Mechanism::inside::<InProc, Lends>())
     }
 }
 

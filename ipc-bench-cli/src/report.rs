@@ -84,6 +84,7 @@ impl Report {
         self.refused(plan);
         self.uncounted();
         self.label_what_is_not_kill_safe();
+        self.label_what_is_one_process();
         self.run.elapsed_ns = self.begun.elapsed().as_nanos() as u64;
     }
 
@@ -116,6 +117,18 @@ impl Report {
         };
         let cells = cells.iter().map(|cell| cell.id.clone()).collect();
         self.warn("W13", &format!("--perf counted nothing in these cells: {reason}"), cells);
+    }
+
+    /// Tells which cells have no boundary of a process in them.
+    fn label_what_is_one_process(&mut self) {
+        let inside =
+            self.run.cells.iter().filter(|cell| cell.one_process && cell.status != CellStatus::Skipped);
+        let cells: Vec<String> = inside.map(|cell| cell.id.clone()).collect();
+        if !cells.is_empty() {
+            let text =
+                "one process, two threads: these cells leave out what the boundary between processes costs";
+            self.warn("W14", text, cells);
+        }
     }
 
     /// Tells which cells are there for comparison only.

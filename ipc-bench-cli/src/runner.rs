@@ -5,6 +5,7 @@ mod crowd;
 mod events;
 mod explain;
 mod held;
+mod inside;
 mod outcomes;
 mod pattern;
 
@@ -309,6 +310,9 @@ impl<'a> Runner<'a> {
         if let Some(crowd) = planned.crowd {
             return self.gather(planned, crowd, work);
         }
+        if planned.one_process {
+            return self.inside(planned, work);
+        }
         if let Some(remote) = &self.plan.remote {
             return self.visit(planned, work, remote);
         }
@@ -541,6 +545,7 @@ fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
     cell.wait.clone_from(&planned.wait);
     cell.io = planned.io.name().to_owned();
     cell.clients = planned.connections() as u32;
+    cell.one_process = planned.one_process;
     cell.background = planned.background.map(|background| background.to_string());
     if planned.sleeps() {
         cell.kept_awake.clone_from(&plan.awake);

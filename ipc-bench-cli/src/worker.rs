@@ -74,10 +74,9 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
 }
 
 fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Outcome, Ended> {
-    if let Some(cpu) = job.cpu {
-        pin::pin_this_thread(cpu).map_err(|error| {
-            Failure::failed(format!("the {} cannot be pinned to cpu {cpu}", job.role.name())).why(error)
-        })?;
+    // Both sides of one process pin themselves.
+    if !matches!(job.link, Link::Inside { .. }) {
+        pin(job.role, job.cpu)?;
     }
     if let Some(counter) = job.work.counter {
         clock::read_from(counter);
@@ -98,6 +97,12 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
         Link::Transport { name, address } => {
             let (mechanism, address) = find(mechanisms, name, address)?;
             (mechanism.work)(session, job, &address)
+        }
+        Link::Inside { name, address, far_cpu } => {
+            let (mechanism, address) = find(mechanisms, name, address)?;
+            let inside =
+                mechanism.inside.ok_or_else(|| Failure::failed(format!("{name} joins processes")))?;
+            inside(session, job, &address, *far_cpu)
         }
         Link::Remote { name, address, patience, echo } => {
             let (mechanism, address) = find(mechanisms, name, address)?;
@@ -136,6 +141,14 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
             hog.work()
         }
     }
+}
+
+/// Pins the calling thread, which is this side's, if it is to be.
+pub(crate) fn pin(role: Role, cpu: Option<u32>) -> Result<(), Failure> {
+    let Some(cpu) = cpu else { return Ok(()) };
+    pin::pin_this_thread(cpu).map_err(|error| {
+        Failure::failed(format!("the {} cannot be pinned to cpu {cpu}", role.name())).why(error)
+    })
 }
 
 /// Takes the priority and locks the memory that are asked for, as far as the system lets us; what it granted, read back.
@@ -283,11 +296,16 @@ impl Session {
     }
 
     /// Connected.
-    pub(crate) fn ready(&mut self, mut effective: Vec<(String, u64)>) {
+    pub(crate) fn ready(&mut self, effective: Vec<(String, u64)>) {
+        self.ready_on(effective, Vec::new());
+    }
+
+    /// Connected, and the other side is a thread of this process that may run on `far_cpus`.
+    pub(crate) fn ready_on(&mut self, mut effective: Vec<(String, u64)>, far_cpus: Vec<u32>) {
         effective.append(&mut self.granted);
         let cpus = pin::allowed_cpus().unwrap_or_default();
         log::debug!("connected, on cpus {cpus:?}, with {effective:?}");
-        self.reply(&Reply::Ready(Ready { cpus, effective }));
+        self.reply(&Reply::Ready(Ready { cpus, far_cpus, effective }));
     }
 
     /// This side of the workload over a connection, which is given back.

@@ -72,7 +72,7 @@ fn what_the_kernel_counts_is_what_the_usage_says_of_the_same_part() {
         if let Some(switches) = counted(&cell, "context_switches") {
             let usage = of("vcsw") + of("ivcsw");
             assert!(
-                switches >= 2 * MESSAGES && switches.abs_diff(usage) <= 40,
+                switches + 20 >= 2 * MESSAGES && switches.abs_diff(usage) <= 40,
                 "{switches} and {usage}: {cell}"
             );
             let per_message =

@@ -50,6 +50,9 @@ pub struct Cell {
     /// CPUs that a loop of idle priority kept from halting during every trial, and during those of its limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_awake: Vec<u32>,
+    /// Both sides are threads of one process: nothing here crosses the boundary between two.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_process: bool,
     /// How the times were taken.
     #[serde(default)]
     pub method: Method,
@@ -102,6 +105,7 @@ impl Cell {
             pin: BTreeMap::new(),
             background: None,
             kept_awake: Vec::new(),
+            one_process: false,
             method: Method::default(),
             uncounted: BTreeMap::new(),
             status: CellStatus::Ok,
