@@ -291,7 +291,8 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "NAME")]
     preset: Option<String>,
 
-    /// Transports, comma-separated; `all`, and `-NAME` to leave one out: all,-tcp [default: all]
+    /// Transports, comma-separated; `all` (uds-seqpacket and inproc go by name), and `-NAME` to leave one out: all,-tcp
+    /// [default: all]
     #[arg(short, long, value_name = "LIST", visible_short_alias = 'm', allow_hyphen_values = true)]
     transport: Vec<String>,
 
@@ -451,6 +452,11 @@ pub(crate) struct RunArgs {
     /// Lock the memory of the measuring processes. What the system granted is in the result [default: no]
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
     mlock: Option<String>,
+
+    /// Count what the kernel and the processor count, per message: instructions, cycles, misses, switches, faults, system calls.
+    /// What is not permitted or not there is – with the reason [default: no]
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    perf: Option<String>,
 
     /// Percentiles to report beside the usual ones 50,90,95,99,99.9,99.99: 75,99.5
     #[arg(long, value_name = "LIST")]

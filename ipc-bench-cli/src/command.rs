@@ -331,6 +331,17 @@ fn find<'a>(mechanisms: &'a [Mechanism], text: &str) -> Result<(&'a Mechanism, A
     let found = mechanisms.iter().find(|mechanism| mechanism.name == address.scheme());
     let mechanism =
         found.ok_or_else(|| unknown("transport", address.scheme(), names, &Origin::CommandLine))?;
+    if mechanism.inside.is_some() {
+        return Err(Failure::usage(format!("{text} has no server and no client of its own"))
+            .why(format!(
+                "{} joins threads of one process, and its names are known there only",
+                mechanism.name
+            ))
+            .fix(format!(
+                "measure it with ipc-bench run -t {}, or use shm:NAME between processes",
+                mechanism.name
+            )));
+    }
     Ok((mechanism, address))
 }
 

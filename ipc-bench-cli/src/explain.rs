@@ -65,10 +65,12 @@ actual one. A point that did not reach 99 % of the requested rate is saturated a
     Topic {
         name: "W03",
         also: &["steal", "◦", "flags"],
-        text: "The hypervisor gave a CPU in use to somebody else during marked trials (◦). They are kept. If they decide something,\n\
-measure again, or on a machine of your own. A trial is also marked when pages came from the disk (major_faults), when a pinned\n\
-worker was moved (migrations), when heat or a quota slowed a CPU (throttled), and when it lost its CPU more than five times as\n\
-often as the median trial of its cell (involuntary_switches). --retry-flagged N makes such trials again and keeps both.",
+        text: "More than one trial in twenty was disturbed; those are marked ◦ and kept. steal: the hypervisor gave a CPU in use to\n\
+somebody else. major_faults: pages came from the disk. migrations: a pinned worker was moved, or one that was free to move was\n\
+moved more than five times as often as in the median trial of its cell. throttled: heat or a quota slowed a CPU.\n\
+involuntary_switches: it lost its CPU more than five times as often as the median trial. A comparison also says when its\n\
+verdict would be another without them. --retry-flagged N makes such trials again and keeps both; or measure on a machine of\n\
+your own.",
     },
     Topic {
         name: "W05",
@@ -113,6 +115,22 @@ without it; what was granted is among their settings in force (sched_fifo, locke
         also: &["condvar", "lock", "kill-safe"],
         text: "Cells with shm-direct.lock=condvar sleep on a condition variable of the C library, as most people build it. They are\n\
 for comparison: a process killed inside pthread_cond_signal leaves its lock held, and the other side hangs for ever.",
+    },
+    Topic {
+        name: "W13",
+        also: &["perf", "counters", "syscalls", "instructions"],
+        text: "--perf counts what the kernel and the processor count while the messages are measured, in the measuring thread of each\n\
+worker and those it starts, user and kernel together, divided by the messages. Each counter is a number or – with the reason;\n\
+W13 says that none could be had. system calls need tracefs; the others need kernel.perf_event_paranoid 1 or CAP_PERFMON. Counting\n\
+costs time at each system call and each switch, so the times of such a run are not those of one without.",
+    },
+    Topic {
+        name: "W14",
+        also: &["inproc", "one process", "threads"],
+        text: "inproc joins the threads of one process. Its cells are measured in one worker, the client on one thread and the server on\n\
+another, each on the CPU that the process of that side has in the other cells, by the same loops with the same checks. They\n\
+say what the ring itself costs; nothing in them crosses the boundary of a process, so they are no answer to which mechanism\n\
+to use between two. What needs processes of their own is refused: patterns, scenes, --pairs, --clients, server and client.",
     },
 ];
 

@@ -25,6 +25,7 @@ mod clock;
 mod codec;
 mod command;
 mod config;
+mod counters;
 mod crew;
 mod doctor;
 mod error;
@@ -36,6 +37,7 @@ mod fit;
 pub mod fuzz;
 mod hog;
 mod hooks;
+mod inside;
 mod limits;
 mod lists;
 mod logging;
@@ -79,7 +81,9 @@ mod yardstick;
 use std::env;
 use std::process::ExitCode;
 
-use ipc_transports::{LoanSender, Mq, Pipe, Pollable, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket};
+use ipc_transports::{
+    InProc, LoanSender, Mq, Pipe, Pollable, Shm, ShmDirect, Tcp, Transport, Uds, UdsSeqpacket,
+};
 
 use mechanism::Mechanism;
 use ways::{Blocks, Lends, Polls};
@@ -101,6 +105,7 @@ impl Default for Bench {
             .with_pollable::<ShmDirect>()
             .with_pollable::<Mq>()
             .with_pollable::<UdsSeqpacket>()
+            .and(Mechanism::inside::<InProc, Lends>())
     }
 }
 

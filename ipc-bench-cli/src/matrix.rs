@@ -29,6 +29,8 @@ pub(crate) struct PlannedCell {
     /// do not wait.
     pub(crate) wait: String,
     pub(crate) io: Io,
+    /// Its sides are threads of one process.
+    pub(crate) one_process: bool,
     /// Options of its address.
     pub(crate) options: BTreeMap<String, String>,
     /// Of an open loop.
@@ -484,13 +486,15 @@ fn plan_cell(
         options.insert("capacity".to_owned(), capacity);
     }
     let point = Point { transport: mechanism.name.to_owned(), mode, size, rate: None, dimensions };
-    let impossible = cannot_await(mechanism, io)
+    let impossible = cannot_part(mechanism, mode.name(), matches!(mode, Mode::Pattern(_) | Mode::Scene(_)))
+        .or_else(|| cannot_await(mechanism, io))
         .or_else(|| fit::refusal(mechanism, size, &options))
         .or_else(|| cannot_spin(mechanism, wait, alone));
     PlannedCell {
         point,
         wait: wait.to_owned(),
         io,
+        one_process: mechanism.inside.is_some(),
         options,
         load: None,
         pace: None,
@@ -507,6 +511,16 @@ fn plan_cell(
         limit: None,
         impossible,
     }
+}
+
+/// Why a workload of several processes, where this is one, is none for a transport inside one process.
+fn cannot_part(mechanism: &Mechanism, what: &str, several: bool) -> Option<Impossible> {
+    let name = mechanism.name;
+    (several && mechanism.inside.is_some()).then(|| Impossible {
+        what: format!("{name} has no {what}"),
+        why: format!("it joins two threads of one process, and {what} is about processes"),
+        fix: "use --mode rtt,oneway,stream,load without --pairs and --clients, or a transport between processes".into(),
+    })
 }
 
 fn cannot_await(mechanism: &Mechanism, io: Io) -> Option<Impossible> {

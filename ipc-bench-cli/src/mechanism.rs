@@ -13,6 +13,7 @@ use ipc_transports::{
 };
 
 use crate::error::Failure;
+use crate::inside;
 use crate::pattern::{Node, node};
 use crate::protocol::{Job, Outcome, Role};
 use crate::remote::{self, Serving};
@@ -21,6 +22,9 @@ use crate::signals::Signals;
 use crate::ways::{Halves, Ways};
 use crate::worker::Session;
 use crate::workload::{Blocking, Broken, Io};
+
+/// See [`Mechanism::inside`].
+pub(crate) type Inside = fn(&mut Session, &Job, &Address, Option<u32>) -> Result<Outcome, Ended>;
 
 /// One transport.
 #[derive(Clone, Copy)]
@@ -36,6 +40,9 @@ pub(crate) struct Mechanism {
     pub(crate) accepts: fn(&str, &str) -> Result<(), OptionError>,
     /// One side of a trial, inside a worker.
     pub(crate) work: fn(&mut Session, &Job, &Address) -> Result<Outcome, Ended>,
+    /// Both sides of a trial, inside one worker, of a transport that joins the threads of one process; with the CPU of the
+    /// other side.
+    pub(crate) inside: Option<Inside>,
     /// The client's side of a trial with a server that is there already, inside a worker.
     pub(crate) visit: fn(&mut Session, &Job, &Address, Duration, bool) -> Result<Outcome, Ended>,
     /// The one server of several clients, inside a worker.
@@ -63,12 +70,18 @@ impl Mechanism {
             lends: W::LENDS,
             accepts: |key, value| T::Options::default().fill(key, value),
             work: work::<T, W>,
+            inside: None,
             visit: visit::<T, W>,
             host: remote::host::<T, W>,
             node: node::run::<T, W>,
             scene: scene::run::<T, W>,
             listen: remote::listen::<T, W>,
         }
+    }
+
+    /// One that joins the threads of one process and no others.
+    pub(crate) fn inside<T: Transport, W: Ways<T>>() -> Mechanism {
+        Mechanism { inside: Some(inside::work::<T, W>), ..Mechanism::of::<T, W>() }
     }
 
     /// Whether it has a waiting policy of this name.
@@ -187,7 +200,7 @@ fn visit<T: Transport, W: Ways<T>>(
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 
-fn counters<T: Transport>(end: &Halves<T>) -> BTreeMap<String, u64> {
+pub(crate) fn counters<T: Transport>(end: &Halves<T>) -> BTreeMap<String, u64> {
     let (tx, rx) = (end.tx.stats(), end.rx.stats());
     let counters = [
         ("would_block", tx.would_block + rx.would_block),

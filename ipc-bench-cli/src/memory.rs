@@ -41,6 +41,7 @@ fn of_trial(cell: &PlannedCell) -> u64 {
     let processes = match cell.point.mode {
         Mode::Pattern(Pattern::Mesh) => connections,
         Mode::Pattern(_) => connections + 1,
+        _ if cell.one_process => 1,
         _ => cell.crowd.map_or(2, |crowd| (crowd.servers() + crowd.connections()) as u64),
     };
     let connections = match cell.point.mode {
@@ -60,7 +61,7 @@ fn of_trial(cell: &PlannedCell) -> u64 {
 fn shared(cell: &PlannedCell) -> u64 {
     let option = |name: &str| Some(*lists::sizes(cell.options.get(name)?).ok()?.first()? as u64);
     match &*cell.point.transport {
-        "shm" => 2 * option("capacity").unwrap_or(RING),
+        "shm" | "inproc" => 2 * option("capacity").unwrap_or(RING),
         "shm-direct" => 2 * option("max_message").unwrap_or(0).max(cell.point.size as u64),
         _ => 0,
     }

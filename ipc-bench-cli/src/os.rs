@@ -39,7 +39,7 @@ pub(crate) fn cpu_use() -> io::Result<CpuUse> {
 
 /// How often the scheduler moved the calling thread to another CPU, from `/proc/thread-self/sched`; `None` where the kernel was
 /// built without it. Into a buffer on the stack: this is read right before the first message and allocates nothing.
-fn moves() -> Option<u64> {
+pub(crate) fn moves() -> Option<u64> {
     let mut text = [0; 2048];
     let length = File::open("/proc/thread-self/sched").and_then(|mut file| file.read(&mut text)).ok()?;
     moves_in(str::from_utf8(&text[..length]).ok()?)

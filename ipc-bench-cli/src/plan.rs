@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) priority: u8,
     /// The memory of the measuring processes is locked.
     pub(crate) locked: bool,
+    /// What the kernel and the processor count is counted.
+    pub(crate) counts: bool,
     /// What is read instead of `CLOCK_MONOTONIC`.
     pub(crate) counter: Option<Counter>,
     /// Length of the intervals that trials are told in as well.
@@ -146,6 +148,7 @@ impl Plan {
         let hooks = Hooks::of(&settings)?;
         let priority = settings.parse("sched", real_time)?.unwrap_or(0);
         let locked = settings.parse("mlock", yes_or_no)?.unwrap_or(false);
+        let counts = settings.parse("perf", yes_or_no)?.unwrap_or(false);
         let counter = settings.parse("clock", |text| counter(text, context.environment))?.flatten();
         let interval = settings.parse("interval", |text| {
             let interval = lists::some_time(text)?;
@@ -199,6 +202,7 @@ impl Plan {
             hooks,
             priority,
             locked,
+            counts,
             counter,
             interval,
             reference,

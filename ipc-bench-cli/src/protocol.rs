@@ -28,6 +28,7 @@ use ipc_results::run::CpuUse;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::counters::Counted;
 use crate::hog::Hog;
 use crate::pattern::Node;
 use crate::records::Record;
@@ -35,7 +36,7 @@ use crate::scene::Scene;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 14;
+pub(crate) const PROTOCOL: u32 = 15;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -135,6 +136,8 @@ impl Role {
 pub(crate) enum Link {
     /// A transport by name: the server listens at the address, the client connects to it.
     Transport { name: String, address: String },
+    /// A transport by name for both sides, the other of which is a thread of the same process on this CPU.
+    Inside { name: String, address: String, far_cpu: Option<u32> },
     /// A transport whose server is there already. It is told what to do over the connection, unless all it does is to send
     /// back what it gets.
     Remote { name: String, address: String, patience: Duration, echo: bool },
@@ -178,6 +181,8 @@ pub(crate) enum Alone {
 pub(crate) struct Ready {
     /// CPUs the measuring thread may run on, read back after pinning.
     pub(crate) cpus: Vec<u32>,
+    /// The same of the other side, where it is a thread of the same process.
+    pub(crate) far_cpus: Vec<u32>,
     /// Settings of the connection as the system granted them.
     pub(crate) effective: Vec<(String, u64)>,
 }
@@ -200,6 +205,8 @@ pub(crate) struct Outcome {
     pub(crate) kept: Option<f64>,
     /// During the measured part.
     pub(crate) cpu: Option<CpuUse>,
+    /// The same part, as far as it was to be counted.
+    pub(crate) counted: Option<Counted>,
     /// Counters of this side's halves, over the whole connection.
     pub(crate) stats: BTreeMap<String, u64>,
     /// Rows of its messages, which go by themselves.
@@ -218,7 +225,7 @@ pub(crate) struct Outcome {
     pub(crate) measures: BTreeMap<String, f64>,
     /// What the reader of this trial must know.
     pub(crate) flags: Vec<String>,
-    /// What a remote server said of its side.
+    /// What a remote server said of its side, or the other thread of this process.
     pub(crate) peer: Option<Box<Outcome>>,
     /// Result of [`Link::Alone`], in its unit.
     pub(crate) cost: Option<f64>,

@@ -1,5 +1,6 @@
 //! From what was measured to the document and the text.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::time::{Instant, SystemTime};
 
@@ -81,7 +82,9 @@ impl Report {
             self.warn("W08", &format!("a yardstick is missing, and with it some ratios: {why}"), Vec::new());
         }
         self.refused(plan);
+        self.uncounted();
         self.label_what_is_not_kill_safe();
+        self.label_what_is_one_process();
         self.run.elapsed_ns = self.begun.elapsed().as_nanos() as u64;
     }
 
@@ -100,6 +103,31 @@ impl Report {
                     format!("{flag} was refused by the system; these cells were measured without it ({fix})");
                 self.warn("W11", &text, cells);
             }
+        }
+    }
+
+    /// Tells that nothing of what was to be counted could be.
+    fn uncounted(&mut self) {
+        let nothing = |cell: &&Cell| {
+            !cell.uncounted.is_empty() && cell.completed().all(|trial| trial.counters.is_empty())
+        };
+        let cells: Vec<&Cell> = self.run.cells.iter().filter(nothing).collect();
+        let Some(reason) = cells.iter().flat_map(|cell| cell.uncounted.values()).next().cloned() else {
+            return;
+        };
+        let cells = cells.iter().map(|cell| cell.id.clone()).collect();
+        self.warn("W13", &format!("--perf counted nothing in these cells: {reason}"), cells);
+    }
+
+    /// Tells which cells have no boundary of a process in them.
+    fn label_what_is_one_process(&mut self) {
+        let inside =
+            self.run.cells.iter().filter(|cell| cell.one_process && cell.status != CellStatus::Skipped);
+        let cells: Vec<String> = inside.map(|cell| cell.id.clone()).collect();
+        if !cells.is_empty() {
+            let text =
+                "one process, two threads: these cells leave out what the boundary between processes costs";
+            self.warn("W14", text, cells);
         }
     }
 
@@ -125,13 +153,8 @@ impl Report {
             );
             self.warn("W06", &text, restless);
         }
-        let flagged: Vec<String> = stolen(&self.run);
-        if !flagged.is_empty() {
-            let text = format!(
-                "the hypervisor took time during trials of {} cells; they are marked and kept",
-                flagged.len()
-            );
-            self.warn("W03", &text, flagged);
+        if let Some((text, cells)) = disturbed(&self.run.cells) {
+            self.warn("W03", &text, cells);
         }
         let done = self
             .run
@@ -184,12 +207,24 @@ impl Report {
     }
 }
 
-/// Cells with trials during which the hypervisor took time.
-fn stolen(run: &Run) -> Vec<String> {
-    let has = |cell: &&ipc_results::Cell| {
-        cell.trials.iter().any(|trial| trial.flags.iter().any(|flag| flag == "steal"))
-    };
-    run.cells.iter().filter(has).map(|cell| cell.id.clone()).collect()
+/// What to say when more than one trial in twenty was disturbed, and in which cells; below that the marks say it.
+fn disturbed(cells: &[Cell]) -> Option<(String, Vec<String>)> {
+    let marked = |cell: &Cell| cell.completed().filter(|trial| !trial.flags.is_empty()).count();
+    let (trials, flagged): (usize, usize) =
+        cells.iter().fold((0, 0), |(all, some), cell| (all + cell.completed().count(), some + marked(cell)));
+    if flagged * 20 <= trials {
+        return None;
+    }
+    let mut reasons = BTreeMap::<&str, usize>::new();
+    for flag in cells.iter().flat_map(Cell::completed).flat_map(|trial| &trial.flags) {
+        *reasons.entry(flag).or_default() += 1;
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(flag, count)| format!("{flag} {count}")).collect();
+    let text = format!(
+        "{flagged} of {trials} trials were disturbed ({}); they are marked ◦ and kept. --retry-flagged N makes more",
+        reasons.join(", ")
+    );
+    Some((text, cells.iter().filter(|cell| marked(cell) > 0).map(|cell| cell.id.clone()).collect()))
 }
 
 /// Cells with trials whose warm-up never settled.
@@ -232,4 +267,29 @@ pub(crate) fn text(run: &Run, style: &Style) -> String {
     // Our own histograms decode.
     ipc_results::report::Report::new(run)
         .map_or_else(|error| format!("{error}\n"), |report| render(&report, style))
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_results::run::Trial;
+
+    use super::*;
+
+    #[test]
+    fn disturbed_trials_are_warned_of_above_one_in_twenty() {
+        let cell = |trials: usize, flagged: &[&str]| {
+            let trial = |index: usize| Trial {
+                messages: 1,
+                flags: flagged.get(index).map(|flag| (*flag).to_owned()).into_iter().collect(),
+                ..Trial::default()
+            };
+            Cell { trials: (0..trials).map(trial).collect(), ..Cell::new("uds/rtt/64", "uds", "rtt", 64) }
+        };
+        assert_eq!(disturbed(&[]), None);
+        assert_eq!(disturbed(&[cell(20, &["steal"]), cell(20, &["migrations"])]), None, "one in twenty");
+        let quiet = Cell { id: "tcp/rtt/64".into(), ..cell(19, &[]) };
+        let (text, cells) = disturbed(&[cell(20, &["steal", "migrations", "steal"]), quiet]).unwrap();
+        assert!(text.starts_with("3 of 39 trials were disturbed (migrations 1, steal 2);"), "{text}");
+        assert_eq!(cells, ["uds/rtt/64"]);
+    }
 }

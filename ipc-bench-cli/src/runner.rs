@@ -5,6 +5,7 @@ mod crowd;
 mod events;
 mod explain;
 mod held;
+mod inside;
 mod outcomes;
 mod pattern;
 
@@ -19,6 +20,7 @@ use ipc_results::summarise_with;
 use serde_json::Value;
 
 use crate::background::Background;
+use crate::counters;
 use crate::crew::{Crew, Trouble};
 use crate::error::Failure;
 use crate::hog::Hog;
@@ -308,6 +310,9 @@ impl<'a> Runner<'a> {
         if let Some(crowd) = planned.crowd {
             return self.gather(planned, crowd, work);
         }
+        if planned.one_process {
+            return self.inside(planned, work);
+        }
         if let Some(remote) = &self.plan.remote {
             return self.visit(planned, work, remote);
         }
@@ -367,6 +372,7 @@ impl<'a> Runner<'a> {
             hold_ns: 0,
             priority: self.plan.priority,
             locked: self.plan.locked,
+            counts: self.plan.counts,
         }
     }
 
@@ -385,6 +391,10 @@ impl<'a> Runner<'a> {
         let mut outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
         crew.dismiss();
         outcomes.server = outcomes.client.peer.take().map(|peer| *peer).unwrap_or_default();
+        counters::none(
+            &mut outcomes.client.counted,
+            "the server was not started by this run, and counts nothing",
+        );
         outcomes.check_count(&work)?;
         Ok(outcomes)
     }
@@ -525,6 +535,7 @@ pub(crate) const STANDARD_WORK: Work = Work {
     hold_ns: 0,
     priority: 0,
     locked: false,
+    counts: false,
 };
 
 /// A cell before its first trial.
@@ -534,6 +545,7 @@ fn empty_cell(planned: &PlannedCell, plan: &Plan) -> Cell {
     cell.wait.clone_from(&planned.wait);
     cell.io = planned.io.name().to_owned();
     cell.clients = planned.connections() as u32;
+    cell.one_process = planned.one_process;
     cell.background = planned.background.map(|background| background.to_string());
     if planned.sleeps() {
         cell.kept_awake.clone_from(&plan.awake);

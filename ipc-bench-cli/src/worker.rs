@@ -16,6 +16,7 @@ use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::Signal;
 
 use crate::clock;
+use crate::counters::Counters;
 use crate::error::Failure;
 use crate::logging;
 use crate::mechanism::{Ended, Mechanism};
@@ -53,7 +54,8 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
     let job = session.job();
     log::debug!("{:?} over {:?}", job.work, job.link);
     match run(&mut session, &job, mechanisms) {
-        Ok(outcome) => {
+        Ok(mut outcome) => {
+            outcome.counted = session.counters.take().map(Counters::read);
             for rows in outcome.records.chunks(CHUNK) {
                 session.reply(&Reply::Records(rows.to_vec()));
             }
@@ -72,10 +74,9 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
 }
 
 fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Outcome, Ended> {
-    if let Some(cpu) = job.cpu {
-        pin::pin_this_thread(cpu).map_err(|error| {
-            Failure::failed(format!("the {} cannot be pinned to cpu {cpu}", job.role.name())).why(error)
-        })?;
+    // Both sides of one process pin themselves.
+    if !matches!(job.link, Link::Inside { .. }) {
+        pin(job.role, job.cpu)?;
     }
     if let Some(counter) = job.work.counter {
         clock::read_from(counter);
@@ -83,6 +84,7 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
     // A process beside the measurement is not the one that is meant.
     if !matches!(job.role, Role::Hog(_)) {
         session.granted = conditions(&job.work);
+        session.counters = job.work.counts.then(Counters::open);
     }
     if let Some(path) = &job.scratch {
         session.make_scratch(path).map_err(|error| {
@@ -95,6 +97,12 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
         Link::Transport { name, address } => {
             let (mechanism, address) = find(mechanisms, name, address)?;
             (mechanism.work)(session, job, &address)
+        }
+        Link::Inside { name, address, far_cpu } => {
+            let (mechanism, address) = find(mechanisms, name, address)?;
+            let inside =
+                mechanism.inside.ok_or_else(|| Failure::failed(format!("{name} joins processes")))?;
+            inside(session, job, &address, *far_cpu)
         }
         Link::Remote { name, address, patience, echo } => {
             let (mechanism, address) = find(mechanisms, name, address)?;
@@ -133,6 +141,14 @@ fn run(session: &mut Session, job: &Job, mechanisms: &[Mechanism]) -> Result<Out
             hog.work()
         }
     }
+}
+
+/// Pins the calling thread, which is this side's, if it is to be.
+pub(crate) fn pin(role: Role, cpu: Option<u32>) -> Result<(), Failure> {
+    let Some(cpu) = cpu else { return Ok(()) };
+    pin::pin_this_thread(cpu).map_err(|error| {
+        Failure::failed(format!("the {} cannot be pinned to cpu {cpu}", role.name())).why(error)
+    })
 }
 
 /// Takes the priority and locks the memory that are asked for, as far as the system lets us; what it granted, read back.
@@ -202,6 +218,8 @@ pub(crate) struct Session {
     scratch: Arc<Mutex<Option<PathBuf>>>,
     /// What the system granted this process.
     granted: Vec<(String, u64)>,
+    /// What counts the measured part.
+    counters: Option<Counters>,
 }
 
 impl Session {
@@ -213,7 +231,7 @@ impl Session {
         let (sender, requests) = mpsc::channel();
         let lifeline = Lifeline { sender, scratch: Arc::clone(&scratch) };
         thread::Builder::new().name("lifeline".into()).spawn(move || lifeline.watch())?;
-        Ok(Session { out: File::from(out), requests, scratch, granted: Vec::new() })
+        Ok(Session { out: File::from(out), requests, scratch, granted: Vec::new(), counters: None })
     }
 
     fn reply(&mut self, reply: &Reply) {
@@ -278,11 +296,16 @@ impl Session {
     }
 
     /// Connected.
-    pub(crate) fn ready(&mut self, mut effective: Vec<(String, u64)>) {
+    pub(crate) fn ready(&mut self, effective: Vec<(String, u64)>) {
+        self.ready_on(effective, Vec::new());
+    }
+
+    /// Connected, and the other side is a thread of this process that may run on `far_cpus`.
+    pub(crate) fn ready_on(&mut self, mut effective: Vec<(String, u64)>, far_cpus: Vec<u32>) {
         effective.append(&mut self.granted);
         let cpus = pin::allowed_cpus().unwrap_or_default();
         log::debug!("connected, on cpus {cpus:?}, with {effective:?}");
-        self.reply(&Reply::Ready(Ready { cpus, effective }));
+        self.reply(&Reply::Ready(Ready { cpus, far_cpus, effective }));
     }
 
     /// This side of the workload over a connection, which is given back.
@@ -298,14 +321,16 @@ impl Session {
     /// Waits for the permission to begin; what a process of a pattern tells the runner meanwhile.
     pub(crate) fn watch(&mut self) -> Watch<'_> {
         self.go();
-        Watch { out: &mut self.out, before: None, during: None }
+        Watch { out: &mut self.out, counters: self.counters.as_mut(), before: None, during: None }
     }
 
     /// The same for a workload whose listener stays: the lifeline goes on guarding its directory, so the kernel must not
     /// end this process before that was removed.
     pub(crate) fn watch_with_names(&mut self) -> Watch<'_> {
         match self.request() {
-            Request::Go => Watch { out: &mut self.out, before: None, during: None },
+            Request::Go => {
+                Watch { out: &mut self.out, counters: self.counters.as_mut(), before: None, during: None }
+            }
             Request::Job(_) | Request::Peers(_) => self.confused("something else than Go"),
         }
     }
@@ -452,6 +477,7 @@ pub(crate) fn broken_trial(role: Role, broken: &Broken) -> Ended {
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
     out: &'a mut File,
+    counters: Option<&'a mut Counters>,
     before: Option<CpuUse>,
     pub(crate) during: Option<CpuUse>,
 }
@@ -460,7 +486,7 @@ pub(crate) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// One that tells it to a file.
     pub(crate) fn to(out: &'a mut File) -> Watch<'a> {
-        Watch { out, before: None, during: None }
+        Watch { out, counters: None, before: None, during: None }
     }
 }
 
@@ -471,11 +497,18 @@ impl Observer for Watch<'_> {
     }
 
     fn boundary(&mut self, over: bool) {
+        // Within the readings of the usage, which are system calls too.
+        if let (Some(counters), true) = (&mut self.counters, over) {
+            counters.boundary(over);
+        }
         let now = os::cpu_use().ok();
         if over {
             self.during = now.zip(self.before).map(|(after, before)| os::difference(after, before));
         } else {
             self.before = now;
+        }
+        if let (Some(counters), false) = (&mut self.counters, over) {
+            counters.boundary(over);
         }
     }
 }

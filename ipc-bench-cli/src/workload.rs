@@ -346,6 +346,8 @@ pub(crate) struct Work {
     pub(crate) priority: u8,
     /// The memory of the process is locked.
     pub(crate) locked: bool,
+    /// What the kernel and the processor count is counted.
+    pub(crate) counts: bool,
 }
 
 /// What one side can tell the runner while it measures.

@@ -45,10 +45,10 @@ impl Yardstick {
             "pipe" => Kind::Pipe(waiting),
             "mq" => Kind::Mq(waiting),
             // A parked ring cannot be faster than the wake-up it sleeps for.
-            "shm" | "shm-direct" if wait == "park" => Kind::Futex,
+            "shm" | "shm-direct" | "inproc" if wait == "park" => Kind::Futex,
             // What fits a line beside its commit word moves one line each way; more moves a slot's lines and copies.
-            "shm" | "shm-direct" if size <= LINE_PAYLOAD => Kind::Cacheline,
-            "shm" | "shm-direct" => Kind::Slot,
+            "shm" | "shm-direct" | "inproc" if size <= LINE_PAYLOAD => Kind::Cacheline,
+            "shm" | "shm-direct" | "inproc" => Kind::Slot,
             _ => return None,
         };
         Some(Yardstick::round_trip(kind, size))
@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(name("shm", "spin", 64).as_deref(), Some("slot_rtt_ns"));
         assert_eq!(name("shm", "adaptive", 4096).as_deref(), Some("slot_rtt_4096_ns"));
         assert_eq!(name("shm", "park", 64).as_deref(), Some("futex_rtt_ns"));
+        assert_eq!(name("inproc", "spin", 64), name("shm", "spin", 64));
         assert_eq!(name("bespoke", "park", 64), None);
     }
 }

@@ -68,6 +68,7 @@ const PLANNED: &[(&str, &str)] = &[
     ("oversize", "--mode burst --oversize 10%"),
     ("sched", "--sched fifo:3"),
     ("mlock", "--mlock"),
+    ("perf", "--perf"),
     ("percentiles", "--percentiles 75"),
     ("clock", "--clock auto"),
     ("interval", "--interval 50ms"),

@@ -50,9 +50,15 @@ pub struct Cell {
     /// CPUs that a loop of idle priority kept from halting during every trial, and during those of its limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_awake: Vec<u32>,
+    /// Both sides are threads of one process: nothing here crosses the boundary between two.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_process: bool,
     /// How the times were taken.
     #[serde(default)]
     pub method: Method,
+    /// Counters that were asked for and could not be had, each with the reason; the others are [`Trial::counters`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub uncounted: BTreeMap<String, String>,
     /// Whether it was measured.
     pub status: CellStatus,
     /// Why it was not.
@@ -99,7 +105,9 @@ impl Cell {
             pin: BTreeMap::new(),
             background: None,
             kept_awake: Vec::new(),
+            one_process: false,
             method: Method::default(),
+            uncounted: BTreeMap::new(),
             status: CellStatus::Ok,
             reason: None,
             trials: Vec::new(),
@@ -188,6 +196,10 @@ pub struct Trial {
     pub errors: BTreeMap<String, u64>,
     /// Resources used by all workers together during the measured part.
     pub cpu: Option<CpuUse>,
+    /// What the kernel and the processor counted of all workers together during the measured part, when it was asked for:
+    /// `instructions`, `context_switches`, `syscalls`, `task_clock_ns`, …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
     /// Time the hypervisor took from the CPUs in use, `/proc/stat`.
     pub steal_ns: Option<u64>,
     /// Open loop only: messages per second that were asked for.

@@ -25,6 +25,9 @@ pub const SCHEMA: &str = "ipc-bench/compare";
 /// How far a yardstick may move before the machine counts as changed.
 pub const YARDSTICK_LIMIT: f64 = 0.05;
 
+/// Verdicts that rest on disturbed trials and are told by name.
+const MOST_DISTURBED: usize = 5;
+
 /// Two runs, compared. Also a document: schema `ipc-bench/compare`, version 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
@@ -116,6 +119,9 @@ pub struct Change {
     pub verdict: Option<Verdict>,
     /// Why the verdict is not what the numbers alone would give.
     pub reason: Option<String>,
+    /// The verdict without the disturbed trials of either side, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undisturbed: Option<Verdict>,
     /// For an inconclusive verdict: trials on each side that would likely settle it.
     pub trials_to_settle: Option<u32>,
 }
@@ -190,11 +196,26 @@ impl Comparison {
             let missing = |cell: &&Cell| other.cell(&cell.id).filter(measured).is_none();
             run.cells.iter().filter(measured).filter(missing).map(|cell| cell.id.clone()).collect()
         };
-        let mut rows = Vec::new();
-        for (old, new) in &pairs {
-            compare_cell(old, new, policy, session, &mut rows)?;
+        let judged = |trials| -> Result<Vec<Change>, DecodeError> {
+            let mut rows = Vec::new();
+            for (old, new) in &pairs {
+                compare_cell(old, new, trials, policy, session, &mut rows)?;
+            }
+            judge(&mut rows, policy, session, same_host);
+            Ok(rows)
+        };
+        let mut rows = judged(Trials::All)?;
+        let disturbed = |cell: &Cell| cell.completed().any(|trial| !trial.flags.is_empty());
+        if pairs.iter().any(|(old, new)| disturbed(old) || disturbed(new)) {
+            let quiet = judged(Trials::Undisturbed)?;
+            for row in &mut rows {
+                let same = |other: &&Change| other.cell == row.cell && other.metric == row.metric;
+                // A figure that nothing is left of decides nothing.
+                let verdict =
+                    quiet.iter().find(same).map_or(Some(Verdict::Inconclusive), |other| other.verdict);
+                row.undisturbed = verdict.filter(|_| row.verdict.is_some() && verdict != row.verdict);
+            }
         }
-        judge(&mut rows, policy, session, same_host);
         Ok(Self {
             schema: SCHEMA.into(),
             schema_version: "1.0".into(),
@@ -217,6 +238,19 @@ impl Comparison {
             "each trial is compared with its neighbour of the other side (sign test over pairs); a change need not be that of \
              the two medians",
         )
+    }
+
+    /// Which verdicts rest on trials that were disturbed (W03), if any does.
+    pub fn disturbance(&self) -> Option<String> {
+        let rests = |row: &Change| {
+            let without = row.undisturbed?;
+            Some(format!("{} {} (without them {without})", row.cell, row.metric))
+        };
+        let rows: Vec<String> = self.rows.iter().filter_map(rests).collect();
+        let first = rows.iter().take(MOST_DISTURBED).cloned().collect::<Vec<_>>().join(", ");
+        let more = rows.len().saturating_sub(MOST_DISTURBED);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        (!rows.is_empty()).then(|| format!("W03 disturbed trials decide the verdict of {first}{more}"))
     }
 
     /// What is told where there is no row at all.
@@ -247,15 +281,29 @@ fn side<'a>(name: &str, run: &Run, cells: impl Iterator<Item = &'a Cell>) -> Sid
     }
 }
 
+/// Which trials are compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trials {
+    All,
+    /// Those without flags: what a verdict rests on when it is the same as over all.
+    Undisturbed,
+}
+
 /// Appends the rows of one cell, all but the verdicts, which need the p of every row.
 fn compare_cell(
     old: &Cell,
     new: &Cell,
+    trials: Trials,
     policy: &Policy,
     session: Session,
     rows: &mut Vec<Change>,
 ) -> Result<(), DecodeError> {
-    let (old_figures, new_figures) = (Figures::of_cell(old)?, Figures::of_cell(new)?);
+    let figures = |cell: &Cell| -> Result<Vec<Figures>, DecodeError> {
+        let mut figures = Figures::of_cell(cell)?;
+        figures.retain(|trial| trials == Trials::All || !trial.flagged);
+        Ok(figures)
+    };
+    let (old_figures, new_figures) = (figures(old)?, figures(new)?);
     let (old_limits, new_limits) = (limits(old), limits(new));
     let moved = match session {
         Session::Alternating => None,
@@ -312,6 +360,7 @@ fn row(cell: &str, metric: Metric, session: Session, (a, b): &(Vec<f64>, Vec<f64
         limit: None,
         verdict: None,
         reason: None,
+        undisturbed: None,
         trials_to_settle: None,
     })
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod cost;
+mod counters;
 mod gains;
 mod load;
 mod measures;
@@ -9,6 +10,7 @@ mod ranking;
 
 pub use answers::{Answer, Aside, Entry, Figure};
 pub use cost::Cost;
+pub use counters::Counts;
 pub use gains::Gain;
 pub use load::{LoadCurve, LoadPoint};
 pub use measures::{Sheet, Sums};
@@ -41,6 +43,8 @@ pub struct Report<'a> {
     pub load: Vec<LoadCurve<'a>>,
     /// What a message costs, in the order of the run.
     pub costs: Vec<Cost<'a>>,
+    /// What the kernel and the processor counted per message; absent when nothing was to be counted.
+    pub counts: Option<Counts<'a>>,
     /// What only some workloads measure, by workload and size.
     pub sheets: Vec<Sheet<'a>>,
     /// What single settings change: asynchronous calls, batches, zero copy, buffers.
@@ -100,6 +104,7 @@ impl<'a> Report<'a> {
             answers: Vec::new(),
             load: Vec::new(),
             costs: Vec::new(),
+            counts: None,
             sheets: Vec::new(),
             gains: Vec::new(),
         };
@@ -107,6 +112,7 @@ impl<'a> Report<'a> {
         report.answers = answers::answers(&report);
         report.load = load::curves(&report);
         report.costs = cost::costs(&report);
+        report.counts = Counts::new(run);
         report.sheets = measures::sheets(&report);
         report.gains = gains::gains(&report);
         Ok(report)

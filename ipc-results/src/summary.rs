@@ -35,6 +35,9 @@ pub struct Summary {
     pub cpu_ns_per_msg: Option<Estimate>,
     /// Voluntary and involuntary context switches of all workers together, per message.
     pub ctxsw_per_msg: Option<Estimate>,
+    /// What was counted of all workers together, per message, see [`Trial::counters`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters_per_msg: BTreeMap<String, Estimate>,
     /// Open loop only: messages per second that were sent.
     pub achieved_rate: Option<Estimate>,
     /// Open loop only: whether the requested rate was missed by more than 1 %.
@@ -165,6 +168,7 @@ pub fn summarise_with(cell: &Cell, asked: &[f64]) -> Result<Option<Summary>, Dec
         bytes_per_s: over(&|trial| Some(trial.throughput.bytes_per_s)),
         cpu_ns_per_msg: per_message(&|trial| trial.cpu.map(|cpu| cpu.user_ns + cpu.sys_ns)),
         ctxsw_per_msg: per_message(&|trial| trial.cpu.map(|cpu| cpu.vcsw + cpu.ivcsw)),
+        counters_per_msg: counters(&trials),
         achieved_rate: over(&|trial| trial.achieved_rate),
         saturated: rate_share.map(|share| share.value < SATURATION),
         limit: limit(&trials, latencies.as_deref()),
@@ -185,6 +189,18 @@ fn measures(trials: &[&Trial]) -> BTreeMap<String, Estimate> {
     let names = trials.first().into_iter().flat_map(|trial| trial.measures.keys());
     let over = |name: &String| {
         let values: Option<Vec<f64>> = trials.iter().map(|trial| trial.measures.get(name).copied()).collect();
+        Some((name.clone(), median(&values?)?))
+    };
+    names.filter_map(over).collect()
+}
+
+/// The medians of what every trial counted, per message.
+fn counters(trials: &[&Trial]) -> BTreeMap<String, Estimate> {
+    let names = trials.first().into_iter().flat_map(|trial| trial.counters.keys());
+    let per_message =
+        |name: &String, trial: &Trial| Some(*trial.counters.get(name)? as f64 / trial.messages as f64);
+    let over = |name: &String| {
+        let values: Option<Vec<f64>> = trials.iter().map(|trial| per_message(name, trial)).collect();
         Some((name.clone(), median(&values?)?))
     };
     names.filter_map(over).collect()

@@ -1,6 +1,7 @@
 //! The console tables: what a person reads when a run ends.
 
 mod compare;
+mod counters;
 mod gains;
 mod grid;
 mod lines;
@@ -45,6 +46,7 @@ pub fn render(report: &Report<'_>, style: &Style) -> String {
     }
     percentiles::percentiles(&mut page, report);
     load::load(&mut page, report);
+    counters::counters(&mut page, report);
     measures::measures(&mut page, report);
     if let Some(ranking) = &report.ranking {
         ranking::ranking(&mut page, report, ranking);

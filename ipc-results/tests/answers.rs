@@ -51,3 +51,13 @@ fn the_most_clients_of_one_server_have_an_answer() {
     assert!(told.lines().nth(1).unwrap().contains("uds/rtt/64/clients=4"), "{told}");
     assert!(!told.contains("clients=2"), "{told}");
 }
+
+#[test]
+fn a_ring_within_one_process_is_no_answer_however_fast_it_is() {
+    let mut run = common::invented();
+    let fastest = Report::new(&run).unwrap().answers[0].entries[0].cell.transport.clone();
+    assert!(answers(&run).contains(&format!(" {fastest}/rtt/64")));
+    run.cells.iter_mut().filter(|cell| cell.transport == fastest).for_each(|cell| cell.one_process = true);
+    assert!(!answers(&run).contains(&format!(" {fastest}/")), "{}", answers(&run));
+    assert!(Report::new(&run).unwrap().ranking.is_some(), "it stays in the tables");
+}

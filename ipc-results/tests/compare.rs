@@ -68,6 +68,46 @@ fn several_runs_are_held_against_the_first() {
 }
 
 #[test]
+fn a_verdict_that_rests_on_disturbed_trials_says_so() {
+    let mut quiet = invented();
+    for cell in &mut quiet.cells {
+        // Twice the trials, so that one may be missing, and none of them disturbed.
+        cell.trials = cell.trials.iter().chain(&cell.trials).cloned().collect();
+        cell.trials.iter_mut().for_each(|trial| trial.flags.clear());
+    }
+    let mut b = quiet.clone();
+    slow_down(&mut b, "uds/rtt/64", 1.18);
+    let told = compare(&quiet, &b);
+    assert_eq!(
+        (verdict(&told, "uds/rtt/64", Metric::P50), told.disturbance()),
+        (Some(Verdict::Regressed), None)
+    );
+
+    // All but two of the slow trials were disturbed: two say nothing.
+    let cell = b.cells.iter_mut().find(|cell| cell.id == "uds/rtt/64").unwrap();
+    cell.trials.iter_mut().skip(2).for_each(|trial| trial.flags.push("steal".into()));
+    let told = compare(&quiet, &b);
+    let row = told.rows.iter().find(|row| row.cell == "uds/rtt/64" && row.metric == Metric::P50).unwrap();
+    assert_eq!((row.verdict, row.undisturbed), (Some(Verdict::Regressed), Some(Verdict::Inconclusive)));
+    let words = "W03 disturbed trials decide the verdict of uds/rtt/64 p50 (without them inconclusive)";
+    assert!(told.disturbance().unwrap().starts_with(words), "{:?}", told.disturbance());
+    assert!(text::comparison(&told, false, &Style::default()).contains("W03 disturbed trials decide"));
+    assert!(export::markdown_of_comparison(&told).contains("W03 disturbed trials decide"));
+    let (old, new) =
+        (ipc_results::report::Report::new(&quiet).unwrap(), ipc_results::report::Report::new(&b).unwrap());
+    assert!(ipc_results::html::comparison(&told, &old, &new).contains("W03 disturbed trials decide"));
+
+    // One of them was: the others say the same.
+    let cell = b.cells.iter_mut().find(|cell| cell.id == "uds/rtt/64").unwrap();
+    cell.trials.iter_mut().skip(3).for_each(|trial| trial.flags.clear());
+    cell.trials[2].flags.clear();
+    cell.trials[1].flags = vec!["steal".into()];
+    let told = compare(&quiet, &b);
+    let row = told.rows.iter().find(|row| row.cell == "uds/rtt/64" && row.metric == Metric::P50).unwrap();
+    assert_eq!((row.verdict, row.undisturbed), (Some(Verdict::Regressed), None));
+}
+
+#[test]
 fn a_red_verdict_is_taken_back_when_the_cells_own_yardstick_moved_and_only_then() {
     let (a, mut b) = (invented(), invented());
     slow_down(&mut b, "uds/rtt/64", 1.18);

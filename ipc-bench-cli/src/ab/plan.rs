@@ -20,7 +20,7 @@ use crate::settings::{Origin, Settings, separator};
 use crate::workload::{Length, Mode};
 
 /// Settings of a whole run: both sides have the same, or they would not be trials of one session.
-const OF_THE_RUN: [&str; 25] = [
+const OF_THE_RUN: [&str; 26] = [
     "preset",
     "transport",
     "size",
@@ -40,6 +40,7 @@ const OF_THE_RUN: [&str; 25] = [
     "reference",
     "sched",
     "mlock",
+    "perf",
     "require",
     "fail-fast",
     "retry-flagged",

@@ -87,7 +87,8 @@ impl PlannedCell {
             let mut cell = PlannedCell { crowd: *crowd, ..self.clone() };
             if let Some(crowd) = crowd {
                 cell.point.dimensions.insert(crowd.name().into(), crowd.connections().to_string());
-                cell.impossible = cell.impossible.or_else(|| {
+                let apart = super::cannot_part(mechanism, crowd.name(), true);
+                cell.impossible = cell.impossible.or(apart).or_else(|| {
                     no_room(*crowd, mechanism, (mechanism.can)(&self.options).ok()?.max_clients?)
                 });
             }

@@ -8,6 +8,7 @@ use super::{
     MEASURING_PATIENCE, Outcomes, Runner, SETUP_PATIENCE, address, greet, longest_pause, out_of_turn,
     recorder, with_options,
 };
+use crate::counters;
 use crate::crew::{Crew, Trouble};
 use crate::matrix::PlannedCell;
 use crate::matrix::crowd::Crowd;
@@ -157,6 +158,16 @@ fn merge(parts: Vec<Outcomes>, crowd: Crowd) -> Outcomes {
             Crowd::Clients(_) if one.user_ns + one.sys_ns > all.user_ns + all.sys_ns => one,
             Crowd::Clients(_) => all,
         });
+        all.client.counted = match all.client.counted.take() {
+            None => counters::sum(client.counted, server.counted),
+            counted => counters::sum(counters::sum(counted, client.counted), server.counted),
+        };
+        if matches!(crowd, Crowd::Clients(_)) {
+            counters::none(
+                &mut all.client.counted,
+                "the one server of several clients has no measured part of its own",
+            );
+        }
         all.client.warmup_messages += client.warmup_messages;
         all.client.warmup_ns = all.client.warmup_ns.max(client.warmup_ns);
         // The slowest is the one to know of.

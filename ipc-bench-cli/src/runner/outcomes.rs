@@ -6,11 +6,15 @@ use ipc_results::Recorder;
 use ipc_results::run::{Cell, Interval, Latency, Limit, Throughput, Trial, Warmup};
 use serde_json::Value;
 
+use crate::counters;
 use crate::crew::Trouble;
 use crate::plan::Plan;
 use crate::protocol::{Histogram, Outcome, Ready, Window};
 use crate::scene::combine;
 use crate::workload::{Length, Work};
+
+/// Flag of a trial that was moved between CPUs.
+pub(super) const MIGRATIONS: &str = "migrations";
 
 /// What both sides said.
 #[derive(Debug, Default)]
@@ -67,6 +71,9 @@ impl Outcomes {
 
     /// Adds to the cell what was in force.
     pub(super) fn describe(&self, cell: &mut Cell) {
+        let counted =
+            counters::sum(self.client.counted.clone(), self.server.counted.clone()).unwrap_or_default();
+        cell.uncounted.extend(counted.into_iter().filter_map(|(name, value)| Some((name, value.err()?))));
         for (role, ready) in [("client", &self.client_ready), ("server", &self.server_ready)] {
             if let [cpu] = ready.cpus[..] {
                 cell.pin.insert(role.to_owned(), cpu);
@@ -92,6 +99,8 @@ impl Outcomes {
         }
         let first_send_ns = client.first_send_ns;
         let last_recv_ns = server.last_recv_ns.or(client.last_recv_ns);
+        let counted = counters::sum(client.counted, server.counted).unwrap_or_default();
+        let counters = counted.into_iter().filter_map(|(name, value)| Some((name, value.ok()?))).collect();
         let cpu = client.cpu.zip(server.cpu).map(|(client, server)| client.plus(server));
         let mut stats = client.stats;
         for (name, events) in server.stats {
@@ -109,9 +118,10 @@ impl Outcomes {
         if cpu.is_some_and(|cpu| cpu.majflt > 0) {
             flags.push("major_faults".to_owned());
         }
-        // Who was free to move may; who was not was moved by somebody who took the CPU away.
+        // Who was not free to move was moved by somebody who took the CPU away. Who was free to is held against the other
+        // trials of its cell, when all are there.
         if pinned && cpu.and_then(|cpu| cpu.migrations).is_some_and(|moves| moves > 0) {
-            flags.push("migrations".to_owned());
+            flags.push(MIGRATIONS.to_owned());
         }
         let lost = client.records_lost + server.records_lost;
         let errors = (lost > 0).then(|| ("records_without_room".to_owned(), lost)).into_iter().collect();
@@ -140,6 +150,7 @@ impl Outcomes {
             requested_rate: work.open_loop.map(|asked| asked.per_s),
             achieved_rate: work.open_loop.zip(client.kept).map(|(asked, kept)| asked.per_s * kept),
             cpu,
+            counters,
             steal_ns,
             limit,
             measures,

@@ -9,6 +9,7 @@ use ipc_transports::broadcast;
 use super::{
     MEASURING_PATIENCE, Outcomes, Runner, SETUP_PATIENCE, greet, out_of_turn, recorder, with_options,
 };
+use crate::counters;
 use crate::crew::{Crew, Trouble};
 use crate::matrix::PlannedCell;
 use crate::pattern::node::RESTED;
@@ -180,6 +181,10 @@ pub(super) fn merge(done: BTreeMap<usize, Outcome>) -> Outcomes {
         outcomes.server.last_recv_ns = outcomes.server.last_recv_ns.max(outcome.last_recv_ns);
         outcomes.server.messages += outcome.messages;
         outcomes.client.cpu = outcomes.client.cpu.zip(outcome.cpu).map(|(all, one)| all.plus(one));
+        outcomes.client.counted = match outcomes.client.counted.take() {
+            None => outcome.counted,
+            all => counters::sum(all, outcome.counted),
+        };
         if single_sink {
             shares.extend(outcome.got_from.iter().map(|(_, count)| *count));
         } else if outcome.messages > 0 {

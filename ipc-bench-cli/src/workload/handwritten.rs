@@ -50,6 +50,7 @@ fn work(mode: Mode) -> Work {
         hold_ns: 0,
         priority: 0,
         locked: false,
+        counts: false,
     }
 }
 

@@ -56,6 +56,18 @@ pub fn markdown_of_run(report: &Report<'_>) -> String {
         "--:|".repeat(names.len())
     );
     page.table(&header, rows);
+    if let Some(counts) = &report.counts {
+        let header = format!(
+            "\n### Counted per message, all workers together\n\n| cell | {} |\n|---|{}\n",
+            counts.heads.join(" | "),
+            "--:|".repeat(counts.heads.len())
+        );
+        page.table(
+            &header,
+            counts.rows.iter().map(|(cell, texts)| format!("| `{}` | {} |\n", cell.id, texts.join(" | "))),
+        );
+        page.table("\n", counts.reasons().map(|reason| format!("* {}\n", inline(&reason))));
+    }
     for sheet in &report.sheets {
         let words = sheet.names.iter().map(|name| Sheet::words(name)).collect::<Vec<_>>().join(" | ");
         let header =
@@ -143,6 +155,9 @@ pub fn markdown_of_comparison(comparison: &Comparison) -> String {
     ));
     if let Some(note) = comparison.note() {
         page.block(&format!("\n{note}\n"));
+    }
+    if let Some(disturbance) = comparison.disturbance() {
+        page.block(&format!("\n{disturbance}\n"));
     }
     let moved = comparison.yardsticks.iter().filter(|yardstick| yardstick.moved);
     let moved: Vec<String> =

@@ -58,7 +58,7 @@ fn header(page: &mut Page, comparison: &Comparison) {
     };
     page.push(&format!(
         "<header><p class=\"over\">ipc-bench · comparison</p><h1>{headline}</h1><p class=\"sentences\">{} improved, {} regressed, \
-         {} unchanged, {} inconclusive of {} figures.{}</p><p class=\"meta\">{} · {}</p></header>\n",
+         {} unchanged, {} inconclusive of {} figures.{}{}</p><p class=\"meta\">{} · {}</p></header>\n",
         count(Verdict::Improved),
         count(Verdict::Regressed),
         count(Verdict::Unchanged),
@@ -69,6 +69,7 @@ fn header(page: &mut Page, comparison: &Comparison) {
             None if comparison.rows.is_empty() => format!(" {}.", comparison.nothing()),
             None => String::new(),
         },
+        comparison.disturbance().map(|text| format!(" {}.", escape(&text))).unwrap_or_default(),
         side("A", &comparison.a),
         side("B", &comparison.b),
     ));

@@ -1,5 +1,6 @@
 //! Processor time, sleeps and interruptions per message.
 
+use crate::export::escape;
 use crate::report::{Cost, Report, Table};
 use crate::units::{percent, size, time};
 
@@ -10,19 +11,35 @@ use super::strip::Rows;
 pub(super) fn cost(page: &mut Page, report: &Report<'_>) {
     let charts: Vec<(String, String, String)> =
         report.tables.iter().filter_map(|table| chart(report, table)).collect();
-    if charts.is_empty() {
+    if charts.is_empty() && report.counts.is_none() {
         return;
     }
     let lead = "Processor time of both sides together at the smallest size: the full colour is spent inside the kernel, the pale part \
-                outside. A transport that spins pays with time that nobody else can use. System calls are not counted here, since \
-                counting them slows them down.";
+                outside. A transport that spins pays with time that nobody else can use. System calls and what the processor counts are \
+                told of a run with --perf: counting has its price.";
     page.section("cost", "Cost", "What a message costs", lead);
     page.push("<div class=\"grid\">");
     for (caption, svg, numbers) in charts {
         page.figure(&caption, &svg, &numbers);
     }
     page.push("</div>");
+    counts(page, report);
     page.end_section();
+}
+
+/// What was counted, a row per cell.
+fn counts(page: &mut Page, report: &Report<'_>) {
+    let Some(counts) = &report.counts else { return };
+    let heads: Vec<&str> = [""].into_iter().chain(counts.heads.iter().copied()).collect();
+    let rows = counts.rows.iter().map(|(cell, texts)| {
+        [escape(&cell.id)].into_iter().chain(texts.iter().map(|text| escape(text))).collect()
+    });
+    let reasons: String = counts.reasons().map(|reason| format!("<p>{}.</p>", escape(&reason))).collect();
+    page.figure(
+        "Counted per message, all workers together",
+        &reasons,
+        &table("numbers sortable", &heads, rows),
+    );
 }
 
 fn chart(report: &Report<'_>, cells: &Table<'_>) -> Option<(String, String, String)> {

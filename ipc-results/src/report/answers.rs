@@ -110,6 +110,8 @@ pub(super) fn answers<'a>(report: &Report<'a>) -> Vec<Answer<'a>> {
     if let Some(table) = report.tables.iter().find(|table| !table.by_throughput) {
         let smallest: Vec<_> =
             table.rows.iter().filter_map(|row| Some((row.series, row.cells[0]?))).collect();
+        let smallest: Vec<_> =
+            smallest.into_iter().filter(|(_, cell): &(_, &Cell)| !cell.one_process).collect();
         let sleeping = smallest.iter().copied().filter(|(_, cell)| !burns_cpu(report.figures(&cell.id)));
         let workload = if table.mode == "rtt" { "round trip" } else { table.mode };
         let size = size(table.sizes[0]);
@@ -229,6 +231,8 @@ fn answer<'a>(
     cells: impl Iterator<Item = (usize, &'a Cell)>,
 ) -> Answer<'a> {
     let mut entries: Vec<Entry<'a>> = cells
+        // A ring within one process is no way between two.
+        .filter(|(_, cell)| !cell.one_process)
         .filter_map(|(series, cell)| {
             let estimate = figure.estimate(cell)?;
             Some(Entry { series, cell, estimate, behind: None })

@@ -57,6 +57,9 @@ pub fn comparison(comparison: &Comparison, all: bool, style: &Style) -> String {
     if comparison.rows.is_empty() {
         page.wrapped("", 0, &comparison.nothing());
     }
+    if let Some(disturbance) = comparison.disturbance() {
+        page.wrapped("", 0, &disturbance);
+    }
     page.line(&counts(comparison));
     page.text
 }

@@ -32,6 +32,7 @@ fn work(mode: Mode, length: Length) -> Work {
         hold_ns: 0,
         priority: 0,
         locked: false,
+        counts: false,
         mode,
         io: Io::Sync,
         size: 64,
