@@ -140,7 +140,7 @@ fn a_muted_child_stops_with_its_supervisor() {
         pusher.tell(Job::Do(3)).expect("it lives");
         until(system, || system.inspect(pusher.id()).is_some_and(|seen| seen.muted));
         root.terminate_child("pusher").expect("it is there");
-        assert_eq!(pusher.lifecycle(), Lifecycle::Stopped);
+        until(system, || pusher.lifecycle() == Lifecycle::Stopped);
         assert!(log.rest().is_empty(), "the receiver still stands at its gate");
         drop(open);
         log.take(system, 3);
