@@ -266,7 +266,7 @@ impl Inbox {
             // IDLE carry what the last owner wrote (Release in `rest`) to the worker that runs the actor next.
             match self.head.compare_exchange_weak(head, word, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(if head == IDLE { Push::Woke } else { Push::Queued }),
-                Err(now) => head = now,
+                Err(now) => head = self.after_a_lost_race(now),
             }
         }
     }
@@ -298,11 +298,27 @@ impl Inbox {
                     unsafe { batch.fill(given, ActorId::number_of(sender), message) };
                     return Ok(Push::Queued);
                 }
-                Err(now) => head = now,
+                Err(now) => head = self.after_a_lost_race(now),
             }
         };
         // SAFETY: the caller's promise.
         unsafe { self.push(node) }.map_err(Node::into_message)
+    }
+
+    /// The word, for a sender that wanted to change it and found it to be `now`. When another sender was faster it steps back
+    /// first: senders as fast as each other would fetch the word, and the batch behind it, from each other's CPU with every
+    /// message. So the other one sends a few dozen in the meantime, with the lines in its cache. (Eight actors on two workers
+    /// that tell one: 10 M/s without, 15 with it; 20 of these instructions 13, 200 of them 15.)
+    #[cold]
+    fn after_a_lost_race(&self, now: *mut Header) -> *mut Header {
+        // About 1 µs on a Xeon of 2023; a model has no use for it.
+        const PAUSES: u32 = if cfg!(loom) { 0 } else { 64 };
+        if is_tag(now) {
+            // The owner was it, who comes less often.
+            return now;
+        }
+        (0..PAUSES).for_each(|_| std::hint::spin_loop());
+        self.head.load(Ordering::Relaxed)
     }
 
     /// Makes the caller the owner of an actor that rests; false: it does not rest. The new owner puts what it has for

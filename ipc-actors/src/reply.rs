@@ -87,7 +87,14 @@ impl<T> fmt::Debug for Reply<T> {
 }
 
 impl<T> Reply<T> {
-    /// Answers.
+    /// Answers. There is no second answer:
+    ///
+    /// ```compile_fail,E0382
+    /// fn twice(reply: ipc_actors::Reply<u32>) {
+    ///     reply.send(1);
+    ///     reply.send(2);
+    /// }
+    /// ```
     #[inline]
     pub fn send(self, answer: T) {
         ManuallyDrop::new(self).answer(Ok(answer));

@@ -106,6 +106,8 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, turn: &m
         }
     }
     let Some(actor) = slot else { unreachable!("a running actor has an instance") };
+    // Once: it lies in the line that senders write, and what is read there with each message has to be fetched from them.
+    let bounded = core.limits.is_bounded();
     loop {
         if core.status.has_request() {
             let requests = core.status.take(control::KILL | control::STOP | control::URGENT | control::MUTE);
@@ -140,7 +142,7 @@ fn drive<A: Actor>(core: &Core, slot: &mut Option<A>, ctx: &mut Ctx<A>, turn: &m
         turn.count();
         let end = match node.open() {
             Content::Message { sender, message } => {
-                if core.limits.is_bounded() && !core.take_from_bounded(sender) {
+                if bounded && !core.take_from_bounded(sender) {
                     continue;
                 }
                 handle(actor, ctx, sender, message)

@@ -18,7 +18,7 @@ use crate::turn::Turn;
 
 /// Turns in a row that may come from the slot before the queue has one.
 const STREAK: u32 = 3;
-/// Every so many turns the injector goes first, so that what comes from outside is not starved.
+/// Every so many turns the injector goes first, so that what comes from outside is not starved by a worker's own queue.
 const FAIRNESS: u32 = 61;
 /// Rounds over all victims before a worker sleeps.
 const ROUNDS: usize = 32;
@@ -246,14 +246,20 @@ impl Worker {
             turns.store(turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
             let mut length = Turn::new();
             let Some(again) = task.run(&mut length) else { break };
-            let turn = self.turn.get().wrapping_add(1);
-            if turn.is_multiple_of(FAIRNESS) || !self.queue.is_empty() || !next.is_empty() {
+            if !self.queue.is_empty() || !next.is_empty() {
                 self.queue.push(again);
                 break;
             }
+            // With each turn: a worker that has one busy actor and nothing else would let what comes from outside wait.
+            if !self.pool.injector.is_empty()
+                && let Some(outside) = self.inject()
+            {
+                self.queue.push(again);
+                task = outside;
+                continue;
+            }
             // It is alone here and goes on: in the queue a thief would take it, and fill the caches of another CPU for
             // nothing.
-            self.turn.set(turn);
             task = again;
         }
         if cfg!(feature = "__fail-points") && !self.peer().next.is_empty() {
@@ -343,5 +349,84 @@ impl Worker {
             thread::park();
         }
         self.pool.idle.get_up(self.index);
+    }
+}
+
+#[cfg(not(loom))]
+#[cfg(test)]
+mod tests {
+    use crate::turn::MESSAGES;
+    use crate::{Actor, Addr, Ctx, Ignore, Message, System};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    struct Next;
+
+    impl Message for Next {
+        const MESSAGE_TYPE: &'static str = "test.next/1";
+    }
+
+    /// Never without a message until it has had its visits. Before each it stands still until the visitor is on its way.
+    struct Busy {
+        count: u64,
+        visits: u32,
+        /// When it stands still next.
+        stop: u64,
+        stands: Sender<()>,
+        go_on: Receiver<()>,
+        came: Receiver<()>,
+        /// How many messages of this one the visitor waited for.
+        waited: Sender<u64>,
+    }
+
+    impl Actor for Busy {
+        type Msg = Next;
+        type Error = Ignore;
+
+        fn handle(&mut self, _: Next, ctx: &mut Ctx<Self>) -> Result<(), Ignore> {
+            self.count += 1;
+            if self.count == self.stop {
+                self.stands.send(()).unwrap();
+                self.go_on.recv().unwrap();
+            }
+            if self.came.try_recv().is_ok() {
+                self.waited.send(self.count - self.stop).unwrap();
+                self.stop = self.count + 5 * u64::from(MESSAGES);
+                self.visits -= 1;
+            }
+            if self.visits > 0 {
+                ctx.addr().tell(Next).unwrap();
+            }
+            Ok(())
+        }
+    }
+
+    struct Guest(Sender<()>);
+
+    impl Actor for Guest {
+        type Msg = Next;
+        type Error = Ignore;
+
+        fn handle(&mut self, _: Next, _: &mut Ctx<Self>) -> Result<(), Ignore> {
+            self.0.send(()).unwrap();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_comes_from_outside_waits_for_one_turn_of_the_only_busy_actor() {
+        let system = System::builder().workers(1).build().unwrap();
+        let ((stands, stood), (go_on, goes_on)) = (channel(), channel());
+        let ((here, came), (waited, waits)) = (channel(), channel());
+        let guest: Addr<Guest> = system.spawn(Guest(here)).unwrap();
+        // Three visits, a few turns apart: a worker that looks outside once in 61 turns sees one of them at once at most.
+        let busy = Busy { count: 0, visits: 3, stop: 640, stands, go_on: goes_on, came, waited };
+        system.spawn(busy).unwrap().tell(Next).unwrap();
+        for _ in 0..3 {
+            stood.recv().unwrap();
+            guest.tell(Next).unwrap();
+            go_on.send(()).unwrap();
+            let waited = waits.recv().unwrap();
+            assert!(waited <= u64::from(MESSAGES), "the visitor waited for {waited} messages of the other");
+        }
     }
 }

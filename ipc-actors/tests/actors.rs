@@ -10,7 +10,7 @@ use ipc_actors::{
     Actor, Addr, AskError, Ctx, DeadReason, ErrorAction, ExitReason, Lifecycle, Message, Reply, Signal,
     System, TellError,
 };
-use support::{Log, PATIENCE, everywhere, simulated, until};
+use support::{FEW, Log, MANY, PATIENCE, everywhere, simulated, until};
 
 #[derive(Debug, PartialEq)]
 struct Failure(&'static str);
@@ -124,7 +124,7 @@ fn spawn(system: &System, log: &Log<Told>) -> Addr<Worker> {
 
 #[test]
 fn messages_of_one_sender_arrive_in_order() {
-    everywhere(50, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let worker = spawn(system, &log);
         for n in 0..1000 {
@@ -138,7 +138,7 @@ fn messages_of_one_sender_arrive_in_order() {
 
 #[test]
 fn a_handler_sees_who_sent_the_message() {
-    everywhere(8, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let (one, two) = (spawn(system, &log), spawn(system, &log));
         one.tell(Do::Relay(two.clone(), 7)).unwrap();
@@ -150,7 +150,7 @@ fn a_handler_sees_who_sent_the_message() {
 
 #[test]
 fn a_tell_to_a_stopped_actor_gives_the_message_back() {
-    everywhere(8, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let worker = spawn(system, &log);
         worker.tell(Do::Note(1)).unwrap();
@@ -165,7 +165,7 @@ fn a_tell_to_a_stopped_actor_gives_the_message_back() {
 
 #[test]
 fn an_answer_may_come_later_and_a_dropped_question_is_answered_at_once() {
-    everywhere(8, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (asker, asked) = (spawn(system, &log), spawn(system, &log));
         asker.tell(Do::AskOf(asked.clone(), PATIENCE)).unwrap();
@@ -200,7 +200,7 @@ impl Log<Told> {
 
 #[test]
 fn a_question_that_is_not_answered_in_time_fails_once_and_a_late_answer_is_dropped() {
-    everywhere(32, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (asker, asked) = (spawn(system, &log), spawn(system, &log));
         asker.tell(Do::AskOf(asked.clone(), Duration::from_millis(5))).unwrap();
@@ -213,7 +213,7 @@ fn a_question_that_is_not_answered_in_time_fails_once_and_a_late_answer_is_dropp
 
 #[test]
 fn asking_oneself_or_in_a_circle_does_not_deadlock() {
-    everywhere(32, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let one = spawn(system, &log);
         one.tell(Do::AskOf(one.clone(), PATIENCE)).unwrap();
@@ -224,7 +224,7 @@ fn asking_oneself_or_in_a_circle_does_not_deadlock() {
 
 #[test]
 fn a_question_to_an_actor_that_fails_or_is_gone_is_answered() {
-    everywhere(32, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (asker, asked) = (spawn(system, &log), spawn(system, &log));
         asker.tell(Do::AskOf(asked.clone(), PATIENCE)).unwrap();
@@ -239,7 +239,7 @@ fn a_question_to_an_actor_that_fails_or_is_gone_is_answered() {
 
 #[test]
 fn a_blocking_ask_from_a_handler_is_an_error_and_not_a_deadlock() {
-    everywhere(4, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let (one, two) = (spawn(system, &log), spawn(system, &log));
         one.tell(Do::Blocking(two)).unwrap();
@@ -249,7 +249,7 @@ fn a_blocking_ask_from_a_handler_is_an_error_and_not_a_deadlock() {
 
 #[test]
 fn an_ask_from_outside_times_out() {
-    everywhere(4, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let worker = spawn(system, &log);
         assert_eq!(worker.ask(Do::Keep, Duration::from_millis(1)), Err(AskError::TimedOut));
@@ -260,7 +260,7 @@ fn an_ask_from_outside_times_out() {
 
 #[test]
 fn on_error_decides_what_an_error_means() {
-    everywhere(16, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         for action in [ErrorAction::Resume, ErrorAction::Stop, ErrorAction::Escalate, ErrorAction::Restart] {
             let to = log.to.clone();
@@ -294,7 +294,7 @@ fn on_error_decides_what_an_error_means() {
 
 #[test]
 fn a_panic_ends_its_actor_and_nobody_else() {
-    everywhere(16, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (watcher, victim) = (spawn(system, &log), spawn(system, &log));
         watcher.tell(Do::WatchIt(victim.clone())).unwrap();
@@ -314,7 +314,7 @@ fn a_panic_ends_its_actor_and_nobody_else() {
 
 #[test]
 fn a_monitor_of_an_actor_that_is_gone_answers_at_once() {
-    everywhere(8, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let (watcher, victim) = (spawn(system, &log), spawn(system, &log));
         victim.kill();
@@ -333,7 +333,7 @@ fn a_monitor_of_an_actor_that_is_gone_answers_at_once() {
 
 #[test]
 fn down_comes_after_the_last_message_of_the_dead() {
-    everywhere(200, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (watcher, victim) = (spawn(system, &log), spawn(system, &log));
         watcher.tell(Do::WatchIt(victim.clone())).unwrap();
@@ -351,7 +351,7 @@ fn down_comes_after_the_last_message_of_the_dead() {
 
 #[test]
 fn a_linked_actor_ends_with_its_peer_unless_it_traps_or_the_end_was_normal() {
-    everywhere(32, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (one, two, three) = (spawn(system, &log), spawn(system, &log), spawn(system, &log));
         three.tell(Do::Trap).unwrap();
@@ -379,7 +379,7 @@ fn a_linked_actor_ends_with_its_peer_unless_it_traps_or_the_end_was_normal() {
 
 #[test]
 fn a_kill_runs_no_hook_and_what_is_queued_becomes_dead_letters() {
-    simulated(32, |system| {
+    simulated(MANY, |system| {
         let log = Log::new();
         let worker = spawn(system, &log);
         for n in 0..5 {

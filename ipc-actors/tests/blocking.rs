@@ -13,7 +13,7 @@ use ipc_actors::{
     Actor, Addr, AskError, Child, Ctx, DeadReason, Mailbox, Message, OffloadError, Overflow, Phase, Reply,
     SpawnError, Supervisor, System,
 };
-use support::{Log, PATIENCE, everywhere, simulated, threaded, until};
+use support::{FEW, Log, MANY, PATIENCE, everywhere, simulated, threaded, until};
 
 /// Work of a test's.
 type Work = Box<dyn FnOnce() -> u64 + Send>;
@@ -110,7 +110,7 @@ fn a_handler_that_blocks_a_dedicated_actor_blocks_no_worker() {
 
 #[test]
 fn the_messages_of_a_dedicated_actor_arrive_in_order() {
-    everywhere(32, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let actor = dedicated(system, &log);
         (0..1_000).for_each(|n| actor.tell(run(move || n)).expect("it lives"));
@@ -122,7 +122,7 @@ fn the_messages_of_a_dedicated_actor_arrive_in_order() {
 
 #[test]
 fn a_dedicated_child_is_restarted_on_its_thread_with_its_mailbox() {
-    everywhere(32, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let to = log.to.clone();
         let child = Child::actor("own", move || Worker(to.clone())).name("own").dedicated();
@@ -140,7 +140,7 @@ fn a_dedicated_child_is_restarted_on_its_thread_with_its_mailbox() {
 
 #[test]
 fn a_dedicated_actor_rests_for_a_slow_receiver_and_goes_on() {
-    everywhere(32, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let to = log.to.clone();
         let slow = system.actor(move || Worker(to.clone()));
@@ -201,7 +201,7 @@ fn a_dedicated_actor_that_is_refused_leaves_no_thread() {
 
 #[test]
 fn offloaded_work_comes_back_as_messages() {
-    everywhere(200, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let actor = worker(system, &log);
         (0..20).for_each(|n| actor.tell(offload(move || n * n)).expect("it lives"));
@@ -241,7 +241,7 @@ fn the_seed_decides_when_offloaded_work_is_done() {
 
 #[test]
 fn a_panic_of_offloaded_work_is_an_error_that_says_where() {
-    everywhere(32, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let actor = worker(system, &log);
         actor.tell(offload(|| panic!("no such disk"))).expect("it lives");
@@ -255,7 +255,7 @@ fn a_panic_of_offloaded_work_is_an_error_that_says_where() {
 
 #[test]
 fn a_panic_of_the_function_that_makes_the_message_is_told_if_it_can_be() {
-    everywhere(32, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let actor = worker(system, &log);
         let only_errors = |done: Result<u64, OffloadError>| match done {
@@ -272,7 +272,7 @@ fn a_panic_of_the_function_that_makes_the_message_is_told_if_it_can_be() {
 
 #[test]
 fn work_of_an_incarnation_that_is_over_is_done_and_its_result_dropped() {
-    everywhere(32, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let to = log.to.clone();
         let child = Child::actor("it", move || Worker(to.clone())).name("it");
@@ -330,7 +330,7 @@ fn work_of_an_actor_that_is_gone_is_done_all_the_same() {
 
 #[test]
 fn offloaded_work_may_ask_and_a_handler_may_not() {
-    everywhere(200, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (actor, other, own) = (worker(system, &log), worker(system, &log), dedicated(system, &log));
         let ask = move |whom: &Addr<Worker>| u64::from(whom.ask(Do::Incarnation, PATIENCE) == Ok(0));

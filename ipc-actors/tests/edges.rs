@@ -11,7 +11,7 @@ use ipc_actors::{
     Health, HealthCheck, Ignore, Lifecycle, Mailbox, Message, Overflow, PoolStrategy, Reply, ShutdownPolicy,
     SpawnError, Supervision, Supervisor, System, TellError,
 };
-use support::{Log, PATIENCE, everywhere, simulated, threaded, until};
+use support::{FEW, Log, MANY, PATIENCE, everywhere, simulated, threaded, until};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -102,7 +102,7 @@ fn spawn(system: &System, log: &Log<Told>) -> Addr<Worker> {
 
 #[test]
 fn an_actor_that_resumes_after_panics_loses_only_the_messages() {
-    everywhere(32, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let worker = spawn(system, &log);
         worker.tell(Do::Note(1)).expect("it lives");
@@ -184,7 +184,7 @@ fn a_panic_outside_of_actors_is_left_to_the_hook_that_was_there() {
 
 #[test]
 fn a_reply_may_say_that_there_is_no_answer() {
-    everywhere(8, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let worker = spawn(system, &log);
         assert_eq!(worker.ask(Do::Refuse, PATIENCE), Err(AskError::Full));
@@ -193,7 +193,7 @@ fn a_reply_may_say_that_there_is_no_answer() {
 
 #[test]
 fn questions_with_different_deadlines_fail_each_at_its_own() {
-    everywhere(64, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let (asker, asked) = (spawn(system, &log), spawn(system, &log));
         // The later deadline first: the earlier one must not wait for it.
@@ -278,7 +278,7 @@ fn a_factory_that_fails_or_panics_is_an_error_of_the_spawn() {
 
 #[test]
 fn a_system_is_empty_when_its_last_actor_has_ended() {
-    everywhere(16, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let worker = spawn(system, &log);
         assert_eq!(system.lookup(worker.id()), Some(worker.clone().into_any()));

@@ -3,6 +3,7 @@
 //! The behaviour of an actor ([`Node`]) is written once; a library only carries messages to it. So two libraries differ in
 //! what is measured and in nothing else.
 
+use crate::savina::{Play, Stage, Word};
 use crossbeam_channel::Sender;
 use std::fmt;
 use std::sync::Arc;
@@ -99,6 +100,8 @@ pub enum Msg<F: Fixture> {
     Panic,
     /// Say how long ago the panic was.
     Alive,
+    /// For the programs of Savina.
+    Word(Word),
 }
 
 impl<F: Fixture> fmt::Debug for Msg<F> {
@@ -127,6 +130,8 @@ pub enum Role<F: Fixture> {
     Sky { parent: Option<F::Addr>, waiting: u32, sum: u64 },
     /// Answers, or only exists.
     Quiet,
+    /// An actor of a program of Savina.
+    Play(Box<dyn Play<F>>),
 }
 
 /// Questions that the library shall ask in its own way, one after the other.
@@ -190,6 +195,7 @@ impl<F: Fixture> Node<F> {
             Msg::Alive => {
                 self.tell_time(|clock| clock.now().saturating_sub(clock.panicked.load(Ordering::Acquire)))
             }
+            Msg::Word(word) => self.play(word, &me, env),
             Msg::Ping(from) => F::tell(&self.peers[from as usize], Msg::Pong),
             Msg::Pong => self.ping_next(),
             Msg::Grow { first, leaves, parent } => self.grow(first, leaves, parent, me, env),
@@ -204,6 +210,15 @@ impl<F: Fixture> Node<F> {
             }
         }
         None
+    }
+
+    fn play(&mut self, word: Word, me: &dyn Fn() -> F::Addr, env: &F::Env) {
+        let Node { role: Role::Play(play), peers, done } = self else { return };
+        let start = |play| F::spawn_within(env, Node::new(Role::Play(play), done));
+        if let Some(result) = play.on(word, &Stage { peers, me, start: &start }) {
+            // The trial waits for it.
+            let _ = done.send(result);
+        }
     }
 
     fn tell_time(&self, value: impl FnOnce(&Clock) -> u64) {

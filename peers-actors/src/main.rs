@@ -2,7 +2,7 @@
 //! people use today, in one program. `ipc-peers-actors spike`: three mailboxes, outside any runtime.
 //!
 //! Each trial is a process of its own (`trial LIBRARY ROW`), and the libraries take turns (A B C … A B C …), so that
-//! whatever the machine does meets all of them. Same profile, same allocator (glibc's), same messages, two threads.
+//! whatever the machine does meets all of them. `--rows savina`: the programs of that suite, which run only when they are named. Same profile, same allocator (glibc's), same messages, two threads.
 
 mod actix;
 mod bare;
@@ -14,6 +14,7 @@ mod ours;
 mod ractor;
 mod report;
 mod rows;
+mod savina;
 mod spike;
 mod xtra;
 
@@ -121,7 +122,7 @@ impl Plan {
     fn parse(flags: &[&str]) -> Result<Plan, String> {
         let mut plan = Plan {
             trials: 5,
-            rows: ROWS.iter().collect(),
+            rows: all_rows().filter(|row| !row.on_demand).collect(),
             libraries: LIBRARIES.iter().collect(),
             json: None,
         };
@@ -130,8 +131,9 @@ impl Plan {
             let value = flags.next().ok_or_else(|| format!("{flag} needs a value"))?;
             match *flag {
                 "--trials" => plan.trials = value.parse().map_err(|_| format!("{value} is no number"))?,
-                "--rows" => plan.rows = chosen(ROWS, value, |row| row.name)?,
-                "--libraries" => plan.libraries = chosen(LIBRARIES, value, |library| library.name)?,
+                "--rows" if *value == "savina" => plan.rows = savina::ROWS.iter().collect(),
+                "--rows" => plan.rows = chosen(all_rows(), value, |row| row.name)?,
+                "--libraries" => plan.libraries = chosen(LIBRARIES.iter(), value, |library| library.name)?,
                 "--json" => plan.json = Some((*value).into()),
                 _ => return Err(format!("unknown flag {flag}")),
             }
@@ -140,10 +142,19 @@ impl Plan {
     }
 }
 
-fn chosen<T>(all: &'static [T], list: &str, name: fn(&T) -> &'static str) -> Result<Vec<&'static T>, String> {
+/// Every row, those that run only when they are named last.
+fn all_rows() -> impl Iterator<Item = &'static Row> + Clone {
+    ROWS.iter().chain(savina::ROWS)
+}
+
+fn chosen<T>(
+    all: impl Iterator<Item = &'static T> + Clone,
+    list: &str,
+    name: fn(&T) -> &'static str,
+) -> Result<Vec<&'static T>, String> {
     let find = |wanted: &str| {
-        let names = || all.iter().map(name).collect::<Vec<_>>().join(", ");
-        all.iter()
+        let names = || all.clone().map(name).collect::<Vec<_>>().join(", ");
+        all.clone()
             .find(|one| name(one) == wanted)
             .ok_or_else(|| format!("no {wanted}; there are {}", names()))
     };

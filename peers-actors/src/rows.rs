@@ -1,6 +1,7 @@
 //! The rows of the table: what is done, and what is counted.
 
 use crate::fixture::{Clock, Fixture, Msg, Node, Role, work};
+use crate::savina;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -15,6 +16,8 @@ pub struct Row {
     pub for_threads: bool,
     /// Whether only libraries that restart an actor can take part.
     pub for_restarts: bool,
+    /// Whether it runs only when it is named.
+    pub on_demand: bool,
     pub what: &'static str,
 }
 
@@ -45,12 +48,17 @@ impl Measure {
 }
 
 const fn row(name: &'static str, measures: &'static [Measure], what: &'static str) -> Row {
-    Row { name, measures, for_threads: false, for_restarts: false, what }
+    Row { name, measures, for_threads: false, for_restarts: false, on_demand: false, what }
 }
 
 /// A row in which threads can take part.
 const fn plain(name: &'static str, measures: &'static [Measure], what: &'static str) -> Row {
     Row { for_threads: true, ..row(name, measures, what) }
+}
+
+/// A row that runs only when it is named.
+pub const fn on_demand(name: &'static str, measures: &'static [Measure], what: &'static str) -> Row {
+    Row { on_demand: true, ..row(name, measures, what) }
 }
 
 const fn measure(name: &'static str, floor: Floor) -> Measure {
@@ -60,7 +68,7 @@ const fn measure(name: &'static str, floor: Floor) -> Measure {
 use Floor::{AtLeast, AtMost, Ratio};
 
 const MSGS_FLOOR: &[Measure] = &[measure("msgs_per_s", Ratio(1.5))];
-const MSGS: &[Measure] = &[measure("msgs_per_s", Ratio(1.0))];
+pub const MSGS: &[Measure] = &[measure("msgs_per_s", Ratio(1.0))];
 const ACTORS_FLOOR: &[Measure] = &[measure("actors_per_s", Ratio(1.5))];
 const ACTORS: &[Measure] = &[measure("actors_per_s", Ratio(1.0))];
 const ASKS_FLOOR: &[Measure] = &[measure("asks_per_s", Ratio(1.5))];
@@ -109,7 +117,7 @@ pub struct Outcome {
     pub values: Vec<f64>,
 }
 
-fn rate(messages: u64, elapsed: Duration) -> Outcome {
+pub fn rate(messages: u64, elapsed: Duration) -> Outcome {
     one(messages, elapsed, per_second(messages, elapsed))
 }
 
@@ -121,22 +129,22 @@ fn per_second(messages: u64, elapsed: Duration) -> f64 {
     messages as f64 / elapsed.as_secs_f64()
 }
 
-struct Trial<F: Fixture> {
+pub struct Trial<F: Fixture> {
     library: F,
     done: Sender<u64>,
     told: Receiver<u64>,
 }
 
 impl<F: Fixture> Trial<F> {
-    fn spawn(&self, role: Role<F>) -> F::Addr {
+    pub fn spawn(&self, role: Role<F>) -> F::Addr {
         self.library.spawn(Node::new(role, &self.done))
     }
 
-    fn spawn_many(&self, count: usize, role: impl Fn(usize) -> Role<F>) -> Arc<[F::Addr]> {
+    pub fn spawn_many(&self, count: usize, role: impl Fn(usize) -> Role<F>) -> Arc<[F::Addr]> {
         (0..count).map(|index| self.spawn(role(index))).collect()
     }
 
-    fn wait(&self) -> u64 {
+    pub fn wait(&self) -> u64 {
         self.told.recv().expect("the trial holds a sender too")
     }
 
@@ -170,7 +178,7 @@ pub fn run<F: Fixture>(name: &str) -> Outcome {
         "overhead" => overhead(&trial),
         "panic" => panic(&trial),
         "ten-thousand" => ten_thousand(&trial),
-        _ => panic!("no row {name}"),
+        _ => savina::run(&trial, name),
     };
     // Some libraries take seconds to say goodbye to 100,000 actors; the process ends here anyway.
     std::mem::forget(trial);

@@ -7,11 +7,11 @@ use ipc_actors::{
 };
 
 use crate::kit::*;
-use crate::support::{Log, everywhere, until};
+use crate::support::{FEW, Log, MANY, everywhere, until};
 
 #[test]
 fn subscribers_hear_their_topic_in_order_and_the_past_first() {
-    everywhere(32, |system| {
+    everywhere(MANY, |system| {
         let broker = InMemoryBroker::new(system, 2);
         for n in 0..3 {
             broker.publish("a", News::Good(n));
@@ -49,7 +49,7 @@ impl Actor for Publisher {
 
 #[test]
 fn filters_go_by_kind_and_sender_and_the_closed_are_removed() {
-    everywhere(32, |system| {
+    everywhere(FEW, |system| {
         let broker = InMemoryBroker::new(system, 0);
         let publisher = system.spawn(Publisher(broker.clone())).expect("it starts");
         let (bad, from_it, gone) = (Log::new(), Log::new(), Log::new());

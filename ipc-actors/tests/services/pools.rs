@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use ipc_actors::{ActorPool, Addr, PoolError, PoolStrategy};
 
 use crate::kit::*;
-use crate::support::{Log, everywhere, simulated, until};
+use crate::support::{FEW, Log, MANY, everywhere, simulated, until};
 
 #[test]
 fn round_robin_goes_around_and_passes_over_who_is_gone() {
-    everywhere(32, |system| {
+    everywhere(FEW, |system| {
         let log = Log::new();
         let all = members(system, &log, 3);
         let pool = ActorPool::new(PoolStrategy::RoundRobin, all.clone());
@@ -82,7 +82,7 @@ fn a_key_belongs_to_one_member_and_moves_only_with_it() {
 
 #[test]
 fn a_broadcast_reaches_every_living_member_and_forgets_the_dead() {
-    everywhere(32, |system| {
+    everywhere(MANY, |system| {
         let log = Log::new();
         let all = members(system, &log, 5);
         let pool = ActorPool::new(PoolStrategy::RoundRobin, all.clone());
@@ -98,7 +98,7 @@ fn a_broadcast_reaches_every_living_member_and_forgets_the_dead() {
 /// One of two racing claimants gets a name, and it is free when its holder is gone.
 #[test]
 fn two_claim_one_name_and_one_gets_it() {
-    everywhere(16, |system| {
+    everywhere(FEW, |system| {
         let log: Log<(u32, u64)> = Log::new();
         for round in 0..50 {
             let name = format!("claimed-{round}");

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ipc_actors::{Actor, Addr, Ctx, DeadReason, Envelope, Mailbox, Message, Overflow, Reply, TellError};
+use ipc_actors::{
+    Actor, Addr, Child, Ctx, DeadReason, Envelope, Lifecycle, Mailbox, Message, Overflow, Reply, Supervisor,
+    TellError,
+};
 
 use crate::kit::*;
-use crate::support::{Log, PATIENCE, everywhere, simulated, threaded, until};
+use crate::support::{Log, MANY, PATIENCE, everywhere, simulated, threaded, until};
 
 /// Sends each job on to the next, `fan` times.
 struct Relay {
@@ -54,7 +57,7 @@ const THROTTLED: Mailbox = Mailbox::bounded(8, Overflow::Throttle { max_mute: Du
 
 #[test]
 fn a_fast_sender_rests_until_the_slow_receiver_has_caught_up_and_nothing_is_lost() {
-    everywhere(64, |system| {
+    everywhere(MANY, |system| {
         let (handled, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let relay = |fan, mailbox| {
             let (handled, most) = (handled.clone(), most.clone());
@@ -75,7 +78,7 @@ fn a_fast_sender_rests_until_the_slow_receiver_has_caught_up_and_nothing_is_lost
 
 #[test]
 fn a_circle_of_full_mailboxes_that_all_send_two_for_one_goes_on() {
-    everywhere(64, |system| {
+    everywhere(MANY, |system| {
         let handled = Arc::new(AtomicU64::new(0));
         let ring: Vec<_> = (0..4)
             .map(|_| {
@@ -114,6 +117,31 @@ fn a_muted_actor_can_be_killed() {
         until(system, || system.inspect(sender.id()).is_some_and(|seen| seen.muted));
         sender.kill();
         until(system, || system.inspect(sender.id()).is_none());
+        drop(open);
+        log.take(system, 3);
+    });
+}
+
+/// The same with a stop in order, from the supervisor: it does not wait until the receiver has caught up.
+#[test]
+fn a_muted_child_stops_with_its_supervisor() {
+    threaded(|system| {
+        let log = Log::new();
+        let to = log.to.clone();
+        let receiver = system.actor(move || Gate(to.clone()));
+        let far = Mailbox::bounded(1, Overflow::Throttle { max_mute: PATIENCE });
+        let receiver = receiver.mailbox(far).start().expect("it starts");
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        receiver.tell(Wait::Behind(gate)).expect("it lives");
+        let to = receiver.clone();
+        let root = Supervisor::one_for_one("root").child(Child::actor("pusher", move || Pusher(to.clone())));
+        let root = system.start(root).expect("it starts");
+        let pusher = root.child::<Pusher>("pusher").expect("it runs");
+        pusher.tell(Job::Do(3)).expect("it lives");
+        until(system, || system.inspect(pusher.id()).is_some_and(|seen| seen.muted));
+        root.terminate_child("pusher").expect("it is there");
+        until(system, || pusher.lifecycle() == Lifecycle::Stopped);
+        assert!(log.rest().is_empty(), "the receiver still stands at its gate");
         drop(open);
         log.take(system, 3);
     });

@@ -46,8 +46,11 @@ fn every_kind_of_event_is_recorded() {
     system.shutdown(PATIENCE);
 
     let events = system.events();
+    // A simulation has no worker that could be stuck.
+    let on_threads = stuck_once();
     let kinds: BTreeSet<_> = events
         .iter()
+        .chain(&on_threads)
         .map(|event| {
             serde_json::to_value(&event.what).expect("JSON")["kind"].as_str().expect("a tag").to_owned()
         })
@@ -65,6 +68,7 @@ fn every_kind_of_event_is_recorded() {
         "subscribed",
         "unsubscribed",
         "system_started",
+        "worker_stuck",
         "shutdown_began",
         "shutdown_ended",
     ];
@@ -127,6 +131,17 @@ fn a_snapshot_is_json_and_a_scrape_is_open_metrics() {
         assert!(metrics.contains("\nipc_actors_live 1\n") && metrics.ends_with("# EOF\n"), "{metrics}");
         assert!(metrics.contains("ipc_actors_dead_letters_total{reason=\"Expired\"} 0"), "{metrics}");
     });
+}
+
+/// The events of a system on threads that has reported a stuck worker.
+fn stuck_once() -> Vec<ipc_actors::Event> {
+    let system = System::builder().workers(1).events(100).build().expect("threads");
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    system.spawn(Blocking).expect("it starts").tell(Gate(gate)).expect("it lives");
+    until(&system, || system.events().iter().any(|event| matches!(event.what, What::WorkerStuck { .. })));
+    drop(open);
+    system.shutdown(PATIENCE);
+    system.events()
 }
 
 #[test]

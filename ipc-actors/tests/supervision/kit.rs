@@ -9,7 +9,7 @@ use ipc_actors::{
     Reply, RestartPolicy, Signal, Supervision, SupervisionEvent, Supervisor, SupervisorRef, System,
 };
 
-pub use crate::support::{FEW, MANY};
+pub use crate::support::MANY;
 use crate::support::{Log, PATIENCE};
 
 pub fn ms(ms: u64) -> Duration {

@@ -7,7 +7,7 @@ use crate::support::{PATIENCE, until};
 
 /// Runs `test` on a simulated system for each seed and on threads, with room for events.
 fn watched(test: impl Fn(&System)) {
-    for seed in 0..FEW {
+    for seed in 0..MANY {
         let system = System::builder().simulated(seed).events(1000).build().unwrap();
         test(&system);
         system.shutdown(PATIENCE);

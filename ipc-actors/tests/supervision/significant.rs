@@ -11,7 +11,7 @@ fn any(name: &str) -> Supervisor {
 
 #[test]
 fn insignificant_children_never_shut_it_down() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let root = any("root").child(kid("t").temporary()).child(kid("n").transient());
         let tree = tree(system, root.child(kid("s").temporary().significant()));
         for id in ["t", "n"] {
@@ -25,7 +25,7 @@ fn insignificant_children_never_shut_it_down() {
 
 #[test]
 fn every_end_of_a_significant_temporary_child_does_but_its_termination() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         for how in 0..3 {
             let root = any("root").child(kid("a")).child(kid("s").temporary().significant());
             let tree = tree(system, root);
@@ -48,7 +48,7 @@ fn every_end_of_a_significant_temporary_child_does_but_its_termination() {
 
 #[test]
 fn only_a_normal_end_of_a_significant_transient_child_does() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, any("root").child(kid("s").transient().significant()));
         let kid = tree.kid("s");
         kid.tell(Do::Panic).unwrap();
@@ -61,7 +61,7 @@ fn only_a_normal_end_of_a_significant_transient_child_does() {
 
 #[test]
 fn a_significant_child_that_stops_on_its_own_wish_does() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let tree = tree(system, any("root").child(kid("s").transient().significant()));
         tree.kid("s").tell(Do::FailBy(ErrorAction::Stop)).unwrap();
         tree.gone();
@@ -85,7 +85,7 @@ fn with_all_significant_the_last_one_does() {
 
 #[test]
 fn significant_dynamic_children_do() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         for auto in [AutoShutdown::AnySignificant, AutoShutdown::AllSignificant] {
             let pool = dynamic(RestartPolicy::Temporary).children(|child| child.temporary().significant());
             let tree = tree(system, pool.auto_shutdown(auto));
@@ -103,7 +103,7 @@ fn significant_dynamic_children_do() {
 
 #[test]
 fn a_significant_bystander_of_a_restart_does_not() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         for make in [Supervisor::one_for_all, Supervisor::rest_for_one] {
             let root = make("root").auto_shutdown(AutoShutdown::AnySignificant).child(kid("a"));
             let root =
@@ -120,7 +120,7 @@ fn a_significant_bystander_of_a_restart_does_not() {
 
 #[test]
 fn an_automatic_shutdown_below_can_cause_one_above() {
-    everywhere(FEW, |system| {
+    everywhere(MANY, |system| {
         let below: Child = any("below").child(kid("s").transient().significant()).into();
         let tree = tree(system, any("root").child(kid("a")).child(below.transient().significant()));
         let below = tree.sup.supervisor("below").unwrap();

@@ -9,7 +9,7 @@ use ipc_actors::{
 };
 
 use crate::kit::*;
-use crate::support::{Log, everywhere};
+use crate::support::{Log, everywhere, until};
 
 #[test]
 fn children_start_in_order_and_the_start_waits_for_the_last() {
@@ -177,6 +177,22 @@ fn a_name_that_an_outsider_has_is_an_error_with_the_outsiders_address() {
         assert_ne!(holder.lifecycle(), ipc_actors::Lifecycle::Stopped);
         let error = system.start(Supervisor::one_for_one("two").child(kid("a").name("taken"))).unwrap_err();
         assert!(error.to_string().contains("taken"), "{error}");
+    });
+}
+
+#[test]
+fn a_name_is_free_again_when_its_claimant_does_not_get_up() {
+    everywhere(MANY, |system| {
+        let refused = system.try_actor(|| make(Start::Refuse)).name("claimed").start();
+        assert!(matches!(refused, Err(ipc_actors::SpawnError::Factory(_))));
+        assert_eq!(system.names(), []);
+        for start in [Start::Panic, Start::Fail] {
+            let claimant = system.actor(move || Kid::new(start)).name("claimed").start().unwrap();
+            until(system, || claimant.lifecycle() == ipc_actors::Lifecycle::Stopped);
+            until(system, || system.find::<Kid>("claimed").is_none());
+        }
+        let holder = outsider(system, "claimed");
+        assert_eq!(system.find::<Kid>("claimed").map(ipc_actors::Addr::into_any), Some(holder));
     });
 }
 

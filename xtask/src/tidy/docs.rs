@@ -10,19 +10,24 @@ use crate::{COMMANDS, ci};
 use anyhow::Result;
 use std::collections::BTreeSet;
 
-/// `docs/features.md` is tables of `| feature | status |`. A status is `yes:` and the tests (`function` or `module::function`) or
+/// The pages that are tables of `| what | status |`. A status is `yes:` and the tests (`function` or `module::function`) or
 /// commands that show it, each in backticks, or `not built:` and why.
+const STATUS_PAGES: [&str; 2] = ["docs/features.md", "docs/actor-cases.md"];
+
+/// Every status names what exists.
 pub(super) fn feature_rows_name_what_exists(tree: &Tree) -> Result<Vec<String>> {
-    const PAGE: &str = "docs/features.md";
-    let Some(page) = tree.files.iter().find(|file| file.path.as_os_str() == PAGE) else {
-        return Ok(vec![format!("{PAGE}: missing")]);
-    };
     let (help, tests) = (Help::read(tree), Tests::read(tree));
     let mut problems = Vec::new();
-    for (index, line) in page.text.lines().enumerate() {
-        let Some(status) = status(line) else { continue };
-        for problem in row_problems(status, &help, &tests) {
-            problems.push(format!("{PAGE}:{}: {problem}", index + 1));
+    for path in STATUS_PAGES {
+        let Some(page) = tree.files.iter().find(|file| file.path.as_os_str() == path) else {
+            problems.push(format!("{path}: missing"));
+            continue;
+        };
+        for (index, line) in page.text.lines().enumerate() {
+            let Some(status) = status(line) else { continue };
+            for problem in row_problems(status, &help, &tests) {
+                problems.push(format!("{path}:{}: {problem}", index + 1));
+            }
         }
     }
     Ok(problems)
@@ -286,7 +291,8 @@ mod tests {
         let run = ("tests/tests/examples.rs", "examples! { shown says \"done\"; }");
         let examples =
             [("tests/examples/shown.rs", "fn main() {}"), ("tests/examples/not_shown.rs", "fn main() {}")];
-        let made_up = [HELP, test, unit, run, examples[0], examples[1], (path, text)];
+        let cases = (STATUS_PAGES[1], "| A case | not built: of no use here |");
+        let made_up = [HELP, test, unit, run, examples[0], examples[1], cases, (path, text)];
         rule(&Tree::made_up(&made_up)).expect("a readable tree")
     }
 
