@@ -144,15 +144,18 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
+    type Batch = Vec<Vec<u8>>;
+    type Batches = Arc<Mutex<Vec<Batch>>>;
+
     /// Takes messages while there is room, at most three at once, and keeps them in batches.
     #[derive(Debug)]
     struct Narrow {
-        batches: Arc<Mutex<Vec<Vec<Vec<u8>>>>>,
+        batches: Batches,
         room: usize,
     }
 
     impl Narrow {
-        fn new(room: usize) -> (Narrow, Arc<Mutex<Vec<Vec<Vec<u8>>>>>) {
+        fn new(room: usize) -> (Narrow, Batches) {
             let batches = Arc::default();
             (Narrow { batches: Arc::clone(&batches), room }, batches)
         }
@@ -184,7 +187,7 @@ mod tests {
         }
     }
 
-    fn arrived(batches: &Mutex<Vec<Vec<Vec<u8>>>>) -> Vec<Vec<u8>> {
+    fn arrived(batches: &Batches) -> Batch {
         batches.lock().expect("no panic").concat()
     }
 
