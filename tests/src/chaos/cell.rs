@@ -99,6 +99,8 @@ pub struct Cell {
     pub missed: u64,
     /// How often each crash point killed, and how often the second one of a round did.
     pub points: BTreeMap<&'static str, Kills>,
+    /// The crash points to aim at, by the beginnings of their names; none: all.
+    pub only: Vec<String>,
     /// What else is worth writing down.
     pub notes: Vec<String>,
     directory: TempDir,
@@ -122,6 +124,7 @@ impl Cell {
             reconnects: Vec::new(),
             missed: 0,
             points: BTreeMap::new(),
+            only: Vec::new(),
             notes: Vec::new(),
             directory,
             before: None,
