@@ -215,8 +215,8 @@ fn one_peer(
     victim.doom(killer, PATIENCE);
     let began = Instant::now();
     let survived = match cell.role {
-        Role::Sender => outlive_a_sender(cell.mechanism, &mut connection, journal, seed, &mut victim),
-        _ => outlive_a_receiver(&mut connection, journal, seed, &mut victim),
+        Role::Sender => outlive_a_sender(cell, &mut connection, journal, seed, &mut victim),
+        _ => outlive_a_receiver(cell, &mut connection, journal, seed, &mut victim),
     };
     let met = began.elapsed() < PATIENCE;
     let _ = victim.blow();
