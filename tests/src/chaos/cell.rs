@@ -235,6 +235,11 @@ impl Cell {
         }
     }
 
+    /// The next look at traces is the one that later ones are compared with.
+    pub fn forget_traces(&mut self) {
+        self.before = None;
+    }
+
     /// I4 at the end of a cell, when everything is dropped: files in the directory, queues of ours in the system.
     ///
     /// # Errors

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, MECHANISMS, Mechanism, Role, Violation};
-use super::{crash, forks, fuzz, hostile, kill, limits, orphans, results, soak, stop, storm, wrong_uid};
+use super::{
+    crash, forks, fuzz, hostile, kill, limits, orphans, results, soak, spaces, stop, storm, wrong_uid,
+};
 
 /// One kind of fault.
 #[derive(Debug)]
@@ -125,6 +127,27 @@ pub const FAULTS: &[Fault] = &[
         full: 20,
         alone: true,
         run: limits::run,
+    },
+    Fault {
+        name: "pid-reuse",
+        what: "the number of a dead peer goes to another process before anybody looks, and so does that of one that died \
+               before it was accepted; in a namespace of processes, as root",
+        mechanisms: &[],
+        roles: &[Role::Sender],
+        ci: 2,
+        full: 100,
+        alone: false,
+        run: spaces::other_process,
+    },
+    Fault {
+        name: "time-namespace",
+        what: "as stop, and then as kill9, with a peer whose monotonic clock is a day ahead; as root",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 1,
+        full: 50,
+        alone: false,
+        run: spaces::other_clocks,
     },
     Fault {
         name: "wrong-uid",
