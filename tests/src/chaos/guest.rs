@@ -393,6 +393,8 @@ const TOO_MANY: usize = 4 << 20;
 struct Patchwork {
     at: *mut libc::c_void,
     len: usize,
+    /// Pages mapped on their own: the limit on splits is one lower than that on mappings.
+    last: Vec<*mut libc::c_void>,
 }
 
 impl Patchwork {
@@ -404,17 +406,23 @@ impl Patchwork {
         if at == libc::MAP_FAILED {
             return Err(format!("mmap: {}", std::io::Error::last_os_error()));
         }
-        let patchwork = Patchwork { at, len };
+        let mut patchwork = Patchwork { at, len, last: Vec::with_capacity(8) };
         // Every other page differs from its neighbours: two mappings more each.
         for page in (1..pages).step_by(2) {
             let page = at.wrapping_byte_add(page * 4096);
             // SAFETY: a page of our own mapping, which nobody uses.
             if unsafe { libc::mprotect(page, 4096, libc::PROT_READ) } != 0 {
-                // A last one at the end takes what is left, if one is.
-                let last = at.wrapping_byte_add(len - 4096);
-                // SAFETY: as above.
-                unsafe { libc::mprotect(last, 4096, libc::PROT_READ) };
-                return Ok(patchwork);
+                while patchwork.last.len() < patchwork.last.capacity() {
+                    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+                    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+                    let one =
+                        unsafe { libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, flags, -1, 0) };
+                    if one == libc::MAP_FAILED {
+                        return Ok(patchwork);
+                    }
+                    patchwork.last.push(one);
+                }
+                return Err("mappings can be made where none can be split".into());
             }
         }
         Err(format!("{pages} pages have been made mappings of their own, and no limit was met"))
@@ -425,6 +433,10 @@ impl Drop for Patchwork {
     fn drop(&mut self) {
         // SAFETY: our own mapping, which nobody uses.
         unsafe { libc::munmap(self.at, self.len) };
+        for one in &self.last {
+            // SAFETY: as above.
+            unsafe { libc::munmap(*one, 4096) };
+        }
     }
 }
 
