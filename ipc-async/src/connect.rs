@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -41,6 +42,23 @@ pub struct Connect<T: Transport> {
     handle: Handle,
 }
 
+/// `error` of starting a thread: `EAGAIN` is the limit on the user's processes where there is one (pthread_create(3)).
+fn no_thread(to: &Address, error: &io::Error) -> SetupError {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max processes")?.split_whitespace().next());
+    let (kind, fix) = match soft.and_then(|soft| soft.parse::<u64>().ok()) {
+        Some(have) if error.kind() == io::ErrorKind::WouldBlock => {
+            let kind = SetupErrorKind::Limit { name: "RLIMIT_NPROC", need: have.saturating_add(1), have };
+            (
+                kind,
+                "; connecting takes a thread, and all threads of the user count: end some or raise it with ulimit -u",
+            )
+        }
+        _ => (SetupErrorKind::Io, ""),
+    };
+    SetupError::new(kind, "connect to", to).because(io::Error::new(error.kind(), format!("{error}{fix}")))
+}
+
 impl<T: Transport> fmt::Debug for Connect<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connect").field("transport", &T::NAME).finish_non_exhaustive()
@@ -67,7 +85,7 @@ impl<T: Transport> Connect<T> {
             waker.into_iter().for_each(Waker::wake);
         });
         if let Err(error) = started {
-            let failed = SetupError::new(SetupErrorKind::Io, "connect to", to).because(error);
+            let failed = no_thread(to, &error);
             shared.lock().made = Some(Err(failed));
         }
         Connect { shared, handle: handle.clone() }

@@ -49,17 +49,50 @@ fn fix(kind: &SetupErrorKind) -> Option<&'static str> {
     }
 }
 
-/// `error` of mapping `len` bytes: `ENOMEM` is the limit on this process's address space where it has one.
+/// `error` of mapping `len` bytes: `ENOMEM` is the limit on this process's mappings if it has that many, else that on its
+/// address space where it has one.
 pub(crate) fn map_error(op: &'static str, len: usize, error: Errno) -> SetupError {
     let target = format_args!("{len} bytes");
-    match rustix::process::getrlimit(Resource::As).current {
-        Some(have) if error == Errno::NOMEM => {
-            let kind = SetupErrorKind::Limit { name: "RLIMIT_AS", need: len as u64, have };
-            SetupError::new(kind, op, target).because(io::Error::new(
-                io::ErrorKind::OutOfMemory,
-                format!("{error}, with all that is mapped already; use a smaller capacity or raise it with ulimit -v"),
-            ))
-        }
-        _ => setup_error(op, target, error),
+    let limit = |kind, why: String| {
+        let why = io::Error::new(io::ErrorKind::OutOfMemory, format!("{error}{why}"));
+        SetupError::new(kind, op, target).because(why)
+    };
+    if error != Errno::NOMEM {
+        return setup_error(op, target, error);
     }
+    let (have, most) = (mappings(), most_mappings());
+    if most.is_some_and(|most| have >= most) {
+        let most = most.unwrap_or(have);
+        let kind =
+            SetupErrorKind::Limit { name: "vm.max_map_count", need: most.saturating_add(1), have: most };
+        let why = format!(
+            ", with {have} mappings in this process; unmap some or raise it with sysctl vm.max_map_count={}",
+            most.saturating_mul(2)
+        );
+        return limit(kind, why);
+    }
+    match rustix::process::getrlimit(Resource::As).current {
+        Some(have) => limit(
+            SetupErrorKind::Limit { name: "RLIMIT_AS", need: len as u64, have },
+            ", with all that is mapped already; use a smaller capacity or raise it with ulimit -v".to_owned(),
+        ),
+        None => setup_error(op, target, error),
+    }
+}
+
+/// Mappings of this process. Counted through a small buffer: where no more can be mapped, memory may not be had either.
+fn mappings() -> u64 {
+    let Ok(mut maps) = std::fs::File::open("/proc/self/maps") else { return 0 };
+    let (mut buf, mut lines) = ([0; 4096], 0);
+    loop {
+        match io::Read::read(&mut maps, &mut buf) {
+            Ok(0) | Err(_) => return lines,
+            Ok(len) => lines += buf[..len].iter().filter(|byte| **byte == b'\n').count() as u64,
+        }
+    }
+}
+
+/// Most mappings that a process may have.
+fn most_mappings() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }

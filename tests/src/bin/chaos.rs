@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: chaos run [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--full] [--budget SECONDS] [--idle] [--record COMMIT]"
+        "usage: chaos run [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--points P,…] [--full] [--budget SECONDS] [--idle] [--record COMMIT]"
     );
     for fault in FAULTS {
         eprintln!("  {:12} {}", fault.name, fault.what);
@@ -95,6 +95,7 @@ fn parse(arguments: &[String]) -> Option<Asked> {
             }
             "--n" => asked.rounds = Some(arguments.next()?.parse().ok()?),
             "--seed" => asked.seed = Some(arguments.next()?.parse().ok()?),
+            "--points" => asked.points = arguments.next()?.split(',').map(str::to_owned).collect(),
             "--budget" => asked.budget = Some(Duration::from_secs(arguments.next()?.parse().ok()?)),
             name if FAULTS.iter().any(|fault| fault.name == name) => asked.faults.push(name.to_owned()),
             _ => return None,

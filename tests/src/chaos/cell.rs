@@ -74,6 +74,49 @@ pub struct Kills {
     pub second: u64,
 }
 
+/// How often which duration was seen, to one part in 32; as large after a billion of them as before the first.
+#[derive(Clone, Debug)]
+pub struct Durations {
+    counts: Vec<u64>,
+}
+
+/// Classes per power of two.
+const CLASSES: u64 = 32;
+
+impl Durations {
+    /// None seen so far.
+    #[expect(clippy::new_without_default, reason = "takes 15 KiB")]
+    pub fn new() -> Durations {
+        // Written to, so that its memory is there from now on.
+        let mut counts = vec![u64::MAX; 60 * CLASSES as usize];
+        counts.fill(0);
+        Durations { counts }
+    }
+
+    fn add(&mut self, took: Duration) {
+        let nanos = (took.as_nanos() as u64).max(CLASSES);
+        let power = u64::from(nanos.ilog2() - CLASSES.ilog2());
+        self.counts[(power * CLASSES + (nanos >> power) - CLASSES) as usize] += 1;
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The duration that the share `part` of all does not exceed; of none, none at all.
+    pub fn quantile(&self, part: f64) -> Duration {
+        let want = (self.count() as f64 * part).ceil() as u64;
+        let mut seen = 0;
+        let found = self.counts.iter().position(|count| {
+            seen += count;
+            seen >= want
+        });
+        let (power, class) = (found.unwrap_or(0) as u64 / CLASSES, found.unwrap_or(0) as u64 % CLASSES);
+        Duration::from_nanos((CLASSES + class) << power)
+    }
+}
+
 /// What a cell has to work with, and what it has seen.
 #[derive(Debug)]
 pub struct Cell {
@@ -99,6 +142,10 @@ pub struct Cell {
     pub missed: u64,
     /// How often each crash point killed, and how often the second one of a round did.
     pub points: BTreeMap<&'static str, Kills>,
+    /// How long the survivor's calls took that passed a message, where somebody wants to know.
+    pub calls: Option<Durations>,
+    /// The crash points to aim at, by the beginnings of their names; none: all.
+    pub only: Vec<String>,
     /// What else is worth writing down.
     pub notes: Vec<String>,
     directory: TempDir,
@@ -122,6 +169,8 @@ impl Cell {
             reconnects: Vec::new(),
             missed: 0,
             points: BTreeMap::new(),
+            calls: None,
+            only: Vec::new(),
             notes: Vec::new(),
             directory,
             before: None,
@@ -140,6 +189,13 @@ impl Cell {
             _ => Target::Path(self.directory().join("s")),
         };
         Address::new(self.mechanism, target).expect("a temporary directory can be written as an address")
+    }
+
+    /// A call that began then has passed a message.
+    pub fn call_took(&mut self, began: Instant) {
+        if let Some(calls) = &mut self.calls {
+            calls.add(began.elapsed());
+        }
     }
 
     /// Counts a round.
@@ -179,6 +235,11 @@ impl Cell {
         }
     }
 
+    /// The next look at traces is the one that later ones are compared with.
+    pub fn forget_traces(&mut self) {
+        self.before = None;
+    }
+
     /// I4 at the end of a cell, when everything is dropped: files in the directory, queues of ours in the system.
     ///
     /// # Errors
@@ -204,3 +265,22 @@ pub const DEADLINE: Duration = Duration::from_secs(1);
 
 /// How much later than its deadline a call may return on a machine that is not ours alone.
 pub const GRACE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_right_to_one_part_in_thirty_two() {
+        let mut durations = Durations::new();
+        (1..=100_000).for_each(|micros| durations.add(Duration::from_micros(micros)));
+        assert_eq!(durations.count(), 100_000);
+        for (part, micros) in [(0.5, 50_000.0), (0.99, 99_000.0), (0.0001, 10.0)] {
+            let told = durations.quantile(part).as_secs_f64() * 1e6;
+            assert!((told / micros - 1.0).abs() <= 1.0 / 32.0, "{part}: {told} instead of {micros}");
+        }
+        durations.add(Duration::MAX / 2);
+        durations.add(Duration::ZERO);
+        assert_eq!(durations.count(), 100_002);
+    }
+}

@@ -84,18 +84,20 @@ fn points() -> &'static [&'static str] {
     &[]
 }
 
-/// The points of this cell.
-fn points_of(cell: &Cell) -> Vec<&'static str> {
-    let named = cell.role == Role::Listener && cell.mechanism != "tcp";
+/// The points of a cell; of those only the ones whose names begin with a word of `only`, if there is any.
+pub(super) fn points_of(mechanism: &str, role: Role, only: &[String]) -> Vec<&'static str> {
+    let named = role == Role::Listener && mechanism != "tcp";
     let bind: &[&str] = if named { &["bind.", "unbind."] } else { &[] };
     let is_of =
-        |point: &&&str| families(cell.mechanism).iter().chain(bind).any(|family| point.starts_with(family));
-    points().iter().filter(is_of).copied().collect()
+        |point: &&&str| families(mechanism).iter().chain(bind).any(|family| point.starts_with(family));
+    let is_asked =
+        |point: &&&str| only.is_empty() || only.iter().any(|word| point.starts_with(word.as_str()));
+    points().iter().filter(is_of).filter(is_asked).copied().collect()
 }
 
 /// `rounds` rounds, point after point.
 pub fn run(cell: &mut Cell, rounds: u64) {
-    let points = points_of(cell);
+    let points = points_of(cell.mechanism, cell.role, &cell.only);
     if points.is_empty() {
         cell.missed = rounds;
         cell.notes.push("built without the points: use cargo xtask chaos".into());
@@ -148,7 +150,8 @@ pub fn run(cell: &mut Cell, rounds: u64) {
                 cell.count(violated(violation.of, format!("at {plan}: {}", violation.what)));
             }
         }
-        if cell.mechanism == "shm-direct" && cell.role == Role::Listener && round.is_multiple_of(5) {
+        let repairs = cell.only.is_empty() && round.is_multiple_of(5);
+        if cell.mechanism == "shm-direct" && cell.role == Role::Listener && repairs {
             match killed_repairing(cell, &journal) {
                 Ok(true) => doubles += 1,
                 Ok(false) => cell.missed += 1,
@@ -212,8 +215,8 @@ fn one_peer(
     victim.doom(killer, PATIENCE);
     let began = Instant::now();
     let survived = match cell.role {
-        Role::Sender => outlive_a_sender(cell.mechanism, &mut connection, journal, seed, &mut victim),
-        _ => outlive_a_receiver(&mut connection, journal, seed, &mut victim),
+        Role::Sender => outlive_a_sender(cell, &mut connection, journal, seed, &mut victim),
+        _ => outlive_a_receiver(cell, &mut connection, journal, seed, &mut victim),
     };
     let met = began.elapsed() < PATIENCE;
     let _ = victim.blow();

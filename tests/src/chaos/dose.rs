@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, MECHANISMS, Mechanism, Role, Violation};
-use super::{crash, forks, fuzz, hostile, kill, limits, orphans, results, soak, stop, storm, wrong_uid};
+use super::{
+    crash, forks, fuzz, hostile, kill, limits, orphans, results, soak, spaces, stop, storm, wrong_uid,
+};
 
 /// One kind of fault.
 #[derive(Debug)]
@@ -127,6 +129,27 @@ pub const FAULTS: &[Fault] = &[
         run: limits::run,
     },
     Fault {
+        name: "pid-reuse",
+        what: "the number of a dead peer goes to another process before anybody looks, and so does that of one that died \
+               before it was accepted; in a namespace of processes, as root",
+        mechanisms: &[],
+        roles: &[Role::Sender],
+        ci: 2,
+        full: 100,
+        alone: false,
+        run: spaces::other_process,
+    },
+    Fault {
+        name: "time-namespace",
+        what: "as stop, and then as kill9, with a peer whose monotonic clock is a day ahead; as root",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 1,
+        full: 50,
+        alone: false,
+        run: spaces::other_clocks,
+    },
+    Fault {
         name: "wrong-uid",
         what: "another user's process connects (through the library and past it) or listens where ours connects",
         mechanisms: &[],
@@ -213,6 +236,8 @@ pub struct Asked {
     pub rounds: Option<u64>,
     /// The full dose instead of CI's.
     pub full: bool,
+    /// The crash points to aim at, by the beginnings of their names; none: all. Cells that have none of them are left out.
+    pub points: Vec<String>,
     /// The seed of every cell, instead of a random one each.
     pub seed: Option<u64>,
     /// The lines go into the ledger.
@@ -238,6 +263,10 @@ pub fn run(program: &Path, asked: &Asked) -> (Vec<String>, usize) {
         for &mechanism in concerned.iter().filter(|known| asked.mechanism.is_none_or(|only| only == **known))
         {
             for &role in fault.roles.iter().filter(|role| asked.role.is_none_or(|only| only == **role)) {
+                let none = crash::points_of(mechanism, role, &asked.points).is_empty();
+                if fault.name == "crash-points" && !asked.points.is_empty() && none {
+                    continue;
+                }
                 jobs.push((fault, mechanism, role));
             }
         }
@@ -281,6 +310,7 @@ fn one_cell(program: &Path, &(fault, mechanism, role): &Job, asked: &Asked) -> (
     let seed = asked.seed.unwrap_or_else(|| crate::end::Random::seed() >> 16);
     let mut command = Command::new(program);
     command.args(["cell", fault.name, mechanism, role.name(), &rounds.to_string(), &seed.to_string()]);
+    command.args(&asked.points);
     // Names of its own, so that what is left there is the cell's.
     let names = tempfile::Builder::new().prefix("ix-").tempdir().expect("a temporary directory");
     command.env("XDG_RUNTIME_DIR", names.path());
@@ -301,9 +331,9 @@ fn one_cell(program: &Path, &(fault, mechanism, role): &Job, asked: &Asked) -> (
     (super::ledger::line(fault.name, &mut cell), false)
 }
 
-/// Plays one cell in this process: `cell FAULT MECHANISM ROLE ROUNDS SEED`.
+/// Plays one cell in this process: `cell FAULT MECHANISM ROLE ROUNDS SEED [POINT…]`.
 pub fn play(arguments: &[String]) -> Option<bool> {
-    let [fault, mechanism, role, rounds, seed] = arguments else { return None };
+    let [fault, mechanism, role, rounds, seed, points @ ..] = arguments else { return None };
     let fault = FAULTS.iter().find(|known| known.name == fault)?;
     let known = MECHANISMS.iter().chain(fault.mechanisms);
     let mechanism = known.into_iter().find(|known| *known == mechanism)?;
@@ -313,6 +343,7 @@ pub fn play(arguments: &[String]) -> Option<bool> {
     let program = std::env::current_exe().ok()?;
     let _turn = (*mechanism == "mq").then(|| crate::turn::Turn::of::<ipc_transports::Mq>(""));
     let mut cell = Cell::new(mechanism, role, &program, seed);
+    cell.only = points.to_vec();
     (fault.run)(&mut cell, rounds.parse().ok()?);
     println!("{}", super::ledger::line(fault.name, &mut cell));
     let _ = std::io::stdout().flush();

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::cell::{Cell, DEADLINE, Violation, violated};
 use super::limits::{Lowered, expect_limit};
-use super::{results, wrong_uid};
+use super::{results, spaces, wrong_uid};
 
 /// The user that has nothing.
 pub const NOBODY: u32 = 65534;
@@ -78,6 +78,14 @@ pub fn ask_at(cell: &Cell, case: &str, ground: &Ground, at: &str) -> Result<Stri
     if !is_root() {
         return Ok(SKIPPED.into());
     }
+    ask_as_we_are(cell, case, ground, at)
+}
+
+/// The same of a case that takes no rights.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_as_we_are(cell: &Cell, case: &str, ground: &Ground, at: &str) -> Result<String, Violation> {
     let output = Command::new(&cell.program)
         .args(["guest", case, cell.mechanism])
         .arg(ground.path())
@@ -116,6 +124,10 @@ const CASES: &[(&str, Check)] = &[
     ("queue-message", queue_message),
     ("queues", queues),
     ("pipe-pages", pipe_pages),
+    ("mappings", mappings),
+    ("threads", threads),
+    ("pid-reuse", spaces::in_a_pid_namespace),
+    ("pid-reuse-inside", spaces::reuse_numbers),
     ("disk-full", results::disk_full),
     ("read-only", results::read_only),
     ("intrude", wrong_uid::intrude),
@@ -215,7 +227,13 @@ pub(super) fn mount_tmpfs(at: &Path, bytes: usize) -> Result<(), String> {
     mount("tmpfs", at, "tmpfs", 0, &format!("size={bytes}"))
 }
 
-fn mount(what: &str, at: &Path, kind: &str, flags: libc::c_ulong, options: &str) -> Result<(), String> {
+pub(super) fn mount(
+    what: &str,
+    at: &Path,
+    kind: &str,
+    flags: libc::c_ulong,
+    options: &str,
+) -> Result<(), String> {
     let c = |text: &str| CString::new(text).map_err(|error| error.to_string());
     let (what, kind, options) = (c(what)?, c(kind)?, c(options)?);
     let path = CString::new(at.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
@@ -365,4 +383,106 @@ fn pipe_pages(_: &Place) -> Result<String, String> {
         return Err(format!("only {large} bytes when the limit has lifted"));
     }
     Ok(format!("{small} bytes instead of {large}, and the effective value says so"))
+}
+
+/// More mappings than anybody wants to make for a test.
+const TOO_MANY: usize = 4 << 20;
+
+/// Takes every mapping that this process may have; gives them back when dropped.
+#[derive(Debug)]
+struct Patchwork {
+    at: *mut libc::c_void,
+    len: usize,
+    /// Pages mapped on their own: the limit on splits is one lower than that on mappings.
+    last: Vec<*mut libc::c_void>,
+}
+
+impl Patchwork {
+    fn of(pages: usize) -> Result<Patchwork, String> {
+        let len = pages * 4096;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(format!("mmap: {}", std::io::Error::last_os_error()));
+        }
+        let mut patchwork = Patchwork { at, len, last: Vec::with_capacity(8) };
+        // Every other page differs from its neighbours: two mappings more each.
+        for page in (1..pages).step_by(2) {
+            let page = at.wrapping_byte_add(page * 4096);
+            // SAFETY: a page of our own mapping, which nobody uses.
+            if unsafe { libc::mprotect(page, 4096, libc::PROT_READ) } != 0 {
+                while patchwork.last.len() < patchwork.last.capacity() {
+                    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+                    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+                    let one =
+                        unsafe { libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, flags, -1, 0) };
+                    if one == libc::MAP_FAILED {
+                        return Ok(patchwork);
+                    }
+                    patchwork.last.push(one);
+                }
+                return Err("mappings can be made where none can be split".into());
+            }
+        }
+        Err(format!("{pages} pages have been made mappings of their own, and no limit was met"))
+    }
+}
+
+impl Drop for Patchwork {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, which nobody uses.
+        unsafe { libc::munmap(self.at, self.len) };
+        for one in &self.last {
+            // SAFETY: as above.
+            unsafe { libc::munmap(*one, 4096) };
+        }
+    }
+}
+
+fn mappings(place: &Place) -> Result<String, String> {
+    let most = std::fs::read_to_string("/proc/sys/vm/max_map_count").map_err(|error| error.to_string())?;
+    let most: usize = most.trim().parse().map_err(|_| format!("vm.max_map_count is {most}"))?;
+    if most > TOO_MANY {
+        return Ok(format!("skipped: vm.max_map_count is {most}"));
+    }
+    let pair = || match place.mechanism {
+        "shm" => Shm::pair(&ShmOptions::default()).map(|_| ()),
+        _ => ShmDirect::pair(&ShmDirectOptions::default()).map(|_| ()),
+    };
+    pair().map_err(text)?;
+    let patchwork = Patchwork::of(2 * most)?;
+    let outcome = pair();
+    drop(patchwork);
+    let error = refused(outcome, "more mappings than a process may have")?;
+    expect_limit(&error, "vm.max_map_count", "sysctl vm.max_map_count=")?;
+    pair().map_err(text)?;
+    Ok(error.to_string())
+}
+
+/// What waits for a connection of `ipc-async` takes a thread for it.
+fn threads(place: &Place) -> Result<String, String> {
+    if is_root() {
+        // The limit is none to root.
+        become_user(NOBODY)?;
+    }
+    let mut reactor = ipc_async::Reactor::new().map_err(|error| error.to_string())?;
+    let handle = reactor.handle();
+    let mut listener = listen(&place.address()).map_err(text)?;
+    let to = listener.address().clone();
+    let mut connect = || {
+        let connecting =
+            handle.connect::<ipc_transports::Uds>(&to, &Default::default(), Wait::within(5 * DEADLINE));
+        reactor.block_on(connecting).map(drop)
+    };
+    let limit = Lowered::to(Resource::Nproc, 1);
+    let outcome = connect();
+    drop(limit);
+    let error = refused(outcome, "a thread beyond the limit")?;
+    expect_limit(&error, "RLIMIT_NPROC", "ulimit -u")?;
+    std::thread::scope(|scope| {
+        let server = scope.spawn(move || listener.accept(Wait::within(5 * DEADLINE)).map(drop));
+        connect().and_then(|()| server.join().expect("the server does not panic")).map_err(text)
+    })?;
+    Ok(error.to_string())
 }

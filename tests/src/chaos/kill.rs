@@ -236,8 +236,8 @@ fn one_peer(
     }
     strike(&mut victim);
     let survived = match cell.role {
-        Role::Sender => outlive_a_sender(cell.mechanism, &mut connection, journal, seed, &mut victim),
-        _ => outlive_a_receiver(&mut connection, journal, seed, &mut victim),
+        Role::Sender => outlive_a_sender(cell, &mut connection, journal, seed, &mut victim),
+        _ => outlive_a_receiver(cell, &mut connection, journal, seed, &mut victim),
     };
     let now = Instant::now();
     *told_at = Some(now);
@@ -287,7 +287,7 @@ fn waited_for_a_processor() -> Duration {
 }
 
 pub(super) fn outlive_a_sender(
-    mechanism: &str,
+    cell: &mut Cell,
     connection: &mut AnyConnection,
     journal: &Journal,
     seed: u64,
@@ -299,6 +299,7 @@ pub(super) fn outlive_a_sender(
         let began = Instant::now();
         match connection.rx.recv_with(&mut buf, Wait::Until(began + DEADLINE)) {
             Ok(_) => {
+                cell.call_took(began);
                 if buf != series.next() {
                     return violated("I2", format!("message {} is not what was sent", series.count()));
                 }
@@ -317,7 +318,7 @@ pub(super) fn outlive_a_sender(
     let (received, begun) = (series.count(), journal.begun().load(SeqCst));
     let committed = journal.committed().load(SeqCst);
     // tcp: what the kernel has accepted from a killed process may still be lost on the way.
-    let committed = if mechanism == "tcp" { 0 } else { committed };
+    let committed = if cell.mechanism == "tcp" { 0 } else { committed };
     if !(committed..=begun).contains(&received) {
         return violated("I2", format!("{received} received, {committed} committed, {begun} begun"));
     }
@@ -325,6 +326,7 @@ pub(super) fn outlive_a_sender(
 }
 
 pub(super) fn outlive_a_receiver(
+    cell: &mut Cell,
     connection: &mut AnyConnection,
     journal: &Journal,
     seed: u64,
@@ -335,7 +337,10 @@ pub(super) fn outlive_a_receiver(
     let answer = loop {
         let began = Instant::now();
         match connection.tx.send_with(&[IoSlice::new(&bytes)], Wait::Until(began + DEADLINE)) {
-            Ok(()) => bytes = series.next(),
+            Ok(()) => {
+                cell.call_took(began);
+                bytes = series.next();
+            }
             Err(SendError::TimedOut) => in_time(began, victim, &mut struck)?,
             Err(error) => break error,
         }
