@@ -5,13 +5,15 @@ mod common;
 use common::{Place, assert_refused, document, stderr, stdout};
 use serde_json::Value;
 
-/// Long enough that a delay of as much as a round trip takes stands out in every trial of a busy machine.
+/// Long enough that a delay of as much as a round trip takes stands out in every trial of a busy machine, where a round trip
+/// may wait for the turns of others, a few milliseconds each.
 const TRIALS: &str = "--allow-debug --warmup 1ms -t uds --mode rtt -s 64 -n 300 --trials 7 --quiet";
 
 #[test]
 fn a_delay_in_one_arm_is_a_regression_and_exit_code_3() {
     let place = Place::new();
-    let line = format!("ab {TRIALS} --inject 5ms --gate --github --md cmp.md --html cmp.html --json=ab.json");
+    let line =
+        format!("ab {TRIALS} --inject 25ms --gate --github --md cmp.md --html cmp.html --json=ab.json");
     let output = place.run(&line.replace("-n 300", "-n 20"));
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(3), "{}{text}", stderr(&output));
@@ -44,7 +46,7 @@ fn a_delay_in_one_arm_is_a_regression_and_exit_code_3() {
 fn a_red_cell_is_measured_again_with_twice_the_trials_and_the_others_are_not() {
     let place = Place::new();
     // The second size may become as slow as it likes.
-    let line = format!("ab {TRIALS} --inject 5ms --gate --confirm -o both --limit */rtt/128:p50=1000000%");
+    let line = format!("ab {TRIALS} --inject 25ms --gate --confirm -o both --limit */rtt/128:p50=1000000%");
     let line =
         line.replace("--quiet", "--no-progress").replace("-n 300", "-n 20").replace("-s 64", "-s 64,128");
     let output = place.run(&line);
