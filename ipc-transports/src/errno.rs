@@ -60,9 +60,8 @@ pub(crate) fn map_error(op: &'static str, len: usize, error: Errno) -> SetupErro
     if error != Errno::NOMEM {
         return setup_error(op, target, error);
     }
-    let (have, most) = (mappings(), most_mappings());
-    if most.is_some_and(|most| have >= most) {
-        let most = most.unwrap_or(have);
+    let have = mappings();
+    if let Some(most) = most_mappings().filter(|most| have >= *most) {
         let kind =
             SetupErrorKind::Limit { name: "vm.max_map_count", need: most.saturating_add(1), have: most };
         let why = format!(
