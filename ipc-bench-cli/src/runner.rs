@@ -8,6 +8,7 @@ mod held;
 mod inside;
 mod outcomes;
 mod pattern;
+mod yardsticks;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,9 +27,7 @@ use crate::error::Failure;
 use crate::hog::Hog;
 use crate::hooks;
 use crate::matrix::PlannedCell;
-use crate::plan::{
-    CEILING_LENGTH, CEILING_TRIALS, CEILING_WARMUP, Plan, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP,
-};
+use crate::plan::{Plan, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
 use crate::protocol::{Job, Link, Outcome, PROTOCOL, Reply, Request, Role};
 use crate::records::{CAPACITY, Files, Origin};
 use crate::scene::{Kind, Scene};
@@ -36,8 +35,7 @@ use crate::scratch::Scratch;
 use crate::signals::Signals;
 use crate::steal;
 use crate::throttle;
-use crate::workload::{Access, Arrivals, Io, Mode, OpenLoop, Work};
-use crate::yardstick::Yardstick;
+use crate::workload::{Access, Io, Mode, OpenLoop, Work};
 pub(crate) use explain::explain;
 use explain::{other_protocol, out_of_turn};
 use outcomes::{Outcomes, recorder};
@@ -146,96 +144,6 @@ impl<'a> Runner<'a> {
         });
         let width = primary.and_then(|estimate| estimate.relative_error());
         cell.status == CellStatus::Failed || width.is_some_and(|width| width <= enough.interval)
-    }
-
-    /// Whether a cell is still held against this limit, or it is one that every run shows.
-    fn is_wanted(&self, yardstick: usize) -> bool {
-        let mut users = (0..self.plan.cells.len())
-            .filter(|cell| self.plan.cells[*cell].limit == Some(yardstick))
-            .peekable();
-        users.peek().is_none() || users.any(|cell| !self.is_done(cell))
-    }
-
-    /// Measures a limit once more. Without it the run goes on: the ratio of the cells it serves is then missing.
-    fn yardstick(&mut self, index: usize) -> Result<(), Trouble> {
-        match self.measure_yardstick(self.plan.yardsticks[index]) {
-            Ok(value) => self.measured.yardsticks[index].extend(value),
-            Err(Trouble::Interrupted(signal)) => return Err(Trouble::Interrupted(signal)),
-            Err(trouble) => {
-                let failure = explain(&self.plan.yardsticks[index].name(), trouble);
-                let text = failure.why.map_or(failure.what.clone(), |why| format!("{}: {why}", failure.what));
-                self.measured.broken_yardsticks.entry(index).or_insert(text);
-            }
-        }
-        Ok(())
-    }
-
-    fn measure_yardstick(&self, yardstick: Yardstick) -> Result<Option<f64>, Trouble> {
-        let mut crew = Crew::new(self.signals);
-        let name = yardstick.name();
-        let Some(params) = yardstick.params() else {
-            let Yardstick::Alone(alone) = yardstick else { return Ok(None) };
-            crew.start(Role::Client, &name, None)?;
-            let work = Work { counter: self.plan.counter, ..STANDARD_WORK };
-            let outcomes = self.converse(&mut crew, |_, _| Link::Alone(alone), work, None, &[])?;
-            crew.dismiss();
-            return Ok(outcomes.client.cost);
-        };
-        let size = params.size;
-        let hogs: Vec<_> = if yardstick.spins() { Vec::new() } else { self.awake().collect() };
-        crew.start_hogs(hogs.len(), &name)?;
-        let (near, far) = ipc_limits::create(&params)?;
-        crew.start(Role::Server, &name, Some(&far))?;
-        crew.start(Role::Client, &name, Some(&near))?;
-        let (server, client) = (far.to_string(), near.to_string());
-        // The peer's death shows only when nobody else holds the descriptors.
-        drop((near, far));
-        let link = |role: Role, _: Option<&str>| Link::Bare {
-            end: if role == Role::Server { server.clone() } else { client.clone() },
-            size,
-        };
-        // Under the same conditions as the cells that are held against it.
-        let plan = self.plan;
-        let (priority, locked, counter) = (plan.priority, plan.locked, plan.counter);
-        let work = Work { size, priority, locked, counter, ..STANDARD_WORK };
-        let outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
-        crew.dismiss();
-        let p50 = outcomes.client.latency.as_ref().and_then(recorder).and_then(|r| r.percentile_ns(50.0));
-        Ok(p50.map(|ns| ns as f64))
-    }
-
-    /// Measures what an open loop can carry at most: the same loop, every message of which is due at once. Where that
-    /// fails, so do the cells that ask for a share of it.
-    fn ceiling(&mut self, index: usize) -> Result<(), Trouble> {
-        let planned = &self.plan.cells[self.plan.ceilings[index]];
-        let mut rates = Vec::new();
-        for trial in 0..CEILING_TRIALS {
-            let all_at_once = OpenLoop { per_s: 0.0, arrivals: Arrivals::Constant };
-            let work = Work {
-                open_loop: Some(all_at_once),
-                records: 0,
-                length: CEILING_LENGTH,
-                warmup: CEILING_WARMUP,
-                ..self.work(planned, trial)
-            };
-            match self.measure_work(planned, work) {
-                Ok(outcomes) => rates.extend(outcomes.msgs_per_s()),
-                Err(Trouble::Interrupted(signal)) => return Err(Trouble::Interrupted(signal)),
-                Err(trouble) => {
-                    let failure = explain(&planned.point.to_string(), trouble);
-                    for (number, other) in self.plan.cells.iter().enumerate() {
-                        if other.ceiling == Some(index) {
-                            self.measured.cells[number].status = CellStatus::Failed;
-                            self.measured.cells[number].reason = Some(failure.what.clone());
-                        }
-                    }
-                    self.measured.failure.get_or_insert((failure, planned.point.to_string()));
-                    return Ok(());
-                }
-            }
-        }
-        self.measured.ceilings[index] = median(&rates).map(|rate| rate.value);
-        Ok(())
     }
 
     /// One trial of a cell.
