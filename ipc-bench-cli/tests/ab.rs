@@ -75,43 +75,41 @@ fn a_red_cell_is_measured_again_with_twice_the_trials_and_the_others_are_not() {
 #[test]
 fn a_slowed_cell_of_a_stored_run_fails_the_gate() {
     let place = Place::new();
-    let output = place.run(&format!("run {TRIALS} -o fast --json=fast.json"));
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let slow = place.run(&format!("ab {TRIALS} --inject 5ms --json=both.json").replace("-n 300", "-n 20"));
-    assert_eq!(slow.status.code(), Some(0), "{}", stderr(&slow));
-    // The slowed arm as a run of its own, which is what a later build would have left.
-    let text = std::fs::read_to_string(place.path().join("both.json")).unwrap();
-    let mut run: Value = serde_json::from_str(&text).unwrap();
-    let cells = run["cells"].as_array_mut().unwrap();
-    cells.retain(|cell| cell["id"] == "uds/rtt/64/arm=b");
-    cells[0]["id"] = "uds/rtt/64".into();
-    std::fs::write(place.path().join("slow.json"), run.to_string()).unwrap();
+    // A cell slowed by this much as a run of its own, which is what an earlier and a later build would have left. Against
+    // the delay of even the fast one, what a busy machine adds is little; and neither file says how fast the machine was,
+    // since a yardstick that moved between the two would excuse the cell, which has tests of its own.
+    let slowed = |delay: &str, name: &str| {
+        let line = format!("ab {TRIALS} --inject {delay} --json={name}").replace("-n 300", "-n 20");
+        let both = place.run(&line);
+        assert_eq!(both.status.code(), Some(0), "{}", stderr(&both));
+        let mut run: Value =
+            serde_json::from_str(&std::fs::read_to_string(place.path().join(name)).unwrap()).unwrap();
+        let cells = run["cells"].as_array_mut().unwrap();
+        cells.retain(|cell| cell["id"] == "uds/rtt/64/arm=b");
+        cells[0]["id"] = "uds/rtt/64".into();
+        for trial in cells[0]["trials"].as_array_mut().unwrap() {
+            assert!(trial.as_object_mut().unwrap().remove("limit").is_some());
+        }
+        std::fs::write(place.path().join(name), run.to_string()).unwrap();
+    };
+    slowed("5ms", "fast.json");
+    slowed("50ms", "slow.json");
 
-    // The machine may have changed its mind between the two runs; that has tests of its own (yardstick guard).
     let gate = place.run("gate slow.json --baseline fast.json --md gate.md --github");
     let said = stdout(&gate);
-    if gate.status.code() != Some(3) {
-        assert!(said.contains("machine changed"), "{said}{}", stderr(&gate));
-    } else {
-        assert!(said.contains("gate FAILED") && said.contains("ipc-bench run -t uds"), "{said}");
-        assert!(said.contains("::error title=ipc-bench: regressed::"), "{said}");
-    }
+    assert_eq!(gate.status.code(), Some(3), "{said}{}", stderr(&gate));
+    assert!(said.contains("gate FAILED") && said.contains("ipc-bench run -t uds"), "{said}");
+    assert!(said.contains("::error title=ipc-bench: regressed::"), "{said}");
     assert!(std::fs::read_to_string(place.path().join("gate.md")).unwrap().contains("uds/rtt/64"));
     assert_eq!(place.run("gate fast.json --baseline fast.json").status.code(), Some(0));
-    // Measured again, nothing is so slow: the red was an accident. And what is not repeated is no baseline.
-    let line = "gate slow.json --baseline fast.json --confirm --allow-debug --limit p50=400%,p99=100000%";
+    // Measured again, without the delay, nothing is so slow: the red was an accident. And what is not repeated is no baseline.
+    let line = "gate slow.json --baseline fast.json --confirm --allow-debug --limit p50=100%,p99=100000%";
     let again = place.run(line);
     assert_eq!(again.status.code(), Some(0), "{}{}", stdout(&again), stderr(&again));
     assert!(stderr(&again).contains("confirm    0 of 1 red figures are red again"), "{}", stderr(&again));
     let kept = place.run("baseline save slow slow.json --validate --allow-debug --quiet");
-    let told = stderr(&kept);
-    if kept.status.code() != Some(0) {
-        assert_refused(&kept, 1, ["slow.json is not kept: 1 figures differ", "uds/rtt/64 p50", "doctor"]);
-        assert_eq!(stdout(&place.run("baseline list")), "");
-    } else {
-        // Only a machine whose own yardstick moved leaves that open.
-        assert!(said.contains("machine changed"), "{said}{told}");
-    }
+    assert_refused(&kept, 1, ["slow.json is not kept: 1 figures differ", "uds/rtt/64 p50", "doctor"]);
+    assert_eq!(stdout(&place.run("baseline list")), "");
     // The same from a file beside the sources: it names the baseline, and limits that forgive everything.
     let forgiving = "schema = 1\n[gate]\nbaseline = \"fast.json\"\nlimits = { p50 = \"10000000%\" }\n";
     std::fs::write(place.path().join("policy.toml"), forgiving).unwrap();

@@ -39,7 +39,7 @@ pub(super) enum Shape {
     Stream { batch: usize },
     /// One way, written and read where the messages lie.
     InPlace,
-    /// Nothing: the server waits for one message that comes when the time is up.
+    /// Nothing, after a first message: the server waits for another, which comes when the time is up.
     Idle,
 }
 
@@ -71,6 +71,7 @@ pub(super) fn client(end: &mut impl Carrier, work: &Work) -> io::Result<Figures>
         Shape::Stream { batch } => stream(end, work, batch),
         Shape::InPlace => stream_in_place(end, work),
         Shape::Idle => {
+            end.send(&body(work.size, 0))?;
             // Not a wait for an event: the time in which nothing happens is what is measured.
             std::thread::park_timeout(work.length);
             end.send(&body(work.size, LAST))?;
@@ -89,8 +90,11 @@ pub(super) fn server(end: &mut impl Carrier, work: &Work) -> io::Result<()> {
         Shape::Stream { batch } => drain(end, work, batch),
         Shape::InPlace => drain_in_place(end, work),
         Shape::Idle => {
-            let (before, start) = (os::cpu_use()?, now_ns());
             let mut buf = Vec::new();
+            // Who has this has read what came before it: the kernel wakes whoever sleeps at a Unix socket when the peer
+            // takes the answer to its greeting, since that makes room to send.
+            end.recv(&mut buf)?;
+            let (before, start) = (os::cpu_use()?, now_ns());
             end.recv(&mut buf)?;
             let slept = os::difference(os::cpu_use()?, before).vcsw;
             // The last sleep ended with the message.

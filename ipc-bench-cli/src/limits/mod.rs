@@ -182,32 +182,19 @@ fn kept_awake<T>(pins: Pins, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Receivers of each kind that wait for nothing at once.
-const IDLE: usize = 3;
-
-/// Wake-ups per second of each idle receiver, all measured at once. The one in the middle of three: the kernel may put a
-/// process to sleep for reasons of its own, once in a while, which is no wake-up of the transport's.
+/// Wake-ups per second of each idle receiver, all measured at once.
 fn idle_all(rows: &[IdleRow], length: Duration, pins: Pins, signals: &Signals) -> Vec<io::Result<f64>> {
     let work = Work { shape: Shape::Idle, size: 16, length };
     thread::scope(|scope| {
-        let trials: Vec<Vec<_>> = rows
+        let trials: Vec<_> = rows
             .iter()
-            .map(|row| {
-                (0..IDLE)
-                    .map(|_| scope.spawn(move || pair::trial(&row.through, &work, pins, signals)))
-                    .collect()
-            })
+            .map(|row| scope.spawn(move || pair::trial(&row.through, &work, pins, signals)))
             .collect();
         trials
             .into_iter()
-            .map(|of_a_row| {
-                let mut rates = Vec::with_capacity(IDLE);
-                for trial in of_a_row {
-                    let ended = trial.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
-                    rates.push(ended?.wakeups_per_s);
-                }
-                rates.sort_by(f64::total_cmp);
-                Ok(rates[IDLE / 2])
+            .map(|trial| {
+                let figures = trial.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))?;
+                Ok(figures.wakeups_per_s)
             })
             .collect()
     })
