@@ -12,6 +12,8 @@ use ipc_results::{Cell, Estimate};
 const SAME_KIND: &[(&str, &str)] = &[
     ("aeron", "shm"),
     ("iceoryx2", "shm"),
+    // Datagrams, as long as one of ours takes the message; longer ones it sends in pieces.
+    ("ipc-channel", "uds-seqpacket"),
     ("ipc-channel", "uds"),
     ("interprocess", "uds"),
     ("tokio-uds", "uds"),

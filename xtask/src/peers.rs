@@ -30,7 +30,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "kernel",
-        transports: "uds,tcp,ipc-channel,interprocess,tokio-uds,zeromq,zeromq-tcp",
+        transports: "uds,uds-seqpacket,tcp,ipc-channel,interprocess,tokio-uds,zeromq,zeromq-tcp",
         with_aeron: false,
         arguments: &["--mode", "rtt,stream", "--wait", "park"],
         sizes: None,
