@@ -35,6 +35,7 @@ mod fit;
 #[cfg(any(feature = "__fuzz", fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod hello;
 mod hog;
 mod hooks;
 mod inside;

@@ -78,6 +78,10 @@ impl Report {
         let values = plan.yardsticks.iter().enumerate();
         self.run.yardsticks =
             values.filter_map(|(index, y)| Some((y.name(), measured.yardstick(index)?))).collect();
+        self.run.servers.clone_from(&measured.servers);
+        for server in &measured.servers {
+            self.run.doctor.extend(doctor::of_server(&self.run.environment, server));
+        }
         for why in measured.broken_yardsticks.values() {
             self.warn("W08", &format!("a yardstick is missing, and with it some ratios: {why}"), Vec::new());
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipc_results::Recorder;
-use ipc_results::run::{Cell, Interval, Latency, Limit, Throughput, Trial, Warmup};
+use ipc_results::run::{Cell, Interval, Latency, Limit, Side, Throughput, Trial, Warmup};
 use serde_json::Value;
 
 use crate::counters;
@@ -23,6 +23,8 @@ pub(super) struct Outcomes {
     pub(super) server: Outcome,
     pub(super) client_ready: Ready,
     pub(super) server_ready: Ready,
+    /// Servers that were there already, as each said of itself.
+    pub(super) servers: Vec<Side>,
     /// Of a pattern.
     pub(super) measures: BTreeMap<String, f64>,
 }
