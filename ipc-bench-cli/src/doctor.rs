@@ -2,6 +2,7 @@
 //! nothing itself, but for names of ours that nobody holds, with `--clean`.
 
 mod cpus;
+mod line;
 mod memory;
 mod peer;
 mod privileges;
