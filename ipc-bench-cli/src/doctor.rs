@@ -290,6 +290,29 @@ mod tests {
     }
 
     #[test]
+    fn whether_rings_can_have_huge_pages_is_told() {
+        let place = "sys/kernel/mm/transparent_hugepage";
+        let (own, shared) = (format!("{place}/enabled"), format!("{place}/shmem_enabled"));
+        let seen = |words: &str, kernel: &str| {
+            let files =
+                [(&*own, "always [madvise] never"), (&*shared, words), ("proc/sys/kernel/osrelease", kernel)];
+            let (_root, system) = machine(&files);
+            let found = examine(&system).into_iter().flat_map(|group| group.checks);
+            let check = found.into_iter().find(|check| check.id == "S5").unwrap();
+            (check.level, check.message)
+        };
+        let (level, text) = seen("always advise [never] deny force", "6.18.44-lab");
+        assert!(level == Level::Ok && text.contains("--hugepages asks for each ring"), "{text}");
+        let (level, text) = seen("always advise never [deny] force", "6.18.44");
+        assert!(level == Level::Note && text.contains("is refused"), "{text}");
+        let (level, text) = seen("always advise [never] deny force", "5.15.0-1");
+        assert!(
+            level == Level::Note && text.contains("Linux 5.15.0-1") && text.contains("needs 6.1"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn the_script_changes_a_setting_and_its_undo_puts_back_what_was_there() {
         let (_root, system) = machine(&[("proc/sys/fs/mqueue/msg_max", "10\n")]);
         let text = script::script(&examine(&system));

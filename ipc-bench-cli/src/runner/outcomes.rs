@@ -82,11 +82,11 @@ impl Outcomes {
             }
         }
         for (name, value) in &self.client_ready.effective {
-            cell.effective.insert(name.clone(), Value::from(*value));
+            grant(cell, name.clone(), *value);
         }
         for (name, value) in &self.server_ready.effective {
             if cell.effective.get(name) != Some(&Value::from(*value)) {
-                cell.effective.insert(format!("server.{name}"), Value::from(*value));
+                grant(cell, format!("server.{name}"), *value);
             }
         }
     }
@@ -159,6 +159,12 @@ impl Outcomes {
             ..Trial::default()
         }
     }
+}
+
+/// Adds a setting as the system granted it. Huge pages may be there for one trial and not for the next: the least counts.
+fn grant(cell: &mut Cell, name: String, value: u64) {
+    let known = cell.effective.get(&name).and_then(Value::as_u64).filter(|_| name.ends_with("huge_bytes"));
+    cell.effective.insert(name, Value::from(known.map_or(value, |known| known.min(value))));
 }
 
 /// Adds a counter of one side to those of both.
