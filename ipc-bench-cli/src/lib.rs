@@ -42,6 +42,7 @@ mod inside;
 mod limits;
 mod lists;
 mod logging;
+mod lookout;
 mod ls;
 mod matrix;
 mod mechanism;

@@ -26,6 +26,7 @@ use crate::crew::{Crew, Trouble};
 use crate::error::Failure;
 use crate::hog::Hog;
 use crate::hooks;
+use crate::lookout::Lookout;
 use crate::matrix::PlannedCell;
 use crate::plan::{Plan, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
 use crate::protocol::{Job, Link, Outcome, PROTOCOL, Reply, Request, Role};
@@ -366,6 +367,7 @@ impl<'a> Runner<'a> {
         if let Some(scratch) = scratch.filter(|_| !keeps_names) {
             scratch.vacate();
         }
+        let lookout = self.lookout(crew, &work);
         for role in &roles {
             crew.tell(*role, &Request::Go)?;
         }
@@ -388,7 +390,14 @@ impl<'a> Runner<'a> {
                 (role, reply) => return Err(out_of_turn(role, &reply)),
             }
         }
+        outcomes.looks = lookout.map(Lookout::end).unwrap_or_default();
         Ok(outcomes)
+    }
+
+    /// Looks at what happens to a trial that is told in intervals, if its sides are ours and leave a CPU to look from.
+    fn lookout(&self, crew: &Crew<'_>, work: &Work) -> Option<Lookout> {
+        let interval = work.interval.filter(|_| self.plan.remote.is_none())?;
+        Lookout::start(&self.plan.topology, &self.cpus_in_use(), crew.measuring(), interval)
     }
 
     /// How long a connection may take.

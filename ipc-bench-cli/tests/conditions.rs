@@ -156,3 +156,34 @@ fn rings_in_huge_pages_are_read_back_and_a_refusal_is_told() {
         "{told}"
     );
 }
+
+#[test]
+fn stolen_time_and_moves_are_told_by_interval_where_a_cpu_is_left_to_look_from() {
+    let place = Place::new();
+    let run = |pin: &str| {
+        let line =
+            "-t uds,inproc -s 64 --mode rtt,oneway --wait park --trials 1 -d 100ms --interval 20ms --json=-";
+        let output = place.measure(&format!("{line} --pin {pin}"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        valid_run(&output)
+    };
+    let told = |run: &serde_json::Value, transport: &str| {
+        let cells = run["cells"].as_array().unwrap().iter().filter(|cell| cell["transport"] == transport);
+        let intervals = cells.flat_map(|cell| cell["trials"][0]["timeline"].as_array().unwrap());
+        let told = intervals.map(|own| (own["steal_ns"].as_u64(), own["migrations"].as_u64()));
+        told.collect::<Vec<_>>()
+    };
+    let one = run("same-core");
+    let cores = one["environment"]["cpu"]["siblings"].as_array().unwrap().len();
+    let (pair, threads) = (told(&one, "uds"), told(&one, "inproc"));
+    assert!(pair.len() >= 8 && threads.len() >= 8, "{pair:?} {threads:?}");
+    if cores > 1 && allowed().len() > 1 {
+        assert!(pair.iter().all(|(stolen, moves)| stolen.is_some() && *moves == Some(0)), "{pair:?}");
+        // Their threads are not the main ones of a process.
+        assert!(threads.iter().all(|(stolen, moves)| stolen.is_some() && moves.is_none()), "{threads:?}");
+    }
+    // Every CPU is in use: whoever looked would take what is looked for.
+    for (stolen, moves) in told(&run("none"), "uds") {
+        assert_eq!((stolen, moves), (None, None));
+    }
+}
