@@ -453,6 +453,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
     mlock: Option<String>,
 
+    /// Ask the kernel for huge pages under the rings of shm and inproc, which are then as large as one at least. What it granted is
+    /// in the result [default: no]
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]
+    hugepages: Option<String>,
+
     /// Count what the kernel and the processor count, per message: instructions, cycles, misses, switches, faults, system calls.
     /// What is not permitted or not there is – with the reason [default: no]
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "yes")]

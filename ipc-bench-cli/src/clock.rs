@@ -38,8 +38,9 @@ pub(crate) fn read_from(counter: Counter) {
     let _ = COUNTER.set(counter);
 }
 
+/// `CLOCK_MONOTONIC`, which the counters of [`Counter`] are held against.
 #[inline]
-fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     // The clock starts near zero at boot: neither field is negative, and 2^64 ns are 584 years.
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

@@ -74,7 +74,7 @@ pub(crate) fn main(mechanisms: &[Mechanism]) -> ExitCode {
         Command::Baseline(args) => reading::baseline(mechanisms, &cli.global, &args),
         Command::Verify(args) => verify::verify(mechanisms, &cli.global, &args),
         Command::Limits(args) => limits::limits(&cli.global, &args),
-        Command::Doctor(args) => doctor::doctor(&cli.global, &args),
+        Command::Doctor(args) => doctor::doctor(mechanisms, &cli.global, &args),
         Command::Ls => ls::ls(&cli.global),
         Command::Plan(args) => make_plan(mechanisms, &cli.global, &args, settings, &Environment::read())
             .and_then(|plan| show(&cli.global, &args, &plan)),
@@ -325,7 +325,7 @@ fn client(
 }
 
 /// The transport that an address names.
-fn find<'a>(mechanisms: &'a [Mechanism], text: &str) -> Result<(&'a Mechanism, Address), Failure> {
+pub(crate) fn find<'a>(mechanisms: &'a [Mechanism], text: &str) -> Result<(&'a Mechanism, Address), Failure> {
     let address: Address = text.parse().map_err(Failure::usage)?;
     let names = mechanisms.iter().map(|mechanism| mechanism.name);
     let found = mechanisms.iter().find(|mechanism| mechanism.name == address.scheme());

@@ -169,6 +169,12 @@ impl<'a> Crew<'a> {
         self.workers.iter().map(|worker| worker.role).collect()
     }
 
+    /// Process ids of those that measure.
+    pub(crate) fn measuring(&self) -> Vec<u32> {
+        let measuring = self.workers.iter().filter(|worker| !matches!(worker.role, Role::Hog(_)));
+        measuring.map(|worker| worker.child.id()).collect()
+    }
+
     /// Tells one worker something.
     pub(crate) fn tell(&mut self, role: Role, request: &Request) -> Result<(), Trouble> {
         let Some(worker) = self.workers.iter_mut().find(|worker| worker.role == role) else {

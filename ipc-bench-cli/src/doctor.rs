@@ -2,7 +2,9 @@
 //! nothing itself, but for names of ours that nobody holds, with `--clean`.
 
 mod cpus;
+mod line;
 mod memory;
+mod peer;
 mod privileges;
 mod probe;
 mod queues;
@@ -15,17 +17,19 @@ use std::path::{Path, PathBuf};
 
 use ipc_results::Environment;
 use ipc_results::doctor::{Diagnosed, Diagnosis};
-use ipc_results::run::{Finding, Level};
+use ipc_results::run::{Finding, Level, Side};
 
 use crate::args::{DoctorArgs, Global};
-use crate::command::{print, write};
+use crate::command::{find, print, write};
 use crate::error::{Exit, Failure};
 use crate::lists;
+use crate::mechanism::Mechanism;
 use crate::names;
 use crate::pin::{Pin, Topology};
 use crate::presets;
 use crate::settings::{Origin, unknown};
 
+use peer::Peer;
 use system::System;
 
 /// What one check found.
@@ -95,19 +99,27 @@ pub(crate) struct Group {
 
 /// Every check that can be made here; what the system does not tell is left out or said.
 fn examine(system: &System) -> Vec<Group> {
-    vec![
+    let groups = [
         Group { title: "CPU & noise", checks: cpus::checks(system) },
         Group { title: "Memory", checks: memory::checks(system) },
         Group { title: "Message queues", checks: queues::checks(system) },
         Group { title: "Sockets & files", checks: sockets::checks(system) },
         Group { title: "Privileges", checks: privileges::checks(system) },
-    ]
+        Group { title: "Peer", checks: peer::checks(system) },
+    ];
+    groups.into_iter().filter(|group| !group.checks.is_empty()).collect()
 }
 
 /// What a run keeps: everything that is not as it should be.
 pub(crate) fn findings(environment: &Environment) -> Vec<Finding> {
     let checks = examine(&this_machine(environment, None)).into_iter().flat_map(|group| group.checks);
     checks.filter(|check| check.level > Level::Ok).map(|check| finding(&check)).collect()
+}
+
+/// What stands between this process, in `environment`, and a server that was there already.
+pub(crate) fn of_server(environment: &Environment, server: &Side) -> Vec<Finding> {
+    let checks = peer::compare(environment, &Peer::server("the server", server));
+    checks.iter().filter(|check| check.level > Level::Ok).map(finding).collect()
 }
 
 /// `2 notes, 1 warning: ipc-bench doctor shows them`
@@ -136,24 +148,21 @@ fn finding(check: &Check) -> Finding {
     }
 }
 
-fn this_machine(environment: &Environment, peer: Option<u32>) -> System {
+fn this_machine(environment: &Environment, peer: Option<Peer>) -> System {
     let pins = Topology::read(&environment.cpu).ok().and_then(|all| all.resolve(Pin::Auto).ok());
     System { root: PathBuf::from("/"), environment: environment.clone(), pins, peer }
 }
 
 /// Examines, and shows what was asked for.
-pub(crate) fn doctor(global: &Global, args: &DoctorArgs) -> Result<(), Failure> {
+pub(crate) fn doctor(mechanisms: &[Mechanism], global: &Global, args: &DoctorArgs) -> Result<(), Failure> {
     if let Some(preset) = &args.preset
         && presets::find(preset).is_none()
     {
         let known = presets::ALL.iter().map(|preset| preset.name);
         return Err(unknown("preset", preset, known, &Origin::CommandLine));
     }
-    if let Some(peer) = args.peer.filter(|peer| !Path::new("/proc").join(peer.to_string()).exists()) {
-        return Err(Failure::usage(format!("--peer {peer}: there is no such process"))
-            .why("its namespaces would be held against ours, from this machine and this pid namespace")
-            .fix("name one that runs: pgrep NAME finds it"));
-    }
+    let environment = Environment::read();
+    let peer = args.peer.as_deref().map(|peer| find_peer(mechanisms, &environment, peer)).transpose()?;
     if args.clean {
         let directory = names::directory();
         let removed = names::clean(&directory).map_err(|error| {
@@ -166,7 +175,7 @@ pub(crate) fn doctor(global: &Global, args: &DoctorArgs) -> Result<(), Failure> 
     let time = args.probe.as_deref().map(lists::duration).transpose();
     let time =
         time.map_err(|error| Failure::usage("--probe: not understood").why(error).fix("as in --probe 5s"))?;
-    let system = this_machine(&Environment::read(), args.peer);
+    let system = this_machine(&environment, peer);
     let groups = examine(&system);
     let probe = time.map(|time| probe::probe(&system.cpus(), time)).transpose()?;
     let checks = || groups.iter().flat_map(|group| &group.checks);
@@ -206,6 +215,21 @@ pub(crate) fn doctor(global: &Global, args: &DoctorArgs) -> Result<(), Failure> 
             .fix("ipc-bench doctor --fix-script prints what would change them"));
     }
     Ok(())
+}
+
+/// The process or the server that `--peer` names.
+fn find_peer(mechanisms: &[Mechanism], environment: &Environment, text: &str) -> Result<Peer, Failure> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let pid = text.parse().ok().filter(|_| Path::new("/proc").join(text).exists());
+        let missing = || {
+            Failure::usage(format!("--peer {text}: there is no such process"))
+                .why("its namespaces would be held against ours, from this machine and this pid namespace")
+                .fix("name one that runs: pgrep NAME finds it; or the address of an ipc-bench server")
+        };
+        return pid.map(|pid| Peer::process(pid, environment)).ok_or_else(missing);
+    }
+    let (mechanism, address) = find(mechanisms, text)?;
+    Ok(Peer::server(&format!("the server at {address}"), &(mechanism.ask)(&address)?))
 }
 
 #[cfg(test)]
@@ -263,6 +287,29 @@ mod tests {
             assert_eq!(level(&[(path, good)], id), Some(Level::Ok), "{id} good");
             assert!(level(&[(path, bad)], id) > Some(Level::Ok), "{id} bad");
         }
+    }
+
+    #[test]
+    fn whether_rings_can_have_huge_pages_is_told() {
+        let place = "sys/kernel/mm/transparent_hugepage";
+        let (own, shared) = (format!("{place}/enabled"), format!("{place}/shmem_enabled"));
+        let seen = |words: &str, kernel: &str| {
+            let files =
+                [(&*own, "always [madvise] never"), (&*shared, words), ("proc/sys/kernel/osrelease", kernel)];
+            let (_root, system) = machine(&files);
+            let found = examine(&system).into_iter().flat_map(|group| group.checks);
+            let check = found.into_iter().find(|check| check.id == "S5").unwrap();
+            (check.level, check.message)
+        };
+        let (level, text) = seen("always advise [never] deny force", "6.18.44-lab");
+        assert!(level == Level::Ok && text.contains("--hugepages asks for each ring"), "{text}");
+        let (level, text) = seen("always advise never [deny] force", "6.18.44");
+        assert!(level == Level::Note && text.contains("is refused"), "{text}");
+        let (level, text) = seen("always advise [never] deny force", "5.15.0-1");
+        assert!(
+            level == Level::Note && text.contains("Linux 5.15.0-1") && text.contains("needs 6.1"),
+            "{text}"
+        );
     }
 
     #[test]

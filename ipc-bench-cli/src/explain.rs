@@ -106,9 +106,9 @@ percentiles are pessimistic.",
     },
     Topic {
         name: "W11",
-        also: &["sched", "mlock", "fifo"],
-        text: "The system did not grant the real-time priority or the locked memory that was asked for. The cells were measured\n\
-without it; what was granted is among their settings in force (sched_fifo, locked_bytes).",
+        also: &["sched", "mlock", "fifo", "hugepages"],
+        text: "The system did not grant the real-time priority, the locked memory or the huge pages that were asked for. The cells\n\
+were measured without; what was granted is among their settings in force (sched_fifo, locked_bytes, huge_bytes).",
     },
     Topic {
         name: "W12",

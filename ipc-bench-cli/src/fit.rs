@@ -26,13 +26,21 @@ pub(crate) fn capacity(
     size: usize,
     options: &BTreeMap<String, String>,
 ) -> Option<String> {
-    let wanted = size.saturating_mul(4).max(CAPACITY).checked_next_power_of_two()?;
-    let halved = successors(Some(wanted), |bytes| Some(bytes / 2)).take_while(|bytes| *bytes >= CAPACITY);
+    let huge = options.get("hugepages").is_some_and(|asked| asked == "true");
+    let least = if huge { CAPACITY.max(huge_page()) } else { CAPACITY };
+    let wanted = size.saturating_mul(4).max(least).checked_next_power_of_two()?;
+    let halved = successors(Some(wanted), |bytes| Some(bytes / 2)).take_while(|bytes| *bytes >= least);
     halved.map(|bytes| bytes.to_string()).find(|capacity| {
         let mut options = options.clone();
         options.insert("capacity".to_owned(), capacity.clone());
         (mechanism.can)(&options).is_ok()
     })
+}
+
+/// Bytes of a huge page; 0 where the kernel has none.
+pub(crate) fn huge_page() -> usize {
+    let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Why a transport with these options cannot carry messages of `size` bytes.

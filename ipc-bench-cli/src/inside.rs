@@ -10,7 +10,7 @@ use crate::error::Failure;
 use crate::mechanism::{Ended, counters, setup, too_long};
 use crate::os;
 use crate::pin::allowed_cpus;
-use crate::protocol::{Job, Outcome, Role};
+use crate::protocol::{Job, Outcome, Ready, Role};
 use crate::ways::Ways;
 use crate::worker::{Serve, Session, broken_trial, pin};
 use crate::workload::{Blocking, Observer, Work};
@@ -40,7 +40,7 @@ pub(crate) fn work<T: Transport, W: Ways<T>>(
         return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
     }
     let effective = effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-    session.ready_on(effective, far_cpus);
+    session.ready_knowing(Ready { effective, far_cpus, ..Ready::default() });
     match session.measure::<T, W>(Blocking { tx, rx }, job) {
         Ok((end, mut outcome)) => {
             // The server answers the last message, and may still look at the connection.

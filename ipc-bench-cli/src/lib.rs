@@ -35,12 +35,14 @@ mod fit;
 #[cfg(any(feature = "__fuzz", fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod hello;
 mod hog;
 mod hooks;
 mod inside;
 mod limits;
 mod lists;
 mod logging;
+mod lookout;
 mod ls;
 mod matrix;
 mod mechanism;

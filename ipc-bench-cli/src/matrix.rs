@@ -15,6 +15,7 @@ use crate::fit::{self, Impossible};
 use crate::lists;
 use crate::mechanism::Mechanism;
 use crate::pin::Topology;
+use crate::plan::yes_or_no;
 use crate::rate::{self, Rate};
 use crate::scene::{self, Scene};
 use crate::settings::{Origin, Settings, unknown};
@@ -97,6 +98,7 @@ pub(crate) fn cells(
             .why("a parameter of a transport that is left out changes nothing")
             .fix(format!("drop it, or add {} to -t", param.transport)));
     }
+    let huge = huge_pages(settings, &transports)?;
     let loads = loads(settings, &modes)?;
     let pace = settings.parse("pace", lists::duration)?;
     let batches = settings.parse("batch", batches)?.unwrap_or_else(|| vec![1]);
@@ -114,7 +116,8 @@ pub(crate) fn cells(
             for transport in &transports {
                 for (io, wait) in ways_of(transport, &ios, &waits) {
                     for params in combinations(&params, transport.name) {
-                        let cell = plan_cell(transport, *mode, *size, (io, &wait), &params, alone);
+                        let huge = huge.contains(&transport.name);
+                        let cell = plan_cell(transport, *mode, *size, (io, &wait), (&params, huge), alone);
                         let scenes = cell.with_scenes(settings, transport)?;
                         let paced: Vec<_> =
                             scenes.into_iter().flat_map(|cell| cell.paced(pace).under(&loads)).collect();
@@ -132,6 +135,25 @@ pub(crate) fn cells(
     }
     Ok(cells)
 }
+
+/// Names of the transports that are to ask for huge pages: those that can, where they are wanted.
+fn huge_pages(settings: &Settings, transports: &[&Mechanism]) -> Result<Vec<&'static str>, Failure> {
+    if !settings.parse("hugepages", yes_or_no)?.unwrap_or(false) {
+        return Ok(Vec::new());
+    }
+    let can = transports.iter().filter(|transport| (transport.accepts)(HUGE_PAGES, "true").is_ok());
+    let can: Vec<&str> = can.map(|transport| transport.name).collect();
+    let said = settings.text("hugepages").is_some_and(|(_, origin)| *origin == Origin::CommandLine);
+    if can.is_empty() && said {
+        return Err(Failure::usage("--hugepages changes nothing here")
+            .why("the rings of shm and inproc can be in huge pages, and neither is measured")
+            .fix("drop it, or add shm to -t"));
+    }
+    Ok(can)
+}
+
+/// The option of a transport that `--hugepages` sets.
+const HUGE_PAGES: &str = "hugepages";
 
 /// Most bytes of a batch: what is copied then costs far more than the call.
 const MAX_BATCH_BYTES: usize = 64 << 20;
@@ -461,7 +483,7 @@ fn plan_cell(
     mode: Mode,
     size: usize,
     (io, wait): (Io, &str),
-    params: &BTreeMap<String, String>,
+    (params, huge): (&BTreeMap<String, String>, bool),
     alone: bool,
 ) -> PlannedCell {
     let mut dimensions = BTreeMap::new();
@@ -477,6 +499,10 @@ fn plan_cell(
     for (key, value) in params {
         dimensions.insert(format!("{}.{key}", mechanism.name), value.clone());
         options.insert(key.clone(), value.clone());
+    }
+    if huge {
+        // What is varied with -L is said for each value.
+        options.entry(HUGE_PAGES.to_owned()).or_insert_with(|| "true".to_owned());
     }
     // The kernel's mechanisms are measured as the kernel makes them.
     if !PARKED.contains(&mechanism.name)

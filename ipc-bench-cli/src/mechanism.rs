@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipc_results::run::Side;
 use ipc_transports::{
     Address, Capabilities, Connection, Listener, OptionError, Options, Receiver, Sender, SetupError,
     SetupErrorKind, Transport, Wait,
@@ -15,7 +16,7 @@ use ipc_transports::{
 use crate::error::Failure;
 use crate::inside;
 use crate::pattern::{Node, node};
-use crate::protocol::{Job, Outcome, Role};
+use crate::protocol::{Job, Outcome, Ready, Role};
 use crate::remote::{self, Serving};
 use crate::scene::{self, Scene};
 use crate::signals::Signals;
@@ -51,6 +52,8 @@ pub(crate) struct Mechanism {
     pub(crate) node: fn(&mut Session, &Job, &Address, &Node, u32) -> Result<Outcome, Ended>,
     /// One side of a scene, inside a worker.
     pub(crate) scene: fn(&mut Session, &Job, &Address, &Scene) -> Result<Outcome, Ended>,
+    /// What a standalone server says of itself.
+    pub(crate) ask: fn(&Address) -> Result<Side, Failure>,
     /// A standalone server.
     pub(crate) listen: fn(&Address, &Arc<Serving>, &Signals) -> Result<(), Failure>,
 }
@@ -75,6 +78,7 @@ impl Mechanism {
             host: remote::host::<T, W>,
             node: node::run::<T, W>,
             scene: scene::run::<T, W>,
+            ask: ask::<T>,
             listen: remote::listen::<T, W>,
         }
     }
@@ -187,13 +191,23 @@ fn visit<T: Transport, W: Ways<T>>(
         return Err(too_long(T::NAME, job.work.size, tx.max_message()).into());
     }
     let mut end = Blocking { tx, rx };
-    if !echo {
-        remote::greet(&mut end, &job.work)?;
-    }
-    session.ready(effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect());
+    let server = if echo { None } else { Some(remote::greet(&mut end, &job.work)?) };
+    session.ready_knowing(Ready {
+        effective: effective.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        far_cpus: server.as_ref().map(|server| server.cpus.clone()).unwrap_or_default(),
+        server,
+        ..Ready::default()
+    });
     let (mut end, outcome) = session.measure::<T, W>(end, job)?;
     let peer = if echo { None } else { Some(Box::new(remote::outcome(&mut end)?)) };
     Ok(Outcome { stats: counters::<T>(&end), peer, ..outcome })
+}
+
+/// What the server at `address` says of itself.
+fn ask<T: Transport>(address: &Address) -> Result<Side, Failure> {
+    let connection = T::connect(address, &T::Options::default(), Wait::within(HANDSHAKE))
+        .map_err(|error| setup(format!("cannot connect to {address}"), &error))?;
+    remote::ask(&mut Blocking { tx: connection.tx, rx: connection.rx })
 }
 
 /// How long a server that is there may take for a connection, and the pause before looking for one again.

@@ -45,8 +45,8 @@ pub(crate) fn moves() -> Option<u64> {
     moves_in(str::from_utf8(&text[..length]).ok()?)
 }
 
-/// The line `se.nr_migrations   :    3`.
-fn moves_in(text: &str) -> Option<u64> {
+/// The line `se.nr_migrations   :    3` of a file `sched`.
+pub(crate) fn moves_in(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("se.nr_migrations"))?;
     line.trim_start_matches([' ', ':']).trim_end().parse().ok()
 }

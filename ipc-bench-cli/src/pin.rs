@@ -158,6 +158,12 @@ impl Topology {
             .fix("choose from those, or use --pin auto"))
     }
 
+    /// A CPU that this process may use, and that shares no core with any of `used`.
+    pub(crate) fn beside(&self, used: &[u32]) -> Option<u32> {
+        let is_taken = |cpu: u32| used.iter().any(|used| *used == cpu || same(&self.cores, *used, cpu));
+        self.allowed.iter().copied().find(|cpu| !is_taken(*cpu))
+    }
+
     fn automatic(&self) -> Pins {
         // The kernel's own work gathers on cpu 0, so it is the last choice where there is one.
         let related = |a, b| !same(&self.cores, a, b) && same(&self.caches, a, b);
@@ -282,6 +288,14 @@ mod tests {
         assert_eq!(two.resolve(Pin::SameLlc).unwrap(), Pins::pair(0, 1));
         let two_caches = topology("0-3", &["0", "1", "2", "3"], &["0-1", "2-3"]);
         assert_eq!(two_caches.resolve(Pin::CrossLlc).unwrap(), Pins::pair(0, 2));
+    }
+
+    #[test]
+    fn a_cpu_beside_others_shares_no_core_with_them() {
+        let smt = topology("0-3", &["0,2", "1,3"], &["0-3"]);
+        assert_eq!((smt.beside(&[0]), smt.beside(&[0, 3])), (Some(1), None));
+        let two = topology("0-1", &["0", "1"], &["0-1"]);
+        assert_eq!((two.beside(&[0]), two.beside(&[0, 1])), (Some(1), None));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipc_results::run::CpuUse;
+use ipc_results::run::{CpuUse, Side};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ use crate::scene::Scene;
 use crate::workload::Work;
 
 /// Changes whenever a message below changes: programs of different versions meet in comparisons of two builds.
-pub(crate) const PROTOCOL: u32 = 15;
+pub(crate) const PROTOCOL: u32 = 16;
 
 /// Longest frame either side accepts, in bytes: a result with two histograms is below 100 KiB.
 const MAX_FRAME: usize = 4 << 20;
@@ -181,8 +181,10 @@ pub(crate) enum Alone {
 pub(crate) struct Ready {
     /// CPUs the measuring thread may run on, read back after pinning.
     pub(crate) cpus: Vec<u32>,
-    /// The same of the other side, where it is a thread of the same process.
+    /// The same of the other side, where it is a thread of the same process or a server that was there already.
     pub(crate) far_cpus: Vec<u32>,
+    /// What a server that was there already said of itself.
+    pub(crate) server: Option<Side>,
     /// Settings of the connection as the system granted them.
     pub(crate) effective: Vec<(String, u64)>,
 }

@@ -2,27 +2,27 @@
 //!
 //! ```text
 //! client                              server
-//!   |  Greeting: version, clock, work -> |
-//!   |  <-------- Welcome, or the reason  |
+//!   |  Greeting: who I am, the work ---> |
+//!   |  <----- who I am, or silence if the work is none that it does
 //!   |  <-------- the workload ---------> |
 //!   |  <----------- Outcome of the server|
 //! ```
+//! Who a side is says [`Side`]: version of the program, boot, namespaces, process, CPUs. Without work, that is all.
 //! Each is nine bytes of magic, the protocol and the length of what follows as little-endian `u32`, then postcard: one
 //! message, or as many as it takes on a connection of short ones.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipc_results::run::CpuUse;
+use ipc_results::run::{CpuUse, Side};
 use ipc_transports::{Address, Connection, Listener, Receiver, Sender, SetupErrorKind, Transport, Wait};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
+use crate::hello;
 use crate::mechanism::{Ended, setup};
 use crate::payload::MIN_SIZE;
 use crate::protocol::{Outcome, PROTOCOL, Role};
@@ -50,69 +50,45 @@ const SLICE: Duration = Duration::from_millis(100);
 /// What the client opens with.
 #[derive(Debug, Serialize, Deserialize)]
 struct Greeting {
-    version: String,
-    clock: Clock,
-    work: Work,
+    side: Side,
+    /// Nothing, where it only wants to know who is there.
+    work: Option<Work>,
 }
 
-/// What the server answers.
-#[derive(Debug, Serialize, Deserialize)]
-struct Welcome {
-    version: String,
-    clock: Clock,
-}
-
-/// What decides whether two processes read the same `CLOCK_MONOTONIC`.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Clock {
-    boot_id: Option<String>,
-    /// Inode of the time namespace, whose offsets shift the clock.
-    namespace: Option<u64>,
-}
-
-impl Clock {
-    fn own() -> Clock {
-        Clock {
-            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").ok(),
-            namespace: fs::metadata("/proc/self/ns/time").ok().map(|metadata| metadata.ino()),
-        }
-    }
-
-    fn is_shared_with(&self, other: &Clock) -> bool {
-        self.difference(other).is_none()
-    }
-
-    /// Why stamps of the two sides cannot be subtracted from one another.
-    fn difference(&self, other: &Clock) -> Option<&'static str> {
-        if self.boot_id.is_none() || self.boot_id != other.boot_id {
-            Some("the two sides run on different machines or boots, each with a clock of its own")
-        } else if self.namespace != other.namespace {
-            Some("the two sides are in different time namespaces, whose offsets shift the clock")
-        } else {
-            None
-        }
-    }
-}
-
-/// Tells the server what is to be done.
+/// Tells the server what is to be done; what it says of itself.
 ///
 /// # Errors
 /// It is no server of this version, or reads another clock and the work needs one.
 pub(crate) fn greet<Tx: Sender, Rx: Receiver>(
     end: &mut Blocking<Tx, Rx>,
     work: &Work,
-) -> Result<(), Failure> {
-    let greeting = Greeting { version: env!("CARGO_PKG_VERSION").into(), clock: Clock::own(), work: *work };
-    say(end, &greeting)?;
-    let welcome: Welcome = hear(end)?;
-    match welcome.clock.difference(&greeting.clock).filter(|_| work.mode.needs_one_clock()) {
-        None => Ok(()),
+) -> Result<Side, Failure> {
+    let own = hello::own();
+    let server = introduce(end, Greeting { side: own.clone(), work: Some(*work) })?;
+    match hello::no_common_clock(&server, &own).filter(|_| work.mode.needs_one_clock()) {
+        None => Ok(server),
         Some(difference) => {
             Err(Failure::failed(format!("{} cannot be measured with this server", work.mode))
                 .why(difference)
                 .fix("use --mode rtt, which takes both its times on this side"))
         }
     }
+}
+
+/// What the server says of itself, which is all that is wanted of it.
+///
+/// # Errors
+/// It is no server of this version.
+pub(crate) fn ask<Tx: Sender, Rx: Receiver>(end: &mut Blocking<Tx, Rx>) -> Result<Side, Failure> {
+    introduce(end, Greeting { side: hello::own(), work: None })
+}
+
+fn introduce<Tx: Sender, Rx: Receiver>(
+    end: &mut Blocking<Tx, Rx>,
+    greeting: Greeting,
+) -> Result<Side, Failure> {
+    say(end, &greeting)?;
+    hear(end)
 }
 
 /// What the server measured.
@@ -155,6 +131,8 @@ fn hear<T: DeserializeOwned, Tx: Sender, Rx: Receiver>(end: &mut Blocking<Tx, Rx
         match number(0) {
             PROTOCOL => {}
             other => {
+                // It may still wait for a first word of ours: so it can tell its user the same.
+                let _ = say(end, &());
                 return Err(Failure::failed("the two sides are of different versions")
                     .why(format!("the peer speaks protocol {other}, this side {PROTOCOL}"))
                     .fix(if other < PROTOCOL { "upgrade the peer" } else { "upgrade this side" }));
@@ -235,8 +213,9 @@ pub(crate) fn listen<T: Transport, W: Ways<T>>(
                     let done = attend::<T, W>(connection, guest.cpu, check);
                     drop(present);
                     match done {
-                        Ok(work) if !guest.quiet => eprintln!("served {} of {} bytes", work.mode, work.size),
-                        Ok(_) => {}
+                        Ok(_) if guest.quiet => {}
+                        Ok(Some(work)) => eprintln!("served {} of {} bytes", work.mode, work.size),
+                        Ok(None) => eprintln!("told who this is"),
                         Err(ended) => eprintln!("{}", ended.failure),
                     }
                 });
@@ -313,29 +292,33 @@ fn check(work: &Work, max_message: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One client, on a CPU of its own where one is given, if `check` finds nothing wrong with what it asks for.
+/// One client, on a CPU of its own where one is given, if `check` finds nothing wrong with what it asks for; what that was.
 fn attend<T: Transport, W: Ways<T>>(
     connection: Connection<T::Tx, T::Rx>,
     cpu: Option<u32>,
     check: impl Fn(&Work, usize) -> Result<(), Failure>,
-) -> Result<Work, Ended> {
+) -> Result<Option<Work>, Ended> {
     if let Some(cpu) = cpu {
         pin::pin_this_thread(cpu)
             .map_err(|error| Failure::failed(format!("cannot run on cpu {cpu}")).why(error))?;
     }
     let mut end = Blocking { tx: connection.tx, rx: connection.rx };
     let greeting: Greeting = hear(&mut end)?;
-    check(&greeting.work, end.tx.max_message())?;
-    let own = Welcome { version: env!("CARGO_PKG_VERSION").into(), clock: Clock::own() };
+    if let Some(work) = &greeting.work {
+        check(work, end.tx.max_message())?;
+    }
+    let own = hello::own();
     say(&mut end, &own)?;
+    let Some(work) = greeting.work else { return Ok(None) };
     let mut usage = Usage { before: None, during: None };
-    let serve = Serve { work: &greeting.work, observer: &mut usage };
-    let (mut end, served) = W::perform(&greeting.work, end, serve)?;
+    let serve = Serve { work: &work, observer: &mut usage };
+    let (mut end, served) = W::perform(&work, end, serve)?;
     let outcome = served.map_err(|broken| broken_trial(Role::Server, &broken))?;
     // Without a common clock a stamp of ours would be taken for one of theirs.
-    let last_recv_ns = outcome.last_recv_ns.filter(|_| own.clock.is_shared_with(&greeting.clock));
+    let last_recv_ns =
+        outcome.last_recv_ns.filter(|_| hello::no_common_clock(&own, &greeting.side).is_none());
     say(&mut end, &Outcome { cpu: usage.during, last_recv_ns, ..outcome })?;
-    Ok(greeting.work)
+    Ok(Some(work))
 }
 
 /// Resources of this process during the measured part.
@@ -359,6 +342,8 @@ impl Observer for Usage {
 
 #[cfg(test)]
 mod tests {
+    use ipc_transports::{Uds, UdsOptions};
+
     use super::*;
     use crate::runner::STANDARD_WORK;
 
@@ -382,14 +367,27 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_measured_on_one_clock_or_not_at_all_and_the_reason_is_told() {
-        let clock = |boot: Option<&str>, namespace| Clock { boot_id: boot.map(str::to_owned), namespace };
-        let here = clock(Some("a"), Some(1));
-        assert_eq!(here.difference(&clock(Some("a"), Some(1))), None);
-        assert!(here.difference(&clock(Some("b"), Some(1))).unwrap().contains("boots"));
-        assert!(here.difference(&clock(Some("a"), Some(2))).unwrap().contains("time namespaces"));
-        let unknown = clock(None, None);
-        assert!(unknown.difference(&clock(None, None)).is_some(), "what cannot be read proves nothing");
-        assert!(Clock::own().is_shared_with(&Clock::own()));
+    fn another_protocol_says_on_both_sides_which_one_to_upgrade() {
+        let told = |theirs: u32| {
+            let (one, other) = Uds::pair(&UdsOptions::default()).unwrap();
+            let mut ours = Blocking { tx: one.tx, rx: one.rx };
+            let (mut tx, mut rx) = (other.tx, other.rx);
+            let mut greeting = MAGIC.to_vec();
+            greeting.extend_from_slice(&theirs.to_le_bytes());
+            // What follows is nothing that this version could read.
+            greeting.extend_from_slice(&3_u32.to_le_bytes());
+            greeting.extend_from_slice(b"???");
+            tx.send(&greeting).unwrap();
+            let failure = hear::<Greeting, _, _>(&mut ours).unwrap_err();
+            // The peer is told our number, whatever it waits for.
+            let mut answer = Vec::new();
+            rx.recv(&mut answer).unwrap();
+            assert_eq!(answer[..MAGIC.len()], MAGIC[..]);
+            assert_eq!(answer[MAGIC.len()..HEADER - 4], PROTOCOL.to_le_bytes());
+            assert!(failure.why.unwrap().contains(&format!("protocol {theirs}, this side {PROTOCOL}")));
+            failure.fix.unwrap()
+        };
+        assert_eq!(told(PROTOCOL - 1), "upgrade the peer");
+        assert_eq!(told(PROTOCOL + 1), "upgrade this side");
     }
 }

@@ -78,10 +78,15 @@ impl Report {
         let values = plan.yardsticks.iter().enumerate();
         self.run.yardsticks =
             values.filter_map(|(index, y)| Some((y.name(), measured.yardstick(index)?))).collect();
+        self.run.servers.clone_from(&measured.servers);
+        for server in &measured.servers {
+            self.run.doctor.extend(doctor::of_server(&self.run.environment, server));
+        }
         for why in measured.broken_yardsticks.values() {
             self.warn("W08", &format!("a yardstick is missing, and with it some ratios: {why}"), Vec::new());
         }
         self.refused(plan);
+        self.without_huge_pages();
         self.uncounted();
         self.label_what_is_not_kill_safe();
         self.label_what_is_one_process();
@@ -103,6 +108,38 @@ impl Report {
                     format!("{flag} was refused by the system; these cells were measured without it ({fix})");
                 self.warn("W11", &text, cells);
             }
+        }
+    }
+
+    /// Tells which rings are not in huge pages that were to be, and why.
+    fn without_huge_pages(&mut self) {
+        let of = |cell: &Cell, name: &str| {
+            let names = [name.to_owned(), format!("server.{name}")];
+            names.iter().filter_map(|name| cell.effective.get(name)?.as_u64()).collect::<Vec<u64>>()
+        };
+        let mut refused: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        for cell in &self.run.cells {
+            let bytes = of(cell, "huge_bytes");
+            // A mapping without a page of its own in spite of a kernel that agreed is told as 0.
+            let errno = of(cell, "huge_errno").into_iter().next();
+            if let Some(errno) = errno.or_else(|| bytes.contains(&0).then_some(0)) {
+                refused.entry(errno).or_default().push(cell.id.clone());
+            }
+        }
+        for (errno, cells) in refused {
+            let said = match errno {
+                0 => "the kernel agreed, and mapped none".to_owned(),
+                errno => std::io::Error::from_raw_os_error(errno as i32).to_string(),
+            };
+            let fix = match errno {
+                // EAGAIN, ENOMEM, EBUSY.
+                11 | 12 | 16 => "no huge page is free; sysctl vm.compact_memory=1 makes some",
+                _ => "needs Linux 6.1, and shmem_enabled that is not deny: doctor S5",
+            };
+            let text = format!(
+                "--hugepages was refused by the system ({said}); these cells were measured without it ({fix})"
+            );
+            self.warn("W11", &text, cells);
         }
     }
 
@@ -274,6 +311,33 @@ mod tests {
     use ipc_results::run::Trial;
 
     use super::*;
+
+    #[test]
+    fn a_ring_that_got_no_huge_pages_is_told_of_with_the_reason_of_the_kernel() {
+        let warned = |granted: &[(&str, u64)]| {
+            let mut report = Report::begin("none");
+            let effective =
+                granted.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+            report.run.cells = vec![Cell { effective, ..Cell::new("shm/rtt/64", "shm", "rtt", 64) }];
+            report.without_huge_pages();
+            let mut told = report.run.warnings.into_iter();
+            assert!(told.len() <= 1);
+            told.next().map(|warning| {
+                assert_eq!(
+                    (warning.code.as_str(), &warning.cells[..]),
+                    ("W11", &["shm/rtt/64".to_owned()][..])
+                );
+                warning.message
+            })
+        };
+        assert_eq!(warned(&[("capacity", 1 << 20)]), None, "nobody asked");
+        assert_eq!(warned(&[("huge_bytes", 2 << 20), ("peer_huge_bytes", 2 << 20)]), None);
+        let denied = warned(&[("huge_bytes", 0), ("huge_errno", 22)]).unwrap();
+        assert!(denied.contains("Invalid argument") && denied.contains("doctor S5"), "{denied}");
+        let scarce = warned(&[("huge_bytes", 2 << 20), ("server.huge_errno", 12)]).unwrap();
+        assert!(scarce.contains("compact_memory"), "{scarce}");
+        assert!(warned(&[("huge_bytes", 0)]).unwrap().contains("mapped none"));
+    }
 
     #[test]
     fn disturbed_trials_are_warned_of_above_one_in_twenty() {

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipc_results::estimate::Estimate;
-use ipc_results::run::{Cell, CellStatus, Limit, Method, Trial, throughput_is_primary};
+use ipc_results::run::{Cell, CellStatus, Limit, Method, Side, Trial, throughput_is_primary};
 use ipc_results::statistics::median;
 use ipc_results::summarise_with;
 use serde_json::Value;
@@ -26,6 +26,7 @@ use crate::crew::{Crew, Trouble};
 use crate::error::Failure;
 use crate::hog::Hog;
 use crate::hooks;
+use crate::lookout::Lookout;
 use crate::matrix::PlannedCell;
 use crate::plan::{Plan, Remote, Step, YARDSTICK_LENGTH, YARDSTICK_WARMUP};
 use crate::protocol::{Job, Link, Outcome, PROTOCOL, Reply, Request, Role};
@@ -61,6 +62,8 @@ pub(crate) struct Measured {
     pub(crate) yardsticks: Vec<Vec<f64>>,
     /// Messages per second of each maximum of the plan.
     pub(crate) ceilings: Vec<Option<f64>>,
+    /// Servers that were there already, each once.
+    pub(crate) servers: Vec<Side>,
     /// The first failure and the cell it happened in.
     pub(crate) failure: Option<(Failure, String)>,
     /// Yardsticks that could not be measured, each once: its index and why.
@@ -91,8 +94,15 @@ impl<'a> Runner<'a> {
         let yardsticks = vec![Vec::new(); plan.yardsticks.len()];
         let broken_yardsticks = BTreeMap::new();
         let ceilings = vec![None; plan.ceilings.len()];
-        let measured =
-            Measured { cells, yardsticks, ceilings, failure: None, broken_yardsticks, interrupted: None };
+        let measured = Measured {
+            cells,
+            yardsticks,
+            ceilings,
+            servers: Vec::new(),
+            failure: None,
+            broken_yardsticks,
+            interrupted: None,
+        };
         Runner { plan, signals, files: Files::default(), measured }
     }
 
@@ -191,6 +201,11 @@ impl<'a> Runner<'a> {
                     self.files.append(&rows, Origin { transport, size_bytes, cell: &id, trial: index })
                 {
                     self.measured.failure.get_or_insert((failure, id));
+                }
+                for server in std::mem::take(&mut outcomes.servers) {
+                    if !self.measured.servers.contains(&server) {
+                        self.measured.servers.push(server);
+                    }
                 }
                 let cell = &mut self.measured.cells[cell];
                 outcomes.describe(cell);
@@ -299,6 +314,8 @@ impl<'a> Runner<'a> {
         let mut outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
         crew.dismiss();
         outcomes.server = outcomes.client.peer.take().map(|peer| *peer).unwrap_or_default();
+        outcomes.server_ready.cpus = std::mem::take(&mut outcomes.client_ready.far_cpus);
+        outcomes.servers.extend(outcomes.client_ready.server.take());
         counters::none(
             &mut outcomes.client.counted,
             "the server was not started by this run, and counts nothing",
@@ -350,6 +367,7 @@ impl<'a> Runner<'a> {
         if let Some(scratch) = scratch.filter(|_| !keeps_names) {
             scratch.vacate();
         }
+        let lookout = self.lookout(crew, &work);
         for role in &roles {
             crew.tell(*role, &Request::Go)?;
         }
@@ -372,7 +390,14 @@ impl<'a> Runner<'a> {
                 (role, reply) => return Err(out_of_turn(role, &reply)),
             }
         }
+        outcomes.looks = lookout.map(Lookout::end).unwrap_or_default();
         Ok(outcomes)
+    }
+
+    /// Looks at what happens to a trial that is told in intervals, if its sides are ours and leave a CPU to look from.
+    fn lookout(&self, crew: &Crew<'_>, work: &Work) -> Option<Lookout> {
+        let interval = work.interval.filter(|_| self.plan.remote.is_none())?;
+        Lookout::start(&self.plan.topology, &self.cpus_in_use(), crew.measuring(), interval)
     }
 
     /// How long a connection may take.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipc_results::Environment;
+use ipc_results::run::Side;
 use ipc_results::text::{machine, yardsticks};
 use ipc_results::units::Charset;
 
@@ -12,6 +13,7 @@ use crate::error::Failure;
 use crate::events::Events;
 use crate::hooks;
 use crate::output::Output;
+use crate::pin;
 use crate::plan::{Plan, Step};
 use crate::progress::Progress;
 use crate::records::Files;
@@ -76,6 +78,9 @@ impl Session<'_> {
         }
         report.measured(plan, &measured);
         if !global.quiet {
+            for server in &report.document().servers {
+                eprintln!("{}", global.charset().apply(&server_line(server, self.environment)));
+            }
             let standard: Vec<String> = Yardstick::standard().into_iter().map(Yardstick::name).collect();
             let mut shown = report.document().yardsticks.clone();
             shown.retain(|name, _| standard.contains(name));
@@ -151,6 +156,14 @@ fn headline(plan: &Plan) -> String {
     parts.extend(plan.estimate().map(|time| format!("≈ {} s", time.as_secs().max(1))));
     parts.push(format!("seed {}", plan.seed));
     parts.join(" · ")
+}
+
+/// `server   ipc-bench 0.1.0, process 812, cpu 3 · K1 namespaces: those of the server are others: ipc (no common mq)`
+fn server_line(server: &Side, environment: &Environment) -> String {
+    let remarks = doctor::of_server(environment, server).into_iter();
+    let remarks: String = remarks.map(|finding| format!(" · {} {}", finding.id, finding.message)).collect();
+    let Side { version, pid, cpus, .. } = server;
+    format!("server     ipc-bench {version}, process {pid}, cpu {}{remarks}", pin::list(cpus))
 }
 
 /// `machine  AMD EPYC (kvm), 2 cpus, … · client cpu 0, server cpu 1`

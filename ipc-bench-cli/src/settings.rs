@@ -88,6 +88,7 @@ const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("keep-awake", Some("auto")),
     ("sched", None),
     ("mlock", Some("no")),
+    ("hugepages", Some("no")),
     ("perf", Some("no")),
     ("percentiles", None),
     ("clock", Some("monotonic")),

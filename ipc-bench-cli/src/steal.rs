@@ -6,21 +6,25 @@ use std::fs;
 #[derive(Debug)]
 pub(crate) struct Clock {
     cpus: Vec<u32>,
-    ticks: u64,
+    before_ns: u64,
 }
 
 impl Clock {
     /// `None` where the kernel does not say.
     pub(crate) fn start(cpus: &[u32]) -> Option<Clock> {
-        let ticks = stolen_ticks(&fs::read_to_string("/proc/stat").ok()?, cpus)?;
-        Some(Clock { cpus: cpus.to_vec(), ticks })
+        Some(Clock { cpus: cpus.to_vec(), before_ns: stolen_ns(cpus)? })
     }
 
     /// Nanoseconds stolen meanwhile, in steps of a tick (10 ms).
     pub(crate) fn stop(self) -> Option<u64> {
-        let ticks = stolen_ticks(&fs::read_to_string("/proc/stat").ok()?, &self.cpus)?;
-        Some(ticks.saturating_sub(self.ticks) * 1_000_000_000 / rustix::param::clock_ticks_per_second())
+        Some(stolen_ns(&self.cpus)?.saturating_sub(self.before_ns))
     }
+}
+
+/// Nanoseconds stolen from `cpus` since boot, in steps of a tick (10 ms); `None` where the kernel does not say.
+pub(crate) fn stolen_ns(cpus: &[u32]) -> Option<u64> {
+    let ticks = stolen_ticks(&fs::read_to_string("/proc/stat").ok()?, cpus)?;
+    Some(ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second())
 }
 
 /// Sum of the eighth column (proc_stat(5): `steal`) of the lines of `cpus`.

@@ -297,15 +297,15 @@ impl Session {
 
     /// Connected.
     pub(crate) fn ready(&mut self, effective: Vec<(String, u64)>) {
-        self.ready_on(effective, Vec::new());
+        self.ready_knowing(Ready { effective, ..Ready::default() });
     }
 
-    /// Connected, and the other side is a thread of this process that may run on `far_cpus`.
-    pub(crate) fn ready_on(&mut self, mut effective: Vec<(String, u64)>, far_cpus: Vec<u32>) {
-        effective.append(&mut self.granted);
-        let cpus = pin::allowed_cpus().unwrap_or_default();
-        log::debug!("connected, on cpus {cpus:?}, with {effective:?}");
-        self.reply(&Reply::Ready(Ready { cpus, far_cpus, effective }));
+    /// Connected, and `known` says what the connection and the other side say.
+    pub(crate) fn ready_knowing(&mut self, known: Ready) {
+        let mut ready = Ready { cpus: pin::allowed_cpus().unwrap_or_default(), ..known };
+        ready.effective.append(&mut self.granted);
+        log::debug!("connected, on cpus {:?}, with {:?}", ready.cpus, ready.effective);
+        self.reply(&Reply::Ready(ready));
     }
 
     /// This side of the workload over a connection, which is given back.

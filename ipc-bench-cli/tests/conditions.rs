@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Place, allowed, assert_refused, document, kill, measuring, stderr, stdout, wait_for};
+use common::{
+    Place, allowed, assert_refused, document, kill, measuring, stderr, stdout, valid_run, wait_for,
+};
 
 #[test]
 fn a_background_is_a_dimension_and_the_table_tells_what_it_did() {
@@ -94,4 +96,94 @@ fn a_plan_tells_its_peak_memory_and_the_processes_have_about_that() {
     });
     kill(child.id(), rustix::process::Signal::INT);
     assert_eq!(place.finish(child).status.code(), Some(130));
+}
+
+#[test]
+fn rings_in_huge_pages_are_read_back_and_a_refusal_is_told() {
+    let place = Place::new();
+    assert_refused(
+        &place.run("plan -t uds --hugepages"),
+        2,
+        ["--hugepages changes nothing here", "neither is measured", "add shm to -t"],
+    );
+    let huge = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    let Some(page) = huge.ok().and_then(|text| text.trim().parse::<u64>().ok()) else {
+        eprintln!("skipped: this kernel has no huge pages of shared memory");
+        return;
+    };
+    let plan =
+        document(&place.run("plan -t shm -s 64 --mode rtt -L shm.capacity=64K,4M --hugepages --json=-"));
+    assert!(plan["cells"][0]["skipped"].as_str().unwrap().contains("smaller than a huge page"), "{plan}");
+    assert!(plan["cells"][1]["skipped"].is_null(), "{plan}");
+
+    let line = "-t shm,uds,inproc -s 64 --mode rtt --trials 2 -n 200 --json=-";
+    let output = place.measure(&format!("{line} --hugepages"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = valid_run(&output);
+    for cell in run["cells"].as_array().unwrap() {
+        let effective = &cell["effective"];
+        if cell["transport"] == "uds" {
+            assert!(effective.get("huge_bytes").is_none(), "{effective}");
+            continue;
+        }
+        assert_eq!(effective["capacity"], page.max(1 << 20), "a ring is as large as a huge page at least");
+        let warned = run["warnings"].as_array().unwrap().iter().any(|warning| {
+            warning["code"] == "W11" && warning["cells"].as_array().unwrap().contains(&cell["id"])
+        });
+        let is_whole = effective["huge_bytes"] == page.max(1 << 20);
+        assert!(is_whole && effective["peer_huge_bytes"] == effective["huge_bytes"] || warned, "{effective}");
+    }
+    let without = document(&place.measure(line));
+    assert!(without["cells"][0]["effective"].get("huge_bytes").is_none());
+
+    // A kernel that refuses: the processes of the run inherit this.
+    rustix::thread::disable_transparent_huge_pages(true).unwrap();
+    let output = place.measure(&format!("{line} --hugepages"));
+    rustix::thread::disable_transparent_huge_pages(false).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = valid_run(&output);
+    let effective = &run["cells"][0]["effective"];
+    assert_eq!(
+        (&effective["huge_bytes"], &effective["peer_huge_bytes"]),
+        (&0.into(), &0.into()),
+        "{effective}"
+    );
+    assert!(effective["huge_errno"].as_u64() > Some(0), "{effective}");
+    let told = run["warnings"].as_array().unwrap().iter().find(|warning| warning["code"] == "W11").unwrap();
+    assert_eq!(told["cells"], serde_json::json!(["shm/rtt/64", "inproc/rtt/64"]));
+    assert!(
+        told["message"].as_str().unwrap().starts_with("--hugepages was refused by the system ("),
+        "{told}"
+    );
+}
+
+#[test]
+fn stolen_time_and_moves_are_told_by_interval_where_a_cpu_is_left_to_look_from() {
+    let place = Place::new();
+    let run = |pin: &str| {
+        let line =
+            "-t uds,inproc -s 64 --mode rtt,oneway --wait park --trials 1 -d 100ms --interval 20ms --json=-";
+        let output = place.measure(&format!("{line} --pin {pin}"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        valid_run(&output)
+    };
+    let told = |run: &serde_json::Value, transport: &str| {
+        let cells = run["cells"].as_array().unwrap().iter().filter(|cell| cell["transport"] == transport);
+        let intervals = cells.flat_map(|cell| cell["trials"][0]["timeline"].as_array().unwrap());
+        let told = intervals.map(|own| (own["steal_ns"].as_u64(), own["migrations"].as_u64()));
+        told.collect::<Vec<_>>()
+    };
+    let one = run("same-core");
+    let cores = one["environment"]["cpu"]["siblings"].as_array().unwrap().len();
+    let (pair, threads) = (told(&one, "uds"), told(&one, "inproc"));
+    assert!(pair.len() >= 8 && threads.len() >= 8, "{pair:?} {threads:?}");
+    if cores > 1 && allowed().len() > 1 {
+        assert!(pair.iter().all(|(stolen, moves)| stolen.is_some() && *moves == Some(0)), "{pair:?}");
+        // Their threads are not the main ones of a process.
+        assert!(threads.iter().all(|(stolen, moves)| stolen.is_some() && moves.is_none()), "{threads:?}");
+    }
+    // Every CPU is in use: whoever looked would take what is looked for.
+    for (stolen, moves) in told(&run("none"), "uds") {
+        assert_eq!((stolen, moves), (None, None));
+    }
 }

@@ -16,6 +16,15 @@ fn the_doctor_names_its_checks_and_changes_nothing() {
     assert_eq!(diagnosis["schema"], "ipc-bench/doctor");
     assert!(diagnosis["checks"].as_array().unwrap().len() > 15);
     assert_eq!(diagnosis["probe"]["elapsed_ns"], 10_000_000);
+    let line = place.run("doctor --probe 100ms");
+    let line =
+        stdout(&line).lines().find(|line| line.starts_with("Probe (0.1 s on cpus ")).unwrap().to_owned();
+    if diagnosis["probe"]["cpus"].as_array().unwrap().len() > 1 {
+        assert!(diagnosis["probe"]["cache_line"]["rtt_ns"].as_f64().unwrap() > 0.0, "{diagnosis}");
+        assert!(line.contains(" · cache-line jitter ") && line.contains(" % of "), "{line}");
+    } else {
+        assert!(line.contains("cache-line jitter – (needs two cpus)"), "{line}");
+    }
     let few = place.run("doctor --for latency");
     assert!(stdout(&few).lines().count() <= stdout(&output).lines().count());
     assert_refused(&place.run("doctor --for latancy"), 2, ["unknown preset", "there are: quick", "latency"]);

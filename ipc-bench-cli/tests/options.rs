@@ -102,6 +102,7 @@ const VARIED: &[(&str, &str, &str)] = &[
 
 /// The others, each with the test that shows what it changes.
 const SHOWN: &[(&str, &str)] = &[
+    ("hugepages", "rings_in_huge_pages_are_read_back_and_a_refusal_is_told"),
     ("event-log", "a_directory_in_memory_is_no_place_for_events"),
     ("ci", "a_range_of_trials_ends_when_the_interval_is_narrow"),
     ("time-budget", "a_time_budget_cuts_trials_and_says_so"),
@@ -173,14 +174,21 @@ fn every_option_is_in_a_table_of_this_test() {
         .collect();
     let untested: Vec<_> = told.difference(&known).collect();
     assert!(untested.is_empty(), "no test shows what these change: {untested:?}");
-    let sources =
-        ["options.rs", "run.rs", "errors.rs", "modes.rs", "replay.rs", "scenes.rs", "events.rs", "logs.rs"]
-            .map(|file| {
-                std::fs::read_to_string(
-                    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file),
-                )
-                .unwrap()
-            });
+    let sources = [
+        "options.rs",
+        "run.rs",
+        "errors.rs",
+        "modes.rs",
+        "replay.rs",
+        "scenes.rs",
+        "events.rs",
+        "logs.rs",
+        "conditions.rs",
+    ]
+    .map(|file| {
+        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file))
+            .unwrap()
+    });
     for (name, test) in SHOWN {
         assert!(sources.iter().any(|text| text.contains(&format!("fn {test}()"))), "{name}: no test {test}");
     }

@@ -4,10 +4,11 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Stdio};
 
-use common::{Place, assert_refused, document, kill, stderr, stdout};
+use common::{Place, allowed, assert_refused, document, kill, stderr, stdout, valid_run};
 use rustix::process::Signal;
 
 /// Starts a server and waits until it listens; the address it says it has.
@@ -69,6 +70,103 @@ fn several_clients_are_measured_at_once_against_a_server_started_by_hand() {
     assert_refused(&refused, 2, ["--pairs has no place here", "there already", "--clients"]);
     kill(child.id(), Signal::INT);
     assert_eq!(place.finish(child).status.code(), Some(130));
+}
+
+/// Ids and messages of what the doctor says of a peer, in a run.
+fn of_peer(run: &serde_json::Value) -> Vec<(&str, &str)> {
+    let found = run["doctor"].as_array().unwrap().iter();
+    let found = found.map(|finding| (finding["id"].as_str().unwrap(), finding["message"].as_str().unwrap()));
+    found.filter(|(id, _)| id.starts_with('K')).collect()
+}
+
+#[test]
+fn both_sides_say_who_they_are_and_the_file_has_both_halves() {
+    let place = Place::new();
+    let cpu = allowed()[0];
+    let (child, address) = server(&place, &format!("uds:who --pin {cpu}"));
+    for clients in ["", "--clients 2"] {
+        let output = place.command(&client(&address, &format!("--mode rtt {clients}"))).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let run = valid_run(&output);
+        let [server] = &run["servers"].as_array().unwrap()[..] else { panic!("{}", run["servers"]) };
+        assert_eq!((&server["version"], &server["pid"]), (&run["tool"]["version"], &child.id().into()));
+        assert_eq!(server["cpus"], serde_json::json!([cpu]));
+        assert_eq!(server["boot_id"], run["environment"]["boot_id"]);
+        assert_eq!(server["namespaces"], run["environment"]["namespaces"]);
+        assert_eq!(server["namespaces"].as_object().unwrap().len(), 5);
+        let placed = if clients.is_empty() { cpu.into() } else { serde_json::Value::Null };
+        assert_eq!(run["cells"][0]["pin"]["server"], placed, "a crowd has no CPU of its own");
+        assert_eq!(of_peer(&run), [], "the two share everything");
+        let line = format!(
+            "server     ipc-bench {}, process {}, cpu {cpu}\n",
+            env!("CARGO_PKG_VERSION"),
+            child.id()
+        );
+        assert!(stderr(&output).contains(&line), "{}", stderr(&output));
+    }
+    let asked = place.command(&format!("doctor --peer {address}")).output().unwrap();
+    for words in ["K1", "shares every namespace with this process", "K2", "runs on this boot"] {
+        assert!(stdout(&asked).contains(words), "{words}: {}", stdout(&asked));
+    }
+    kill(child.id(), Signal::INT);
+    assert!(stderr(&place.finish(child)).contains("told who this is\n"));
+    let own = place.measure("-t uds -s 64 --mode rtt --trials 1 -n 10 --json=-");
+    assert!(document(&own).get("servers").is_none(), "a run that starts its servers has met none");
+}
+
+#[test]
+fn a_peer_of_the_doctor_is_a_process_or_a_server() {
+    let place = Place::new();
+    let refused = |peer: &str, code, words| {
+        assert_refused(&place.run(&format!("doctor --peer {peer}")), code, words);
+    };
+    refused("4194305", 2, ["there is no such process", "namespaces", "address of an ipc-bench server"]);
+    refused("udz:x", 2, ["unknown transport", "uds", "did you mean uds"]);
+    refused(
+        "uds:nobody",
+        1,
+        ["cannot connect to uds:nobody", "nobody is listening", "is the server running?"],
+    );
+}
+
+/// A frame without the hello before it, as `framing=raw` sends it: this protocol, and no message.
+fn speaking(protocol: u32) -> Vec<u8> {
+    let (length, magic) = (17_u32.to_le_bytes(), *b"ipc-bench");
+    [&length[..], &magic, &protocol.to_le_bytes(), &0_u32.to_le_bytes()].concat()
+}
+
+#[test]
+fn sides_of_different_versions_say_which_one_to_upgrade() {
+    let place = Place::new();
+    for (protocol, fix) in [(1, "upgrade the peer"), (u32::MAX, "upgrade this side")] {
+        let path = place.path().join(format!("server-{protocol}"));
+        let listener = UnixListener::bind(&path).unwrap();
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&speaking(protocol)).unwrap();
+            // Until the client has hung up.
+            std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        });
+        let address = format!("uds:{}?framing=raw", path.display());
+        let output = place.run(&client(&address, "--mode rtt"));
+        assert_refused(
+            &output,
+            1,
+            ["of different versions", &format!("protocol {protocol}, this side"), fix],
+        );
+        other.join().unwrap();
+
+        // The server tells its number before it hangs up, so that the client's user hears the same.
+        let path = place.path().join(format!("client-{protocol}"));
+        let (child, _) = server(&place, &format!("uds:{}?framing=raw --once", path.display()));
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(&speaking(protocol)).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer[4..13], *b"ipc-bench", "{answer:?}");
+        let text = stderr(&place.finish(child)).to_owned();
+        assert!(text.contains("of different versions") && text.contains(fix), "{text}");
+    }
 }
 
 #[test]
@@ -264,6 +362,19 @@ fn a_server_in_namespaces_of_its_own_is_reached_through_a_shared_directory() {
         let (child, address) = listening(apart(&place, &line, None).spawn().unwrap());
         let output = apart(&place, &client(&address, "--mode rtt,oneway"), None).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{transport}: {}", stderr(&output));
+        let run = valid_run(&output);
+        let told = of_peer(&run);
+        let others = "other namespaces: ipc (no common mq), mnt (bind-mount the socket's directory), net (no common loopback)";
+        assert!(matches!(told[..], [("K1", text)] if text.contains(others)), "{told:?}");
+        assert_ne!(run["servers"][0]["namespaces"]["net"], run["environment"]["namespaces"]["net"]);
+        assert!(
+            stderr(&output).contains(" · K1 namespaces: the server has other namespaces: ipc"),
+            "{}",
+            stderr(&output)
+        );
+        let asked = place.command(&format!("doctor --peer {address}")).output().unwrap();
+        let line = format!("the server at {address} has {others}");
+        assert!(stdout(&asked).contains(&line), "{line}: {}{}", stdout(&asked), stderr(&asked));
         for cell in document(&output)["cells"].as_array().unwrap() {
             assert_eq!(
                 (&cell["status"], &cell["trials"][1]["messages"]),

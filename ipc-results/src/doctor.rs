@@ -56,7 +56,7 @@ pub struct Diagnosed {
 pub struct Probe {
     /// Where.
     pub cpus: Vec<u32>,
-    /// For how long.
+    /// For how long; where there is a [`cache_line`](Probe::cache_line), a tenth of it went there.
     pub elapsed_ns: u64,
     /// Pauses of more than 10 µs per second and CPU.
     #[serde(serialize_with = "short")]
@@ -71,4 +71,22 @@ pub struct Probe {
     /// The highest percentile of short messages that such pauses leave intact; absent when it is not even the median.
     #[serde(default, serialize_with = "short_option")]
     pub usable_percentile: Option<f64>,
+    /// A cache line between the first two of those CPUs; absent where there are not two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_line: Option<CacheLine>,
+}
+
+/// Round trips of a cache line between two CPUs, in slices of equal length.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CacheLine {
+    /// Median over slices of the median round trip of each, in nanoseconds.
+    #[serde(serialize_with = "short")]
+    #[schemars(schema_with = "number")]
+    pub rtt_ns: f64,
+    /// What the slices differ by: the largest median less the smallest, as a share of `rtt_ns`.
+    #[serde(serialize_with = "short")]
+    #[schemars(schema_with = "number")]
+    pub jitter_share: f64,
+    /// Slices in which a line came back.
+    pub slices: u32,
 }

@@ -45,6 +45,11 @@ pub fn merge(first: Run, others: &[Run]) -> Result<Run, DecodeError> {
                 None => run.cells.push(cell),
             }
         }
+        for server in &other.servers {
+            if !run.servers.contains(server) {
+                run.servers.push(server.clone());
+            }
+        }
         run.elapsed_ns += other.elapsed_ns;
         run.warnings.extend(
             other
@@ -83,7 +88,7 @@ fn with_dimension(id: &str, dimension: &str) -> String {
 mod tests {
     use super::*;
     use crate::cell::{Cell, Throughput, Trial};
-    use crate::run::Tool;
+    use crate::run::{Side, Tool};
 
     fn run(host: &str, ids: &[&str], trials: u32) -> Run {
         let mut run = Run::new(format!("run-{host}"), "2026-11-21T01:42:07Z", Tool::default());
@@ -118,6 +123,17 @@ mod tests {
         assert_eq!(indices, [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(merged.cells[0].summary.as_ref().unwrap().msgs_per_s.unwrap().trials, 7);
         assert!(merged.warnings[0].message.contains("run-one, run-one, run-two"));
+    }
+
+    #[test]
+    fn servers_that_were_met_are_kept_each_once() {
+        let met = |pids: &[u32]| {
+            let mut run = run("one", &["uds/rtt/64"], 1);
+            run.servers = pids.iter().map(|pid| Side { pid: *pid, ..Side::default() }).collect();
+            run
+        };
+        let merged = merge(met(&[7]), &[met(&[7]), met(&[7, 9]), met(&[])]).unwrap();
+        assert_eq!(merged.servers.iter().map(|server| server.pid).collect::<Vec<_>>(), [7, 9]);
     }
 
     #[test]

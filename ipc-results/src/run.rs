@@ -57,6 +57,10 @@ pub struct Run {
     /// The machine it ran on.
     #[serde(default)]
     pub environment: Environment,
+    /// Servers that were there already, as each said of itself: one, or more where it was started again during the run.
+    /// Absent where the run started its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Side>,
     /// What the check of the machine found.
     #[serde(default)]
     pub doctor: Vec<Finding>,
@@ -89,6 +93,7 @@ impl Run {
             tool,
             manifest: Manifest::default(),
             environment: Environment::default(),
+            servers: Vec::new(),
             doctor: Vec::new(),
             yardsticks: BTreeMap::new(),
             cells: Vec::new(),
@@ -137,6 +142,23 @@ pub struct Tool {
     /// Cargo features.
     #[serde(default)]
     pub features: Vec<String>,
+}
+
+/// One side of a connection between programs that were started apart, as it says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Side {
+    /// Version of its program.
+    pub version: String,
+    /// `/proc/sys/kernel/random/boot_id`: the same on both sides where they run on one machine.
+    pub boot_id: Option<String>,
+    /// Identity of the namespaces it is in, as in [`Environment::namespaces`].
+    #[serde(default)]
+    pub namespaces: BTreeMap<String, String>,
+    /// Its number in its own pid namespace.
+    pub pid: u32,
+    /// CPUs its measuring thread may run on: one where it is pinned.
+    #[serde(default)]
+    pub cpus: Vec<u32>,
 }
 
 /// What was asked for: enough to ask for the same again.

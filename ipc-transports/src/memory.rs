@@ -41,6 +41,15 @@ impl Writers {
     }
 }
 
+/// Where a mapping begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// Wherever the kernel likes.
+    Anywhere,
+    /// On the boundary of a huge page: elsewhere no part of it can be one.
+    Huge,
+}
+
 /// A mapped piece of memory. Clones share the mapping; the last one unmaps it.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
@@ -96,6 +105,19 @@ impl Memory {
     /// # Errors
     /// `NoSpace`, `Limit` (descriptors, locked memory), `Unsupported`.
     pub(crate) fn create(len: usize, writers: Writers, lock: bool) -> Result<(Memory, OwnedFd), SetupError> {
+        Memory::create_at(Placement::Anywhere, len, writers, lock)
+    }
+
+    /// [`create`](Memory::create), mapped there.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub(crate) fn create_at(
+        place: Placement,
+        len: usize,
+        writers: Writers,
+        lock: bool,
+    ) -> Result<(Memory, OwnedFd), SetupError> {
         const OP: &str = "create shared memory of";
         let fail = |error: Errno| setup_error(OP, format_args!("{len} bytes"), error);
         if len >= WORTH_ASKING
@@ -109,7 +131,7 @@ impl Memory {
         rustix::fs::ftruncate(&fd, len as u64).map_err(fail)?;
         // Without this, running out of memory would be a SIGBUS in the middle of a message.
         rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, len as u64).map_err(fail)?;
-        let memory = map(fd.as_fd(), len, true).map_err(|error| map_error(OP, len, error))?;
+        let memory = map(fd.as_fd(), len, true, place).map_err(|error| map_error(OP, len, error))?;
         fault_point!("memory.made");
         if lock {
             // SAFETY: the range was just mapped by us.
@@ -138,6 +160,19 @@ impl Memory {
     /// # Errors
     /// `Denied` naming what is wrong with the descriptor; `Limit` (address space), `NoSpace`.
     pub(crate) fn import(fd: BorrowedFd<'_>, len: usize, writers: Writers) -> Result<Memory, SetupError> {
+        Memory::import_at(Placement::Anywhere, fd, len, writers)
+    }
+
+    /// [`import`](Memory::import), mapped there.
+    ///
+    /// # Errors
+    /// As `import`.
+    pub(crate) fn import_at(
+        place: Placement,
+        fd: BorrowedFd<'_>,
+        len: usize,
+        writers: Writers,
+    ) -> Result<Memory, SetupError> {
         const OP: &str = "import shared memory of";
         let fail = |error: Errno| setup_error(OP, format_args!("{len} bytes"), error);
         let deny = |why: String| {
@@ -165,7 +200,37 @@ impl Memory {
         if there < len as u64 {
             return deny(format!("the peer's memory has holes: {there} of its bytes are there"));
         }
-        map(fd, len, writers == Writers::Both).map_err(|error| map_error(OP, len, error))
+        map(fd, len, writers == Writers::Both, place).map_err(|error| map_error(OP, len, error))
+    }
+
+    /// `madvise(base, len, MADV_COLLAPSE)`: asks the kernel to put what fills whole huge pages into such pages, now. It does so
+    /// whatever `shmem_enabled` says, unless that is `deny` (Linux 6.1, mm/khugepaged.c). What is left over at the end stays as
+    /// it is. Whether it was done [`huge_bytes`](Memory::huge_bytes) tells.
+    ///
+    /// # Errors
+    /// What the kernel said: `INVAL` where it does not know how or may not, `NOMEM` or `AGAIN` where no huge page is free.
+    pub(crate) fn collapse(&self) -> Result<(), Errno> {
+        let Some(page) = huge_page() else { return Err(Errno::OPNOTSUPP) };
+        let whole = self.len - self.len % page;
+        let mut last = Errno::AGAIN;
+        // A page that somebody looks at in this moment is told as AGAIN.
+        for _ in 0..ATTEMPTS {
+            // SAFETY: a part of our own mapping; no byte of it changes.
+            if unsafe { libc::madvise(self.base.as_ptr().cast(), whole, MADV_COLLAPSE) } == 0 {
+                return Ok(());
+            }
+            last = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL);
+            if last != Errno::AGAIN {
+                break;
+            }
+        }
+        Err(last)
+    }
+
+    /// Bytes that this process reaches through huge pages: `ShmemPmdMapped` of the mapping in `/proc/self/smaps`.
+    pub(crate) fn huge_bytes(&self) -> usize {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+        huge_in(&smaps, self.base.as_ptr() as usize).unwrap_or(0)
     }
 
     /// Zeroed private memory, for two threads of one test.
@@ -207,15 +272,78 @@ fn memfd() -> rustix::io::Result<OwnedFd> {
     }
 }
 
+/// `MADV_COLLAPSE`, include/uapi/asm-generic/mman-common.h; libc has it for some C libraries only.
+const MADV_COLLAPSE: libc::c_int = 25;
+
+/// How often the kernel is asked for huge pages that it could not make for the moment.
+const ATTEMPTS: usize = 3;
+
+/// Bytes of a huge page of shared memory; `None` where the kernel has none.
+pub(crate) fn huge_page() -> Option<usize> {
+    let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").ok()?;
+    text.trim().parse().ok().filter(|bytes: &usize| bytes.is_power_of_two())
+}
+
+/// `ShmemPmdMapped` in bytes of the mapping that begins at `base`, in the text of `/proc/self/smaps`.
+fn huge_in(smaps: &str, base: usize) -> Option<usize> {
+    let begins =
+        |line: &&str| line.split_once('-').is_some_and(|(at, _)| usize::from_str_radix(at, 16) == Ok(base));
+    let mut lines = smaps.lines().skip_while(|line| !begins(line)).skip(1);
+    // Of the mapping itself, whose last line this is.
+    let own = lines.by_ref().take_while(|line| !line.starts_with("VmFlags:"));
+    let kib = own.filter_map(|line| line.strip_prefix("ShmemPmdMapped:")).next()?;
+    kib.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+}
+
 /// Maps all of `fd`, every page present from the start.
-fn map(fd: BorrowedFd<'_>, len: usize, writable: bool) -> rustix::io::Result<Memory> {
+fn map(fd: BorrowedFd<'_>, len: usize, writable: bool, place: Placement) -> rustix::io::Result<Memory> {
     let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+    let flags = MapFlags::SHARED | MapFlags::POPULATE;
+    if let (Placement::Huge, Some(page)) = (place, huge_page()) {
+        return map_on(fd, len, protection, flags, page);
+    }
     // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
-    let base = unsafe {
-        rustix::mm::mmap(std::ptr::null_mut(), len, protection, MapFlags::SHARED | MapFlags::POPULATE, fd, 0)
-    }?;
+    let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, flags, fd, 0) }?;
     let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
     Ok(Memory { base, len, _mapping: Arc::new(Mapping::Shared { base, len }) })
+}
+
+/// The same at a multiple of `page`, which is a power of two: the kernel looks for such an address by itself only where huge
+/// pages are its default.
+fn map_on(
+    fd: BorrowedFd<'_>,
+    len: usize,
+    protection: ProtFlags,
+    flags: MapFlags,
+    page: usize,
+) -> rustix::io::Result<Memory> {
+    let room = len.checked_add(page).ok_or(Errno::NOMEM)?;
+    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory; nothing can be reached through it.
+    let start = unsafe {
+        rustix::mm::mmap_anonymous(std::ptr::null_mut(), room, ProtFlags::empty(), MapFlags::PRIVATE)
+    }?;
+    let before = start.addr().next_multiple_of(page) - start.addr();
+    let base = start.wrapping_byte_add(before);
+    // SAFETY: `len` bytes of the room just made, which is nobody else's.
+    let mapped = unsafe { rustix::mm::mmap(base, len, protection, flags | MapFlags::FIXED, fd, 0) };
+    let after = (before + len).next_multiple_of(rustix::param::page_size());
+    for (at, bytes) in [(0, before), (after, room.next_multiple_of(rustix::param::page_size()) - after)] {
+        if bytes > 0 {
+            // SAFETY: what is left of the room on either side of the mapping.
+            let _ = unsafe { rustix::mm::munmap(start.wrapping_byte_add(at), bytes) };
+        }
+    }
+    match mapped {
+        Ok(base) => {
+            let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+            Ok(Memory { base, len, _mapping: Arc::new(Mapping::Shared { base, len }) })
+        }
+        Err(error) => {
+            // SAFETY: the part of the room in which nothing was mapped.
+            let _ = unsafe { rustix::mm::munmap(base, len) };
+            Err(error)
+        }
+    }
 }
 
 /// `futex(word, FUTEX_WAIT, expected, timeout)`: sleeps unless `word` differs from `expected`; at most `timeout`.
@@ -263,7 +391,8 @@ mod tests {
         assert_eq!(rustix::fs::ftruncate(&fd, 2 * LEN as u64), Err(Errno::PERM));
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         assert_eq!(rustix::fs::fallocate(&fd, punch, 0, 4096), Err(Errno::PERM));
-        assert_eq!(map(fd.as_fd(), LEN, true).unwrap_err(), Errno::PERM);
+        assert_eq!(map(fd.as_fd(), LEN, true, Placement::Anywhere).unwrap_err(), Errno::PERM);
+        assert_eq!(map(fd.as_fd(), LEN, true, Placement::Huge).unwrap_err(), Errno::PERM);
         assert_eq!(rustix::fs::fcntl_add_seals(&fd, SealFlags::WRITE), Err(Errno::PERM));
     }
 
@@ -299,6 +428,33 @@ mod tests {
                 Ok(_) => assert_eq!(there, LEN),
                 Err(error) => assert!(error.to_string().contains("has holes") && there < LEN, "{error}"),
             }
+        }
+    }
+
+    #[test]
+    fn the_huge_pages_of_a_mapping_are_those_that_the_kernel_tells_of() {
+        let smaps = "7f0000200000-7f0000a01000 rw-s 00000000 00:01 7 /memfd:ipc (deleted)\nSize: 8196 kB\n\
+                     ShmemPmdMapped:     8192 kB\nVmFlags: rd wr sh\n\
+                     7f0000b00000-7f0000c00000 r--s 00000000 00:01 8 /memfd:ipc (deleted)\n\
+                     VmFlags: rd sh\n7f0000d00000-7f0000d01000 r--p 00000000 00:00 0\nShmemPmdMapped: 4 kB\nVmFlags: rd\n";
+        assert_eq!(huge_in(smaps, 0x7f00_0020_0000), Some(8 << 20));
+        assert_eq!(huge_in(smaps, 0x7f00_00b0_0000), None, "the line of another mapping is none of its own");
+        assert_eq!(huge_in(smaps, 0x7f00_0a00_0000), None);
+    }
+
+    #[test]
+    fn a_mapping_for_huge_pages_begins_where_one_can() {
+        let Some(page) = huge_page() else { return };
+        for len in [4096, page, 2 * page + 4096] {
+            let (ours, fd) = Memory::create_at(Placement::Huge, len, Writers::Creator, false).unwrap();
+            let theirs = Memory::import_at(Placement::Huge, fd.as_fd(), len, Writers::Creator).unwrap();
+            for memory in [&ours, &theirs] {
+                assert_eq!((memory.base().addr() % page, memory.len()), (0, len));
+            }
+            // SAFETY: the last byte of our writable mapping, which nobody else touches now.
+            unsafe { ours.base().wrapping_add(len - 1).write(9) };
+            // SAFETY: as above.
+            assert_eq!(unsafe { theirs.base().wrapping_add(len - 1).read() }, 9);
         }
     }
 

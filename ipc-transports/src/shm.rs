@@ -25,12 +25,13 @@ use crate::eventfd;
 use crate::features::Features;
 use crate::half::Half;
 use crate::handshake::{Greeted, agreed_in_a_pair};
-use crate::memory::{Memory, Writers};
+use crate::memory::{self, Memory, Placement, Writers};
 use crate::ring::{MAX_CAPACITY, MIN_CAPACITY, longest_message};
 use crate::ring_setup::{
     self, announced_capacity, bad_option, barrier, denied, duplicates, features_with_seals, is_signed, sign,
 };
 use crate::waiting::Waiting;
+use rustix::io::Errno;
 
 pub use receiver::{ShmMessage, ShmReceiver};
 pub use sender::{ShmLoan, ShmSender};
@@ -86,6 +87,11 @@ pub struct ShmOptions {
     pub fingerprint: Option<Fingerprint>,
     /// `?mlock=true`: keep this side's memory from being swapped out; default false.
     pub mlock: Option<bool>,
+    /// `?hugepages=true`: ask the kernel to put the ring that this side writes into huge pages, and map both rings so that
+    /// they can be reached through such; default false. The capacity is then 2M unless given, and no less. What came of it is
+    /// read back into [`Connection::effective`]: `huge_bytes` of this ring and `peer_huge_bytes` of the other one, and where the
+    /// kernel refused, `huge_errno` says why.
+    pub hugepages: Option<bool>,
     /// `?allow_uid=`: a user beside our own who may be at the other end.
     pub allow_uid: Option<u32>,
     /// `?allow_bytes=`: most bytes of ring, of both sides together, that the connections of the user of `allow_uid` may
@@ -142,6 +148,7 @@ impl Options for ShmOptions {
             "wait" => OptionError::fill(&mut self.wait, key, value),
             "fingerprint" => OptionError::fill(&mut self.fingerprint, key, value),
             "mlock" => OptionError::fill(&mut self.mlock, key, value),
+            "hugepages" => OptionError::fill(&mut self.hugepages, key, value),
             "allow_uid" => OptionError::fill(&mut self.allow_uid, key, value),
             "allow_bytes" => OptionError::fill_bytes(&mut self.allow_bytes, key, value),
             _ => Err(OptionError::unknown(
@@ -153,6 +160,7 @@ impl Options for ShmOptions {
                     "wait",
                     "fingerprint",
                     "mlock",
+                    "hugepages",
                     "allow_uid",
                     "allow_bytes",
                 ],
@@ -179,6 +187,7 @@ struct Settings {
     wait: WaitPolicy,
     fingerprint: Option<Fingerprint>,
     mlock: bool,
+    hugepages: bool,
     allow_uid: Option<u32>,
     allow_bytes: usize,
     trust: bool,
@@ -191,7 +200,16 @@ impl Settings {
         op: &'static str,
         target: &dyn std::fmt::Display,
     ) -> Result<Self, SetupError> {
-        let capacity = ring_setup::capacity(options.capacity, op, target)?;
+        let hugepages = options.hugepages.unwrap_or(false);
+        let page = memory::huge_page().filter(|_| hugepages).unwrap_or(0);
+        let least = options.capacity.or((page > ring_setup::DEFAULT_CAPACITY).then_some(page));
+        let capacity = ring_setup::capacity(least, op, target)?;
+        if capacity < page {
+            let what = format!(
+                "hugepages=true: a ring of {capacity} bytes is smaller than a huge page of {page}; use capacity={page}"
+            );
+            return Err(bad_option(op, target, what));
+        }
         let peer_capacity = options.peer_capacity.unwrap_or(DEFAULT_PEER_CAPACITY.max(capacity));
         if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&peer_capacity) {
             let what = format!("peer_capacity={peer_capacity}: from {MIN_CAPACITY} to {MAX_CAPACITY}");
@@ -220,6 +238,7 @@ impl Settings {
             wait: options.wait.unwrap_or(WaitPolicy::Adaptive),
             fingerprint: options.fingerprint,
             mlock: options.mlock.unwrap_or(false),
+            hugepages,
             allow_uid: options.allow_uid,
             allow_bytes,
             trust: options.trust.0,
@@ -256,6 +275,10 @@ impl Settings {
         error.because(std::io::Error::new(std::io::ErrorKind::ConnectionReset, why))
     }
 
+    fn placement(&self) -> Placement {
+        if self.hugepages { Placement::Huge } else { Placement::Anywhere }
+    }
+
     fn hello(&self) -> Hello {
         let (longest, capacity) = (self.max_message, self.capacity);
         ring_setup::hello(LAYOUT, longest, capacity, self.fingerprint, self.wait, self.features)
@@ -268,6 +291,8 @@ struct Side {
     hello: Hello,
     memory: Memory,
     memfd: OwnedFd,
+    /// Why it is not in huge pages, where it was to be.
+    refused: Option<Errno>,
     /// Rung for our receiver.
     rx_event: Arc<OwnedFd>,
     /// Rung for our sender.
@@ -276,9 +301,12 @@ struct Side {
 
 impl Side {
     fn new(settings: &Settings, hello: Hello) -> Result<Side, SetupError> {
-        let (memory, memfd) = Memory::create(DATA + settings.capacity, Writers::Creator, settings.mlock)?;
+        let len = DATA + settings.capacity;
+        let (memory, memfd) = Memory::create_at(settings.placement(), len, Writers::Creator, settings.mlock)?;
+        // Before the peer maps it: what it maps are huge pages already.
+        let refused = settings.hugepages.then(|| memory.collapse().err()).flatten();
         sign(&memory, MAGIC, &hello);
-        Ok(Side { hello, memory, memfd, rx_event: eventfd::create()?, tx_event: eventfd::create()? })
+        Ok(Side { hello, memory, memfd, refused, rx_event: eventfd::create()?, tx_event: eventfd::create()? })
     }
 
     fn fds(&self) -> [BorrowedFd<'_>; 3] {
@@ -297,7 +325,7 @@ struct Theirs {
 impl Theirs {
     fn import(
         greeted: Greeted,
-        peer_capacity: usize,
+        (peer_capacity, place): (usize, Placement),
         op: &'static str,
         target: &dyn std::fmt::Display,
     ) -> Result<Theirs, SetupError> {
@@ -318,7 +346,7 @@ impl Theirs {
         if !(eventfd::is_one(&rx_event) && eventfd::is_one(&tx_event)) {
             return Err(deny("the peer's bells are no non-blocking eventfds"));
         }
-        let memory = Memory::import(memfd.as_fd(), DATA + capacity, Writers::Creator)?;
+        let memory = Memory::import_at(place, memfd.as_fd(), DATA + capacity, Writers::Creator)?;
         if !is_signed(&memory, MAGIC, &hello) {
             return Err(deny("the peer's memory belongs to another connection"));
         }
@@ -329,7 +357,7 @@ impl Theirs {
 /// Imports what a harness has made up.
 #[cfg(any(test, fuzzing, feature = "__fault-points"))]
 pub(crate) fn import_made_up(greeted: Greeted) -> Result<(), SetupError> {
-    Theirs::import(greeted, MAX_CAPACITY, "import", &"made-up input").map(drop)
+    Theirs::import(greeted, (MAX_CAPACITY, Placement::Anywhere), "import", &"made-up input").map(drop)
 }
 
 fn connected(
@@ -356,11 +384,16 @@ fn connected(
     };
     let tx = half(Word::TxState, Word::RxState, Word::TxBell, Word::RxBell, ours.tx_event, theirs.rx_event);
     let rx = half(Word::RxState, Word::TxState, Word::RxBell, Word::TxBell, ours.rx_event, theirs.tx_event);
-    let effective = vec![
+    let mut effective = vec![
         ("capacity", (ours.memory.len() - DATA) as u64),
         ("peer_capacity", (theirs.memory.len() - DATA) as u64),
         ("max_message", max_message as u64),
     ];
+    if settings.hugepages {
+        effective.push(("huge_bytes", ours.memory.huge_bytes() as u64));
+        effective.push(("peer_huge_bytes", theirs.memory.huge_bytes() as u64));
+        effective.extend(ours.refused.map(|error| ("huge_errno", error.raw_os_error() as u64)));
+    }
     let ring = Ring { ours: ours.memory, theirs: theirs.memory, max_message };
     let tx = ShmSender::new(ring.clone(), tx);
     let rx = ShmReceiver::new(ring, rx, settings.trust);
@@ -409,7 +442,8 @@ impl Listener for ShmListener {
             |hello, greeted, agreed| {
                 let their_hello = greeted.hello;
                 settings.charge(&greeted, &address)?;
-                let theirs = Theirs::import(greeted, settings.peer_capacity, "accept on", &address)
+                let bounds = (settings.peer_capacity, settings.placement());
+                let theirs = Theirs::import(greeted, bounds, "accept on", &address)
                     .map_err(control::costs_the_client)?;
                 let ours = Side::new(&settings, *hello)?;
                 let fds = duplicates(ours.fds(), "accept on", &address)?;
@@ -452,7 +486,7 @@ impl Transport for Shm {
             control::connect(to, allowed, settings.features, &ours.hello, &ours.fds(), wait)
                 .map_err(|error| settings.maybe_too_much(error))?;
         let (their_hello, peer) = (greeted.hello, greeted.peer);
-        let theirs = Theirs::import(greeted, settings.peer_capacity, OP, to)?;
+        let theirs = Theirs::import(greeted, (settings.peer_capacity, settings.placement()), OP, to)?;
         connected(&settings, ours, theirs, &their_hello, &agreed, control, peer)
     }
 

@@ -20,7 +20,7 @@ use crate::settings::{Origin, Settings, separator};
 use crate::workload::{Length, Mode};
 
 /// Settings of a whole run: both sides have the same, or they would not be trials of one session.
-const OF_THE_RUN: [&str; 26] = [
+const OF_THE_RUN: [&str; 27] = [
     "preset",
     "transport",
     "size",
@@ -40,6 +40,7 @@ const OF_THE_RUN: [&str; 26] = [
     "reference",
     "sched",
     "mlock",
+    "hugepages",
     "perf",
     "require",
     "fail-fast",

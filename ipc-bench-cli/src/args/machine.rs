@@ -25,7 +25,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     pub(crate) clean: bool,
 
-    /// A process on this machine: whether it lives in the same namespaces
-    #[arg(long, value_name = "PID")]
-    pub(crate) peer: Option<u32>,
+    /// A process on this machine, or the address of an ipc-bench server: whether it shares namespaces and boot with us
+    #[arg(long, value_name = "PID|ADDRESS")]
+    pub(crate) peer: Option<String>,
 }

@@ -67,7 +67,28 @@ fn huge_pages(system: &System) -> Option<Check> {
 fn transparent(system: &System) -> Option<Check> {
     let thp = system.environment.thp.as_deref()?;
     let shmem = system.environment.thp_shmem.as_deref().unwrap_or("unknown");
-    Some(Check::new("S5", "THP", Level::Ok, format!("{thp}, shared memory {shmem}")))
+    let text = format!("{thp}, shared memory {shmem}");
+    let kernel = system.environment.kernel.as_deref().unwrap_or_default();
+    Some(if shmem == "deny" {
+        Check::new("S5", "THP", Level::Note, format!("{text}: --hugepages is refused")).file(
+            "/sys/kernel/mm/transparent_hugepage/shmem_enabled",
+            "never",
+            shmem,
+        )
+    } else if version(kernel) < COLLAPSE {
+        Check::new("S5", "THP", Level::Note, format!("{text}; Linux {kernel}: --hugepages needs 6.1"))
+    } else {
+        Check::new("S5", "THP", Level::Ok, format!("{text}; --hugepages asks for each ring by itself"))
+    })
+}
+
+/// The first Linux with `MADV_COLLAPSE` of shared memory.
+const COLLAPSE: (u32, u32) = (6, 1);
+
+/// `6.18.44-generic` as two numbers; zeros where it is something else.
+fn version(kernel: &str) -> (u32, u32) {
+    let mut numbers = kernel.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn swap(system: &System) -> Option<Check> {

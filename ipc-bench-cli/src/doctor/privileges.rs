@@ -1,6 +1,5 @@
-//! R, K: what this process may do, and whether a peer lives in another world.
+//! R: what this process may do.
 
-use std::fs;
 use std::path::Path;
 
 use ipc_results::run::Level;
@@ -10,7 +9,7 @@ use super::system::System;
 use crate::counters::{self, Counted};
 
 pub(super) fn checks(system: &System) -> Vec<Check> {
-    let checks: [fn(&System) -> Option<Check>; 4] = [realtime, perf, seccomp, peer];
+    let checks: [fn(&System) -> Option<Check>; 3] = [realtime, perf, seccomp];
     checks.into_iter().filter_map(|check| check(system)).collect()
 }
 
@@ -70,33 +69,5 @@ fn seccomp(system: &System) -> Option<Check> {
         .fix("container: --security-opt seccomp=unconfined")
     } else {
         Check::new("R3", "seccomp", Level::Ok, format!("no filter; ptrace_scope {scope}"))
-    })
-}
-
-fn peer(system: &System) -> Option<Check> {
-    let pid = system.peer?;
-    let of = |who: &str, name: &str| fs::read_link(system.root.join(format!("proc/{who}/ns/{name}"))).ok();
-    let names = ["ipc", "net", "pid", "time", "mnt"];
-    if of(&pid.to_string(), "ipc").is_none() {
-        let text = format!("process {pid} cannot be looked at");
-        return Some(
-            Check::new("K1", "peer", Level::Warn, text)
-                .fix("the same user, or root, in the host's pid namespace"),
-        );
-    }
-    let other: Vec<&str> =
-        names.into_iter().filter(|name| of("self", name) != of(&pid.to_string(), name)).collect();
-    Some(if other.is_empty() {
-        Check::new("K1", "peer", Level::Ok, format!("process {pid} shares every namespace with this one"))
-    } else {
-        let means = |name: &&str| match *name {
-            "ipc" => "ipc (no common mq)",
-            "net" => "net (no common loopback)",
-            "time" => "time (no one-way latency)",
-            "mnt" => "mnt (bind-mount the socket's directory)",
-            _ => "pid",
-        };
-        let text = other.iter().map(means).collect::<Vec<_>>().join(", ");
-        Check::new("K1", "peer", Level::Warn, format!("process {pid} has other namespaces: {text}"))
     })
 }

@@ -5,14 +5,20 @@ use std::time::{Duration, Instant};
 
 use ipc_results::doctor::Probe;
 
+use super::line;
 use crate::error::Failure;
 use crate::pin;
 
 /// A pause between two readings of the clock that no instruction of ours explains.
 const GAP: Duration = Duration::from_micros(10);
 
-/// Spins on each of `cpus` at once for `time`.
+/// Spins on each of `cpus` at once, then sends a cache line between the first two of them; `time` for both.
 pub(super) fn probe(cpus: &[u32], time: Duration) -> Result<Probe, Failure> {
+    let pair = match *cpus {
+        [near, far, ..] if near != far => Some((near, far)),
+        _ => None,
+    };
+    let watching = if pair.is_some() { time * 9 / 10 } else { time };
     let watch = |cpu: u32| -> Result<(u64, Duration, Duration), Failure> {
         pin::pin_this_thread(cpu)
             .map_err(|error| Failure::failed(format!("cannot run on cpu {cpu}")).why(error))?;
@@ -26,7 +32,7 @@ pub(super) fn probe(cpus: &[u32], time: Duration) -> Result<Probe, Failure> {
                 lost += gap;
                 worst = worst.max(gap);
             }
-            if now - begin >= time {
+            if now - begin >= watching {
                 return Ok((gaps, lost, worst));
             }
             before = now;
@@ -39,9 +45,11 @@ pub(super) fn probe(cpus: &[u32], time: Duration) -> Result<Probe, Failure> {
         });
         seen.collect::<Result<Vec<_>, _>>()
     })?;
-    let watched = time.as_secs_f64() * cpus.len().max(1) as f64;
+    let watched = watching.as_secs_f64() * cpus.len().max(1) as f64;
     let lost: Duration = seen.iter().map(|(_, lost, _)| *lost).sum();
     let share = lost.as_secs_f64() / watched;
+    let cache_line =
+        pair.map(|(near, far)| line::cache_line(near, far, time - watching)).transpose()?.flatten();
     Ok(Probe {
         cpus: cpus.to_vec(),
         elapsed_ns: time.as_nanos() as u64,
@@ -49,6 +57,7 @@ pub(super) fn probe(cpus: &[u32], time: Duration) -> Result<Probe, Failure> {
         worst_gap_ns: seen.iter().map(|(.., worst)| worst.as_nanos() as u64).max().unwrap_or(0),
         lost_share: share,
         usable_percentile: usable(share),
+        cache_line,
     })
 }
 
@@ -76,5 +85,10 @@ mod tests {
         let seen = probe(&allowed[..1], Duration::from_millis(20)).unwrap();
         assert_eq!((seen.cpus.as_slice(), seen.elapsed_ns), (&allowed[..1], 20_000_000));
         assert!(seen.lost_share >= 0.0 && seen.gaps_per_s.is_finite());
+        assert_eq!(seen.cache_line, None, "one CPU has nobody to send to");
+        assert!(probe(&[allowed[0]; 2], Duration::from_millis(1)).unwrap().cache_line.is_none());
+        if allowed.len() > 1 {
+            assert!(probe(&allowed[..2], Duration::from_millis(20)).unwrap().cache_line.is_some());
+        }
     }
 }

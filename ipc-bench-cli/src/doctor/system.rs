@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use ipc_results::Environment;
 
+use super::peer::Peer;
 use crate::pin::Pins;
 
 /// The machine under examination.
@@ -16,8 +17,8 @@ pub(crate) struct System {
     pub(crate) environment: Environment,
     /// CPUs that a run with the default settings would use.
     pub(crate) pins: Option<Pins>,
-    /// Another process, to compare namespaces with.
-    pub(crate) peer: Option<u32>,
+    /// Another process, to hold against this one.
+    pub(crate) peer: Option<Peer>,
 }
 
 impl System {

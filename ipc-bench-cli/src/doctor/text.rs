@@ -66,8 +66,14 @@ fn watched(probe: &Probe) -> String {
         Some(percent) => format!("usable up to p{percent}"),
         None => "usable for no percentile".to_owned(),
     };
+    let line = match probe.cache_line {
+        Some(line) => {
+            format!("cache-line jitter {:.0} % of {}", line.jitter_share * 100.0, units::time(line.rtt_ns))
+        }
+        None => "cache-line jitter – (needs two cpus)".to_owned(),
+    };
     format!(
-        "Probe ({:.1} s on cpus {})  gaps > 10 µs: {:.0}/s, worst {} · {:.3} % of the time lost · {verdict}\n",
+        "Probe ({:.1} s on cpus {})  gaps > 10 µs: {:.0}/s, worst {} · {:.3} % of the time lost · {line} · {verdict}\n",
         probe.elapsed_ns as f64 / 1e9,
         probe.cpus.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         probe.gaps_per_s,

@@ -109,6 +109,9 @@ impl Runner<'_> {
         }
         let mut outcomes = merge(parts, crowd);
         outcomes.client.records = records;
+        if remote.is_some() {
+            outcomes.servers = readies.values().filter_map(|ready| ready.server.clone()).collect();
+        }
         outcomes.client_ready.effective = readies.remove(&roles[servers]).unwrap_or_default().effective;
         Ok(outcomes)
     }

@@ -2,6 +2,7 @@
 
 use super::{Outcomes, Runner, with_options};
 use crate::crew::{Crew, Trouble};
+use crate::lookout::Look;
 use crate::matrix::PlannedCell;
 use crate::protocol::{Link, Role};
 use crate::workload::Work;
@@ -22,6 +23,7 @@ impl Runner<'_> {
         };
         let mut outcomes = self.converse(&mut crew, link, work, None, &hogs)?;
         crew.dismiss();
+        outcomes.looks = outcomes.looks.into_iter().map(Look::without_moves).collect();
         outcomes.server = outcomes.client.peer.take().map(|peer| *peer).unwrap_or_default();
         outcomes.server_ready.cpus = std::mem::take(&mut outcomes.client_ready.far_cpus);
         outcomes.server_ready.effective.clone_from(&outcomes.client_ready.effective);

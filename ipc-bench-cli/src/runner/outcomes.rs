@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use ipc_results::Recorder;
-use ipc_results::run::{Cell, Interval, Latency, Limit, Throughput, Trial, Warmup};
+use ipc_results::run::{Cell, Interval, Latency, Limit, Side, Throughput, Trial, Warmup};
 use serde_json::Value;
 
 use crate::counters;
 use crate::crew::Trouble;
+use crate::lookout::{self, Look};
 use crate::plan::Plan;
 use crate::protocol::{Histogram, Outcome, Ready, Window};
 use crate::scene::combine;
@@ -23,6 +24,10 @@ pub(super) struct Outcomes {
     pub(super) server: Outcome,
     pub(super) client_ready: Ready,
     pub(super) server_ready: Ready,
+    /// Servers that were there already, as each said of itself.
+    pub(super) servers: Vec<Side>,
+    /// What was seen of the trial from beside it.
+    pub(super) looks: Vec<Look>,
     /// Of a pattern.
     pub(super) measures: BTreeMap<String, f64>,
 }
@@ -80,11 +85,11 @@ impl Outcomes {
             }
         }
         for (name, value) in &self.client_ready.effective {
-            cell.effective.insert(name.clone(), Value::from(*value));
+            grant(cell, name.clone(), *value);
         }
         for (name, value) in &self.server_ready.effective {
             if cell.effective.get(name) != Some(&Value::from(*value)) {
-                cell.effective.insert(format!("server.{name}"), Value::from(*value));
+                grant(cell, format!("server.{name}"), *value);
             }
         }
     }
@@ -92,7 +97,7 @@ impl Outcomes {
     pub(super) fn into_trial(self, work: &Work, limit: Option<Limit>, steal_ns: Option<u64>) -> Trial {
         let (messages, elapsed_ns) = (self.messages(), self.elapsed_ns());
         let pinned = [&self.client_ready, &self.server_ready].iter().all(|ready| ready.cpus.len() == 1);
-        let Outcomes { client, server, mut measures, .. } = self;
+        let Outcomes { client, server, looks, mut measures, .. } = self;
         for (name, value) in client.measures.into_iter().chain(server.measures) {
             let known = measures.get(&name).copied();
             measures.insert(name.clone(), known.map_or(value, |known| combine(&name, known, value)));
@@ -110,6 +115,8 @@ impl Outcomes {
             Some(Interval::new(window.start_ns, window.elapsed_ns, &recorder(&window.latency)?))
         };
         let timeline = if client.timeline.is_empty() { server.timeline } else { client.timeline };
+        let mut timeline: Vec<Interval> = timeline.into_iter().filter_map(interval).collect();
+        lookout::tell(&mut timeline, first_send_ns.unwrap_or(0), &looks);
         let mut flags: Vec<String> = client.flags.into_iter().chain(server.flags).collect();
         // A hundredth of the time of two CPUs.
         if steal_ns.is_some_and(|steal| steal > elapsed_ns / 50) {
@@ -144,7 +151,7 @@ impl Outcomes {
             first_message_ns: client.first_message_ns.or(server.first_message_ns),
             stats,
             latency: latency(client.latency.or(server.latency)),
-            timeline: timeline.into_iter().filter_map(interval).collect(),
+            timeline,
             service: latency(server.service),
             throughput,
             requested_rate: work.open_loop.map(|asked| asked.per_s),
@@ -157,6 +164,12 @@ impl Outcomes {
             ..Trial::default()
         }
     }
+}
+
+/// Adds a setting as the system granted it. Huge pages may be there for one trial and not for the next: the least counts.
+fn grant(cell: &mut Cell, name: String, value: u64) {
+    let known = cell.effective.get(&name).and_then(Value::as_u64).filter(|_| name.ends_with("huge_bytes"));
+    cell.effective.insert(name, Value::from(known.map_or(value, |known| known.min(value))));
 }
 
 /// Adds a counter of one side to those of both.

@@ -291,7 +291,7 @@ fn namespaces(root: &Root<'_>) -> BTreeMap<String, String> {
     let identity = |name: &str| {
         fs::read_link(root.path(&format!("proc/self/ns/{name}"))).ok()?.into_os_string().into_string().ok()
     };
-    ["ipc", "net", "pid", "time"]
+    ["ipc", "mnt", "net", "pid", "time"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), identity(name)?)))
         .collect()

@@ -109,15 +109,17 @@ pub(super) fn environment(page: &mut Page, run: &Run) {
         "Read from the system when the run began; a dash could not be read.",
     );
     page.push("<div class=\"grid\">");
+    let servers = run.servers.iter().map(|server| ("Server", serde_json::to_value(server)));
     for (index, (caption, value)) in [
         ("Machine and process", serde_json::to_value(&run.environment)),
         ("Program", serde_json::to_value(&run.tool)),
         ("Plan", serde_json::to_value(&run.manifest)),
     ]
     .into_iter()
+    .chain(servers)
     .enumerate()
     {
-        // The second and the third are short and share a column.
+        // All but the first are short and share a column.
         if index == 1 {
             page.push("<div class=\"stack\">");
         }

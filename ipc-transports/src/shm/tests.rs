@@ -424,3 +424,58 @@ fn memory_that_cannot_be_mapped_costs_its_client_alone() {
     });
     assert!(told.contains("hung up"), "{told}");
 }
+
+#[test]
+fn a_ring_in_huge_pages_says_how_much_of_it_is_and_carries_every_message() {
+    let Some(page) = memory::huge_page() else {
+        println!("skipped: this kernel has no huge pages of shared memory");
+        return;
+    };
+    let of = |ends: &Connection<ShmSender, ShmReceiver>, name: &str| {
+        ends.effective.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    };
+    let (_directory, at) = somewhere();
+    let capacity = 2 * page;
+    let options = ShmOptions { hugepages: Some(true), capacity: Some(capacity), ..ShmOptions::default() };
+    let mut listener = Shm::listen(&at, &options).unwrap();
+    let client = {
+        let options = options.clone();
+        std::thread::spawn(move || Shm::connect(&at, &options, soon()).unwrap())
+    };
+    let (mut served, mut client) = (listener.accept(soon()).unwrap(), client.join().unwrap());
+    for (side, ends) in [("listener", &served), ("client", &client)] {
+        let (ours, theirs) = (of(ends, "huge_bytes").unwrap(), of(ends, "peer_huge_bytes").unwrap());
+        match of(ends, "huge_errno") {
+            None => assert_eq!((ours, theirs), (capacity as u64, capacity as u64), "{side}"),
+            Some(errno) => {
+                println!("{side}: refused: {}", std::io::Error::from_raw_os_error(errno as i32));
+                assert!(ours < capacity as u64, "{side}: refused, and there all the same");
+            }
+        }
+    }
+    let mut got = Vec::new();
+    for len in [0, 1, 64, 4096, 100_000, client.tx.max_message()].repeat(5) {
+        let message: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+        client.tx.send_with(&[IoSlice::new(&message)], soon()).unwrap();
+        assert_eq!(served.rx.recv_with(&mut got, soon()).unwrap(), len);
+        assert_eq!(got, message);
+        served.tx.send_with(&[IoSlice::new(&message)], soon()).unwrap();
+        assert_eq!(client.rx.recv_with(&mut got, soon()).unwrap(), len);
+        assert_eq!(got, message);
+    }
+    let (small, _) = pair("");
+    assert_eq!(of(&small, "huge_bytes"), None, "nobody asked");
+    let (default, _) = pair("hugepages=true");
+    assert_eq!(of(&default, "capacity"), Some(page.max(1 << 20) as u64));
+}
+
+#[test]
+fn a_ring_smaller_than_a_huge_page_is_refused_with_the_capacity_that_is_not() {
+    let Some(page) = memory::huge_page() else { return };
+    let options = ShmOptions { hugepages: Some(true), capacity: Some(page / 2), ..ShmOptions::default() };
+    let error = Shm::pair(&options).unwrap_err();
+    assert!(matches!(error.kind, SetupErrorKind::BadAddress), "{error}");
+    let fix =
+        format!("a ring of {} bytes is smaller than a huge page of {page}; use capacity={page}", page / 2);
+    assert!(error.to_string().contains(&fix), "{error}");
+}
