@@ -7,7 +7,7 @@ use common::{invented, shorten, slow_down};
 use ipc_results::compare::{Comparison, Session};
 use ipc_results::policy::Policy;
 use ipc_results::report::Report;
-use ipc_results::run::{RunStatus, Warning};
+use ipc_results::run::{RunStatus, Side, Warning};
 use ipc_results::{Run, html, summarise};
 
 fn page(run: &Run) -> String {
@@ -148,6 +148,23 @@ fn sections_without_data_are_absent() {
     let none = page(&run);
     for id in ["answer", "heat", "percentiles", "trials", "scaling", "load", "timeline", "cost"] {
         assert!(!none.contains(&format!("<section id=\"{id}\">")), "{id} is blank");
+    }
+}
+
+#[test]
+fn a_server_that_was_met_stands_beside_the_machine() {
+    let mut run = invented();
+    let environment = |run: &Run| {
+        let page = page(run);
+        page.split_once("id=\"environment\"").unwrap().1.split_once("</section>").unwrap().0.to_owned()
+    };
+    assert!(!environment(&run).contains("Server"));
+    let namespaces = [("net".to_owned(), "net:[4026532999]".to_owned())].into();
+    run.servers =
+        vec![Side { version: "9.9.9".into(), pid: 4711, cpus: vec![3], namespaces, ..Side::default() }];
+    let section = environment(&run);
+    for words in ["Server", "9.9.9", "4711", "namespaces.net", "net:[4026532999]", "boot_id"] {
+        assert!(section.contains(words), "{words}: {section}");
     }
 }
 

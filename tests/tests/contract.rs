@@ -4,6 +4,9 @@ use ipc_tests::{contract, contract_in_one_process, for_each_transport};
 
 for_each_transport!(contract);
 
+// The same ring in other pages, mapped elsewhere.
+contract!(shm_in_huge_pages: ipc_transports::Shm, "hugepages=true"; loan peek pollable half_close);
+
 // Its listeners and clients are threads; a client need not wait for `accept`, and both ends get the listener's options.
 contract_in_one_process!(inproc: ipc_transports::InProc; loan peek pollable half_close);
 
