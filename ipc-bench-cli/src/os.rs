@@ -132,6 +132,12 @@ pub(crate) fn trust_our_own_worker() -> Trust {
     unsafe { Trust::peer() }
 }
 
+/// Lets our peer map what is ours for writing, as it lets us.
+pub(crate) fn let_our_own_worker_write() -> Trust {
+    // SAFETY: as above; and neither side writes to the memory of the other, or makes holes.
+    unsafe { Trust::mutual() }
+}
+
 /// The time stamp counter, read after everything before it was done, as the kernel's own clock reads it. Zero where there is
 /// none: the plan has refused to use it there.
 #[inline]

@@ -98,7 +98,8 @@ pub struct ShmOptions {
     /// have at one listener; default 128M, which is 64 connections with rings of the default capacity. A client that
     /// would be beyond it is dropped.
     pub allow_bytes: Option<usize>,
-    /// Whether received messages may be lent in place. Cannot be set by an address.
+    /// Whether received messages may be lent in place, and the peer may map what we write for writing. Cannot be set by an
+    /// address.
     pub trust: Trust,
 }
 
@@ -114,7 +115,15 @@ pub struct ShmOptions {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trust(bool);
+pub struct Trust(Level);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    #[default]
+    Nothing,
+    InPlace,
+    Mutual,
+}
 
 impl Trust {
     /// Received messages are lent where they lie in the peer's memory, instead of from a private copy.
@@ -124,18 +133,48 @@ impl Trust {
     /// this program's own code at the other end keeps this; a peer that runs other code may not, and then a `&[u8]`
     /// changes while it is borrowed, which is undefined behaviour.
     pub const unsafe fn peer() -> Trust {
-        Trust(true)
+        Trust(Level::InPlace)
+    }
+
+    /// As [`peer`](Trust::peer), and each side maps the other's memory writable, since there are processors (AMD) on which
+    /// reading through a read-only mapping costs up to half as much again. Both sides must ask for it: without the seal
+    /// `F_SEAL_FUTURE_WRITE` ours is refused by a peer that does not.
+    ///
+    /// ```
+    /// use ipc_transports::{Receiver, Sender, Shm, ShmOptions, Transport, Trust};
+    /// // SAFETY: both ends are ours and run this code.
+    /// let trust = unsafe { Trust::mutual() };
+    /// let (mut near, mut far) = Shm::pair(&ShmOptions { trust, ..Default::default() })?;
+    /// near.tx.send(b"hello")?;
+    /// let mut message = Vec::new();
+    /// far.rx.recv(&mut message)?;
+    /// assert_eq!(message, b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Safety
+    /// That of [`peer`](Trust::peer), and the peer must not write to the memory that is ours, which then nothing keeps it
+    /// from, nor punch holes into its own. Code of this library does neither.
+    pub const unsafe fn mutual() -> Trust {
+        Trust(Level::Mutual)
     }
 }
 
 impl Trust {
-    /// For a connection whose two ends are halves of ours in this process: [`ShmSender`] changes no byte that it has sent.
+    /// For a connection whose two ends are halves of ours in this process: [`ShmSender`] changes no byte that it has sent,
+    /// [`ShmReceiver`] none at all.
     pub(crate) fn own_process() -> Trust {
-        Trust(true)
+        Trust(Level::Mutual)
     }
 
+    /// Whether messages may be lent in place.
     pub(crate) fn is_given(self) -> bool {
-        self.0
+        self.0 >= Level::InPlace
+    }
+
+    /// Who writes a ring between two sides that trust each other so.
+    fn writers(self) -> Writers {
+        if self.0 == Level::Mutual { Writers::CreatorOnItsWord } else { Writers::Creator }
     }
 }
 
@@ -190,7 +229,7 @@ struct Settings {
     hugepages: bool,
     allow_uid: Option<u32>,
     allow_bytes: usize,
-    trust: bool,
+    trust: Trust,
     features: &'static Features,
 }
 
@@ -241,7 +280,7 @@ impl Settings {
             hugepages,
             allow_uid: options.allow_uid,
             allow_bytes,
-            trust: options.trust.0,
+            trust: options.trust,
             features,
         })
     }
@@ -262,27 +301,41 @@ impl Settings {
         })
     }
 
-    /// A listener that hung up on a ring larger than most accept may have done so for that.
-    fn maybe_too_much(&self, error: SetupError) -> SetupError {
-        if error.kind != SetupErrorKind::HungUp || self.capacity <= DEFAULT_PEER_CAPACITY {
+    /// A listener that hung up on a ring larger than most accept, or on one that nothing seals, may have done so for that.
+    fn maybe_refused(&self, error: SetupError) -> SetupError {
+        let why = if error.kind != SetupErrorKind::HungUp {
             return error;
-        }
-        let why = format!(
-            "capacity={}: unless told otherwise a listener takes rings of up to {DEFAULT_PEER_CAPACITY} bytes; \
-             use peer_capacity={} there or a smaller capacity here",
-            self.capacity, self.capacity
-        );
+        } else if self.capacity > DEFAULT_PEER_CAPACITY {
+            format!(
+                "capacity={}: unless told otherwise a listener takes rings of up to {DEFAULT_PEER_CAPACITY} bytes; \
+                 use peer_capacity={} there or a smaller capacity here",
+                self.capacity, self.capacity
+            )
+        } else if self.trust.writers() != Writers::Creator {
+            "Trust::mutual is for both sides or neither".to_owned()
+        } else {
+            return error;
+        };
         error.because(std::io::Error::new(std::io::ErrorKind::ConnectionReset, why))
     }
 
-    fn placement(&self) -> Placement {
-        if self.hugepages { Placement::Huge } else { Placement::Anywhere }
+    fn terms(&self) -> Terms {
+        let place = if self.hugepages { Placement::Huge } else { Placement::Anywhere };
+        Terms { peer_capacity: self.peer_capacity, place, writers: self.trust.writers() }
     }
 
     fn hello(&self) -> Hello {
         let (longest, capacity) = (self.max_message, self.capacity);
         ring_setup::hello(LAYOUT, longest, capacity, self.fingerprint, self.wait, self.features)
     }
+}
+
+/// How the memory of both sides is made and mapped.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    peer_capacity: usize,
+    place: Placement,
+    writers: Writers,
 }
 
 /// What this side brings into a connection.
@@ -302,7 +355,8 @@ struct Side {
 impl Side {
     fn new(settings: &Settings, hello: Hello) -> Result<Side, SetupError> {
         let len = DATA + settings.capacity;
-        let (memory, memfd) = Memory::create_at(settings.placement(), len, Writers::Creator, settings.mlock)?;
+        let Terms { place, writers, .. } = settings.terms();
+        let (memory, memfd) = Memory::create_at(place, len, writers, settings.mlock)?;
         // Before the peer maps it: what it maps are huge pages already.
         let refused = settings.hugepages.then(|| memory.collapse().err()).flatten();
         sign(&memory, MAGIC, &hello);
@@ -325,7 +379,7 @@ struct Theirs {
 impl Theirs {
     fn import(
         greeted: Greeted,
-        (peer_capacity, place): (usize, Placement),
+        terms: Terms,
         op: &'static str,
         target: &dyn std::fmt::Display,
     ) -> Result<Theirs, SetupError> {
@@ -333,10 +387,11 @@ impl Theirs {
         let hello = greeted.hello;
         let capacity = announced_capacity(&hello)
             .ok_or_else(|| deny("the peer's capacity is no power of two from 4096 to 1G"))?;
-        if capacity > peer_capacity {
+        if capacity > terms.peer_capacity {
             return Err(deny(&format!(
-                "the peer's ring has {capacity} bytes, more than peer_capacity={peer_capacity}; \
-                 use peer_capacity={capacity} here or a smaller capacity there"
+                "the peer's ring has {capacity} bytes, more than peer_capacity={}; \
+                 use peer_capacity={capacity} here or a smaller capacity there",
+                terms.peer_capacity
             )));
         }
         let [memfd, rx_event, tx_event]: [OwnedFd; 3] = greeted
@@ -346,7 +401,7 @@ impl Theirs {
         if !(eventfd::is_one(&rx_event) && eventfd::is_one(&tx_event)) {
             return Err(deny("the peer's bells are no non-blocking eventfds"));
         }
-        let memory = Memory::import_at(place, memfd.as_fd(), DATA + capacity, Writers::Creator)?;
+        let memory = Memory::import_at(terms.place, memfd.as_fd(), DATA + capacity, terms.writers)?;
         if !is_signed(&memory, MAGIC, &hello) {
             return Err(deny("the peer's memory belongs to another connection"));
         }
@@ -357,7 +412,8 @@ impl Theirs {
 /// Imports what a harness has made up.
 #[cfg(any(test, fuzzing, feature = "__fault-points"))]
 pub(crate) fn import_made_up(greeted: Greeted) -> Result<(), SetupError> {
-    Theirs::import(greeted, (MAX_CAPACITY, Placement::Anywhere), "import", &"made-up input").map(drop)
+    let terms = Terms { peer_capacity: MAX_CAPACITY, place: Placement::Anywhere, writers: Writers::Creator };
+    Theirs::import(greeted, terms, "import", &"made-up input").map(drop)
 }
 
 fn connected(
@@ -396,7 +452,7 @@ fn connected(
     }
     let ring = Ring { ours: ours.memory, theirs: theirs.memory, max_message };
     let tx = ShmSender::new(ring.clone(), tx);
-    let rx = ShmReceiver::new(ring, rx, settings.trust);
+    let rx = ShmReceiver::new(ring, rx, settings.trust.is_given());
     Ok(Connection::new(tx, rx, peer, effective))
 }
 
@@ -442,8 +498,7 @@ impl Listener for ShmListener {
             |hello, greeted, agreed| {
                 let their_hello = greeted.hello;
                 settings.charge(&greeted, &address)?;
-                let bounds = (settings.peer_capacity, settings.placement());
-                let theirs = Theirs::import(greeted, bounds, "accept on", &address)
+                let theirs = Theirs::import(greeted, settings.terms(), "accept on", &address)
                     .map_err(control::costs_the_client)?;
                 let ours = Side::new(&settings, *hello)?;
                 let fds = duplicates(ours.fds(), "accept on", &address)?;
@@ -484,9 +539,9 @@ impl Transport for Shm {
         let allowed = settings.allow_uid.as_slice();
         let (control, greeted, agreed) =
             control::connect(to, allowed, settings.features, &ours.hello, &ours.fds(), wait)
-                .map_err(|error| settings.maybe_too_much(error))?;
+                .map_err(|error| settings.maybe_refused(error))?;
         let (their_hello, peer) = (greeted.hello, greeted.peer);
-        let theirs = Theirs::import(greeted, (settings.peer_capacity, settings.placement()), OP, to)?;
+        let theirs = Theirs::import(greeted, settings.terms(), OP, to)?;
         connected(&settings, ours, theirs, &their_hello, &agreed, control, peer)
     }
 

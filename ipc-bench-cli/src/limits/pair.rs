@@ -47,6 +47,8 @@ pub(super) enum How {
     Any,
     /// By its own type, in a process that has no `membarrier`: a fence per message.
     Fenced,
+    /// `shm` between two sides that let each other map their memory writable.
+    Trusting,
 }
 
 /// One side, as text on the command line.
@@ -213,6 +215,11 @@ fn run(side: &Side) -> io::Result<()> {
             let options = ShmOptions { trust: os::trust_our_own_worker(), ..ShmOptions::default() };
             let Connection { tx, rx, .. } = connection::<Shm>(side, &address, &options)?;
             over(side, &mut Lending(Copying(tx, rx)))
+        }
+        ("shm", _) if how == How::Trusting => {
+            let options = ShmOptions { trust: os::let_our_own_worker_write(), ..ShmOptions::default() };
+            let Connection { tx, rx, .. } = connection::<Shm>(side, &address, &options)?;
+            over(side, &mut Copying(tx, rx))
         }
         ("shm", _) => copying::<Shm>(side, &address),
         ("shm-direct", _) => copying::<ShmDirect>(side, &address),

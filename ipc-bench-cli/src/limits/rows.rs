@@ -85,6 +85,11 @@ fn transport(scheme: &'static str, query: &'static str) -> Through {
     Through::Transport { scheme, query, how: How::Static }
 }
 
+/// Our ring between two sides that map each other's memory writable, as those of the bare loops do.
+fn trusting() -> Through {
+    Through::Transport { scheme: "shm", query: "wait=spin", how: How::Trusting }
+}
+
 /// With buffers as large as ours are by default.
 fn bare(kind: Kind, size: usize) -> Through {
     let buffer = matches!(kind, Kind::Unix(_)).then_some(416 << 10);
@@ -128,7 +133,9 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
     for size in [64, KIB, 4 * KIB, 64 * KIB] {
         let name = format!("shm rtt {} spin", short(size));
         let (ours, slot) = (transport("shm", "wait=spin"), bare(Kind::Slot, size));
-        rows.push(trip(name, "bare slot", ours, slot, size, bound(Figure::P50, 1.25, 1.10)));
+        rows.push(trip(name.clone(), "bare slot", ours, slot.clone(), size, bound(Figure::P50, 1.25, 1.10)));
+        let name = format!("{name}, trusting");
+        rows.push(trip(name, "bare slot", trusting(), slot, size, bound(Figure::P50, 1.25, 1.10)));
     }
     let direct = transport("shm-direct", "wait=spin");
     let mut row =
@@ -222,7 +229,7 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
                 params.slots = LARGE / size;
             }
             let access = if shape == Shape::InPlace { "loan" } else { "copy" };
-            rows.push(Row {
+            let row = Row {
                 name: format!("shm stream {} {access}", short(size)),
                 against: "bare ring".into(),
                 ours: (transport("shm", query), work(shape, size)),
@@ -230,7 +237,12 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
                 same_core: false,
                 sleeps: false,
                 bounds: bound(Figure::Rate, 0.85, 0.95),
-            });
+            };
+            rows.push(row.clone());
+            if (size, access) == (4 * KIB, "copy") {
+                let name = format!("{}, trusting", row.name);
+                rows.push(Row { name, ours: (trusting(), row.ours.1), ..row });
+            }
         }
     }
 

@@ -269,7 +269,8 @@ impl Deref for ShmLoan<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: `space` has `len` bytes inside our own mapping, initialised since the memory began as zeros; only we
-        // can write them (the peer's mapping is read-only and sealed so), and the borrow of `tx` keeps us from it.
+        // write them (the peer's mapping is read-only and sealed so, or the caller of `Trust::mutual` vouched for it), and the
+        // borrow of `tx` keeps us from it.
         unsafe { std::slice::from_raw_parts(self.start(), self.len) }
     }
 }

@@ -252,6 +252,32 @@ fn options_that_cannot_be_are_refused_by_name() {
 }
 
 #[test]
+#[allow(unsafe_code)]
+fn two_sides_that_trust_each_other_meet_and_one_alone_is_refused_by_name() {
+    // SAFETY: both ends are in this test, which writes to no memory of the other.
+    let mutual = ShmOptions { trust: unsafe { Trust::mutual() }, ..Default::default() };
+    let (_directory, address) = somewhere();
+    let mut listener = Shm::listen(&address, &mutual).unwrap();
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| Shm::connect(&address, &mutual, soon()).unwrap());
+        let (mut far, mut near) = (listener.accept(soon()).unwrap(), client.join().unwrap());
+        near.tx.send(&[3; 4088]).unwrap();
+        // In place, as the lower level of trust has it.
+        assert_eq!(*far.rx.recv_ref(soon()).unwrap(), [3; 4088]);
+        // A client without it does not map what no seal keeps from being written or made holes in.
+        let client = scope.spawn(|| Shm::connect(&address, &ShmOptions::default(), soon()));
+        drop(listener.accept(soon()));
+        let told = client.join().unwrap().unwrap_err().to_string();
+        assert!(told.contains("Trust::mutual is for both sides or neither"), "{told}");
+    });
+    // Nor does such a listener, who hangs up.
+    let told = one_refused_one_served(ShmOptions::default(), |address| {
+        Shm::connect(address, &mutual, soon()).unwrap_err().to_string()
+    });
+    assert!(told.contains("hung up") && told.contains("Trust::mutual"), "{told}");
+}
+
+#[test]
 fn listener_and_client_meet_and_keep_to_the_smaller_maximum() {
     let (_directory, address) = somewhere();
     let mut listener =
