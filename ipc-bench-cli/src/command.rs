@@ -273,7 +273,7 @@ fn server(mechanisms: &[Mechanism], global: &Global, args: &ServerArgs) -> Resul
         quiet: global.quiet,
         active: AtomicUsize::new(0),
         last: Mutex::new(Instant::now()),
-        served: AtomicBool::new(false),
+        served: AtomicUsize::new(0),
         refused: AtomicBool::new(false),
     });
     let open = |(mechanism, address): &(&Mechanism, Address)| (mechanism.listen)(address, &serving, &signals);

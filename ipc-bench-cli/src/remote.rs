@@ -165,8 +165,8 @@ pub(crate) struct Serving {
     /// Clients being served, and when the last one came or went.
     pub(crate) active: AtomicUsize,
     pub(crate) last: Mutex<Instant>,
-    /// Somebody came, at whichever address.
-    pub(crate) served: AtomicBool,
+    /// Clients that came, at whichever address; who only asks who this is, is none.
+    pub(crate) served: AtomicUsize,
     /// An address cannot be listened at: the others end too, and the reason is told at once.
     pub(crate) refused: AtomicBool,
 }
@@ -180,7 +180,7 @@ impl Serving {
         if self.refused.load(Ordering::SeqCst) {
             return true;
         }
-        let served = self.served.load(Ordering::SeqCst);
+        let served = self.served.load(Ordering::SeqCst) > 0;
         let busy = self.active.load(Ordering::SeqCst) > 0;
         let quiet_for = self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         !busy && (self.once && served || self.idle.is_some_and(|idle| quiet_for >= idle))
@@ -201,7 +201,7 @@ pub(crate) fn listen<T: Transport, W: Ways<T>>(
         eprintln!("listening at {}", listener.address());
     }
     while signals.caught().is_none() && !serving.is_over() {
-        if serving.once && serving.served.load(Ordering::SeqCst) {
+        if serving.once && serving.served.load(Ordering::SeqCst) > 0 {
             thread::park_timeout(SLICE);
             continue;
         }
@@ -211,6 +211,9 @@ pub(crate) fn listen<T: Transport, W: Ways<T>>(
                 let guest = Arc::clone(serving);
                 let spawned = thread::Builder::new().name("client".into()).spawn(move || {
                     let done = attend::<T, W>(connection, guest.cpu, check);
+                    if matches!(done, Ok(None)) {
+                        guest.served.fetch_sub(1, Ordering::SeqCst);
+                    }
                     drop(present);
                     match done {
                         Ok(_) if guest.quiet => {}
@@ -261,7 +264,7 @@ struct Present(Arc<Serving>);
 impl Present {
     fn at(serving: &Arc<Serving>) -> Present {
         serving.active.fetch_add(1, Ordering::SeqCst);
-        serving.served.store(true, Ordering::SeqCst);
+        serving.served.fetch_add(1, Ordering::SeqCst);
         serving.touch();
         Present(Arc::clone(serving))
     }

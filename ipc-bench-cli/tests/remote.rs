@@ -213,6 +213,9 @@ fn a_client_finds_a_server_that_comes_later() {
 fn a_server_can_end_after_one_client_or_when_nobody_comes() {
     let place = Place::new();
     let (once, address) = server(&place, "uds:once --once --pin 0");
+    // Who only asks is no client.
+    let asked = place.command(&format!("doctor --peer {address}")).output().unwrap();
+    assert!(stdout(&asked).contains("runs on this boot"), "{}", stderr(&asked));
     let line = format!("client {address} --allow-debug --warmup 1ms -s 64 --mode rtt --trials 1 -n 50");
     let output = place.command(&line).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
