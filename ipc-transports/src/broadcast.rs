@@ -136,7 +136,8 @@ pub struct BroadcastOptions {
     /// `?allow_uid=`: a user beside our own who may be at the other end.
     pub allow_uid: Option<u32>,
     /// Whether a reader may be lent messages where they lie in the writer's memory. Cannot be set by an address, and has
-    /// an effect under [`SlowReader::Wait`] only: elsewhere the writer overwrites what is being read.
+    /// an effect under [`SlowReader::Wait`] only: elsewhere the writer overwrites what is being read. [`Trust::mutual`] is no
+    /// more than [`Trust::peer`] here.
     pub trust: Trust,
 }
 

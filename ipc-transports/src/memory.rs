@@ -194,7 +194,7 @@ impl Memory {
         if !seals.contains(writers.seals()) {
             // Sealed but against writing: what a side with Trust::mutual hands over.
             let fix = if seals.contains(Writers::CreatorOnItsWord.seals()) {
-                "; Trust::mutual is for both sides or neither"
+                "; between sides of shm, Trust::mutual is for both or neither"
             } else {
                 ""
             };
@@ -209,7 +209,12 @@ impl Memory {
         if there < len as u64 {
             return deny(format!("the peer's memory has holes: {there} of its bytes are there"));
         }
-        let writable = writers != Writers::Creator && !seals.contains(SealFlags::FUTURE_WRITE);
+        let writable = match writers {
+            Writers::Creator => false,
+            Writers::CreatorOnItsWord => !seals.contains(SealFlags::FUTURE_WRITE),
+            // What is sealed against it is refused by the kernel: both must be able to write.
+            Writers::Both => true,
+        };
         map(fd, len, writable, place).map_err(|error| map_error(OP, len, error))
     }
 
@@ -218,7 +223,8 @@ impl Memory {
     /// it is. Whether it was done [`huge_bytes`](Memory::huge_bytes) tells.
     ///
     /// # Errors
-    /// What the kernel said: `INVAL` where it does not know how or may not, `NOMEM` or `AGAIN` where no huge page is free.
+    /// What the kernel said: `INVAL` where it does not know how or may not, `NOMEM` where no huge page is free, `BUSY` where the
+    /// control group may have no more memory, `AGAIN` where a page was in use.
     pub(crate) fn collapse(&self) -> Result<(), Errno> {
         let Some(page) = huge_page() else { return Err(Errno::OPNOTSUPP) };
         let whole = self.len - self.len % page;
@@ -309,51 +315,35 @@ fn huge_in(smaps: &str, base: usize) -> Option<usize> {
 fn map(fd: BorrowedFd<'_>, len: usize, writable: bool, place: Placement) -> rustix::io::Result<Memory> {
     let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
     let flags = MapFlags::SHARED | MapFlags::POPULATE;
+    let map_near = |asked: *mut std::ffi::c_void| {
+        // SAFETY: the address is a wish, which the kernel does not hear where something is: no existing memory is touched.
+        let base = unsafe { rustix::mm::mmap(asked, len, protection, flags, fd, 0) }?;
+        let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        Ok(Memory { base, len, _mapping: Arc::new(Mapping::Shared { base, len }) })
+    };
     if let (Placement::Huge, Some(page)) = (place, huge_page()) {
-        return map_on(fd, len, protection, flags, page);
+        // Another thread may take the room that was found.
+        for _ in 0..ATTEMPTS {
+            let memory = map_near(room_on(page, len)?)?;
+            if memory.base.addr().get().is_multiple_of(page) {
+                return Ok(memory);
+            }
+        }
     }
-    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
-    let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, protection, flags, fd, 0) }?;
-    let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
-    Ok(Memory { base, len, _mapping: Arc::new(Mapping::Shared { base, len }) })
+    map_near(std::ptr::null_mut())
 }
 
-/// The same at a multiple of `page`, which is a power of two: the kernel looks for such an address by itself only where huge
-/// pages are its default.
-fn map_on(
-    fd: BorrowedFd<'_>,
-    len: usize,
-    protection: ProtFlags,
-    flags: MapFlags,
-    page: usize,
-) -> rustix::io::Result<Memory> {
+/// A multiple of `page`, a power of two, with room for `len` bytes from there on. The kernel looks for such an address by itself
+/// only where huge pages are its default.
+fn room_on(page: usize, len: usize) -> rustix::io::Result<*mut std::ffi::c_void> {
     let room = len.checked_add(page).ok_or(Errno::NOMEM)?;
-    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory; nothing can be reached through it.
+    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
     let start = unsafe {
         rustix::mm::mmap_anonymous(std::ptr::null_mut(), room, ProtFlags::empty(), MapFlags::PRIVATE)
     }?;
-    let before = start.addr().next_multiple_of(page) - start.addr();
-    let base = start.wrapping_byte_add(before);
-    // SAFETY: `len` bytes of the room just made, which is nobody else's.
-    let mapped = unsafe { rustix::mm::mmap(base, len, protection, flags | MapFlags::FIXED, fd, 0) };
-    let after = (before + len).next_multiple_of(rustix::param::page_size());
-    for (at, bytes) in [(0, before), (after, room.next_multiple_of(rustix::param::page_size()) - after)] {
-        if bytes > 0 {
-            // SAFETY: what is left of the room on either side of the mapping.
-            let _ = unsafe { rustix::mm::munmap(start.wrapping_byte_add(at), bytes) };
-        }
-    }
-    match mapped {
-        Ok(base) => {
-            let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
-            Ok(Memory { base, len, _mapping: Arc::new(Mapping::Shared { base, len }) })
-        }
-        Err(error) => {
-            // SAFETY: the part of the room in which nothing was mapped.
-            let _ = unsafe { rustix::mm::munmap(base, len) };
-            Err(error)
-        }
-    }
+    // SAFETY: all of the mapping just made, which nobody else knows.
+    unsafe { rustix::mm::munmap(start, room) }?;
+    Ok(start.wrapping_byte_add(start.addr().next_multiple_of(page) - start.addr()))
 }
 
 /// `futex(word, FUTEX_WAIT, expected, timeout)`: sleeps unless `word` differs from `expected`; at most `timeout`.
@@ -403,10 +393,12 @@ mod tests {
         // SAFETY: as above.
         assert_eq!(unsafe { ours.base().wrapping_add(100).read() }, 7);
         assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
-        assert!(denied(&fd, Writers::Creator).contains("Trust::mutual is for both sides"));
-        // What is sealed is mapped all the same, for reading.
+        assert!(denied(&fd, Writers::Creator).contains("Trust::mutual is for both or neither"));
+        // What is sealed is mapped all the same, for reading; but not where both are to write.
         let (_ours, sealed) = Memory::create(LEN, Writers::Creator, false).unwrap();
         assert!(Memory::import(sealed.as_fd(), LEN, Writers::CreatorOnItsWord).is_ok());
+        let refused = Memory::import(sealed.as_fd(), LEN, Writers::Both).unwrap_err();
+        assert!(refused.to_string().contains("not permitted"), "{refused}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `shm`: one ring per direction in sealed, anonymous shared memory.
 //!
 //! Each side creates the memory it writes, one memfd, and hands it over the control socket together with two eventfds;
-//! the peer maps it read-only. So every shared word has one writer, and a hostile peer can only corrupt what it says.
+//! the peer maps it read-only, or writes nothing to it if the two trust each other so. So every shared word has one writer, and a hostile peer can only corrupt what it says.
 //! Layout: [`backing`](crate::backing); records: [`ring`](crate::ring); sleeping: [`bell`](crate::bell).
 #![allow(unsafe_code, reason = "the trust option is an unsafe promise of the caller")]
 
@@ -88,7 +88,7 @@ pub struct ShmOptions {
     /// `?mlock=true`: keep this side's memory from being swapped out; default false.
     pub mlock: Option<bool>,
     /// `?hugepages=true`: ask the kernel to put the ring that this side writes into huge pages, and map both rings so that
-    /// they can be reached through such; default false. The capacity is then 2M unless given, and no less. What came of it is
+    /// they can be reached through such; default false. The capacity is then that of a huge page (2M on x86-64) at least. What came of it is
     /// read back into [`Connection::effective`]: `huge_bytes` of this ring and `peer_huge_bytes` of the other one, and where the
     /// kernel refused, `huge_errno` says why.
     pub hugepages: Option<bool>,
@@ -303,19 +303,21 @@ impl Settings {
 
     /// A listener that hung up on a ring larger than most accept, or on one that nothing seals, may have done so for that.
     fn maybe_refused(&self, error: SetupError) -> SetupError {
-        let why = if error.kind != SetupErrorKind::HungUp {
-            return error;
-        } else if self.capacity > DEFAULT_PEER_CAPACITY {
-            format!(
+        let mut why = Vec::new();
+        if self.capacity > DEFAULT_PEER_CAPACITY {
+            why.push(format!(
                 "capacity={}: unless told otherwise a listener takes rings of up to {DEFAULT_PEER_CAPACITY} bytes; \
                  use peer_capacity={} there or a smaller capacity here",
                 self.capacity, self.capacity
-            )
-        } else if self.trust.writers() != Writers::Creator {
-            "Trust::mutual is for both sides or neither".to_owned()
-        } else {
+            ));
+        }
+        if self.trust.writers() != Writers::Creator {
+            why.push("Trust::mutual is for both or neither".to_owned());
+        }
+        if error.kind != SetupErrorKind::HungUp || why.is_empty() {
             return error;
-        };
+        }
+        let why = why.join("; ");
         error.because(std::io::Error::new(std::io::ErrorKind::ConnectionReset, why))
     }
 

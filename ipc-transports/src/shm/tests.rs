@@ -268,7 +268,7 @@ fn two_sides_that_trust_each_other_meet_and_one_alone_is_refused_by_name() {
         let client = scope.spawn(|| Shm::connect(&address, &ShmOptions::default(), soon()));
         drop(listener.accept(soon()));
         let told = client.join().unwrap().unwrap_err().to_string();
-        assert!(told.contains("Trust::mutual is for both sides or neither"), "{told}");
+        assert!(told.contains("Trust::mutual is for both or neither"), "{told}");
     });
     // Nor does such a listener, who hangs up.
     let told = one_refused_one_served(ShmOptions::default(), |address| {
@@ -469,10 +469,10 @@ fn a_ring_in_huge_pages_says_how_much_of_it_is_and_carries_every_message() {
         std::thread::spawn(move || Shm::connect(&at, &options, soon()).unwrap())
     };
     let (mut served, mut client) = (listener.accept(soon()).unwrap(), client.join().unwrap());
-    for (side, ends) in [("listener", &served), ("client", &client)] {
-        let (ours, theirs) = (of(ends, "huge_bytes").unwrap(), of(ends, "peer_huge_bytes").unwrap());
+    for (side, ends, other) in [("listener", &served, &client), ("client", &client, &served)] {
+        let (ours, seen) = (of(ends, "huge_bytes").unwrap(), of(other, "peer_huge_bytes").unwrap());
         match of(ends, "huge_errno") {
-            None => assert_eq!((ours, theirs), (capacity as u64, capacity as u64), "{side}"),
+            None => assert_eq!((ours, seen), (capacity as u64, capacity as u64), "{side}"),
             Some(errno) => {
                 println!("{side}: refused: {}", std::io::Error::from_raw_os_error(errno as i32));
                 assert!(ours < capacity as u64, "{side}: refused, and there all the same");
