@@ -308,7 +308,7 @@ impl AnyAddr {
     /// come twice from the CPU of the owner, to be read and to be written.
     #[inline]
     pub(crate) fn fetch(&self) {
-        pool::fetch(self.0.cast());
+        pool::fetch(self.0.as_ptr().cast());
     }
 
     /// Whether it is an `A`.

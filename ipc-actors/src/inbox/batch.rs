@@ -57,6 +57,11 @@ impl<M> Clone for Batch<M> {
 impl<M> Copy for Batch<M> {}
 
 impl<M> Batch<M> {
+    /// How many places ahead of the one that is written a line is fetched: two lines. The exchange for each place waits for what
+    /// was written before, so without it a sender waits for each line of a batch that the owner's CPU had. (Where a line takes
+    /// 190 ns from one CPU to the other 17.5 ns per message instead of 21; where it is near 8.6 instead of 8.0.)
+    const AHEAD: usize = 128_usize.div_ceil(size_of::<Place<M>>());
+
     const FIRST: usize = size_of::<Front>().next_multiple_of(align_of::<Place<M>>());
 
     /// Messages that fit; fewer than three are not worth it, and then it is 0.
@@ -123,6 +128,9 @@ impl<M> Batch<M> {
     /// The place was given out to the caller, who has not filled it.
     #[inline]
     pub(crate) unsafe fn fill(self, index: usize, sender: u64, message: M) {
+        if index + Self::AHEAD < Self::PLACES {
+            pool::fetch(self.place(index + Self::AHEAD).cast());
+        }
         // SAFETY: the place is the caller's.
         unsafe { self.place(index).write(Place { sender, message }) };
         #[cfg(loom)]
