@@ -286,7 +286,7 @@ impl Core {
     fn reserve(&self) -> Room {
         let capacity = self.limits.capacity;
         let taken = |taken| if taken { Room::Taken } else { Room::Refused };
-        match self.limits.overflow {
+        match self.limits.overflow() {
             Overflow::Error => taken(self.try_reserve(capacity)),
             Overflow::DropNewest if self.try_reserve(capacity) => Room::Taken,
             Overflow::DropNewest => Room::Dropped,

@@ -9,6 +9,8 @@
 use std::any::TypeId;
 use std::cell::UnsafeCell;
 use std::fmt;
+#[cfg(not(loom))]
+use std::mem::offset_of;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -42,9 +44,15 @@ pub(crate) struct Core {
     table: &'static Functions,
     pub(crate) system: Arc<Inner>,
     pub(crate) limits: Limits,
-    // From here on the second line: senders do not write it, so the owner reads it from its own cache.
     pub(crate) status: Status,
 }
+
+// All that a sender reads is in the line that it writes. The second line senders do not write, so the owner reads its part of
+// the status from its own cache.
+#[cfg(not(loom))]
+const _: () = assert!(offset_of!(Core, limits) + size_of::<Limits>() <= 64);
+#[cfg(not(loom))]
+const _: () = assert!(offset_of!(Core, status) + Status::OWN == 64);
 
 /// How many addresses refer to an actor.
 pub(crate) struct References(sync::AtomicU32);
