@@ -58,8 +58,8 @@ const _: () = assert!(offset_of!(Core, status) + Status::OWN == 64);
 pub(crate) struct References(sync::AtomicU32);
 
 impl References {
-    pub(crate) fn one() -> Self {
-        References(sync::AtomicU32::new(1))
+    pub(crate) fn new(count: u32) -> Self {
+        References(sync::AtomicU32::new(count))
     }
 
     /// Counts one more.
@@ -128,7 +128,7 @@ impl<A: Actor> Cell<A> {
     }
 }
 
-/// A new cell, scheduled by the caller: the first of its tasks and a reference to it.
+/// A new cell, scheduled by the caller: the first of its tasks and two references to it, one for the system's table.
 pub(crate) fn create<A: Actor>(
     id: ActorId,
     system: Arc<Inner>,
@@ -137,7 +137,7 @@ pub(crate) fn create<A: Actor>(
     dedicated: bool,
     actor: Option<A>,
     prepare: impl FnOnce(&mut Ctx<A>),
-) -> (Task, Addr<A>) {
+) -> (Task, Addr<A>, AnyAddr) {
     let cell = pool::alloc::<Cell<A>>();
     let me = Me(cell);
     let mut ctx = Ctx::new(me);
@@ -145,7 +145,7 @@ pub(crate) fn create<A: Actor>(
     let core = Core {
         inbox: Inbox::busy(),
         queued: AtomicU32::new(0),
-        refs: References::one(),
+        refs: References::new(2),
         id,
         table: if dedicated { Cell::<A>::DEDICATED } else { Cell::<A>::FUNCTIONS },
         system,
@@ -155,7 +155,7 @@ pub(crate) fn create<A: Actor>(
     // SAFETY: `alloc` returned memory for exactly this type.
     unsafe { cell.write(Cell { core, owner: UnsafeCell::new(Owner { ctx, actor }) }) };
     let addr = Addr::from_any(AnyAddr(cell.cast()));
-    (Task(cell.cast()), addr)
+    (Task(cell.cast()), addr, AnyAddr(cell.cast()))
 }
 
 /// # Safety

@@ -381,6 +381,12 @@ impl Inner {
         }
     }
 
+    /// Whether this thread is one of its workers.
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(&*self.scheduler, Scheduler::Threads { pool, .. } if pool.is_here())
+    }
+
     pub(crate) fn offload(&self, job: Box<dyn Job>) {
         match &*self.scheduler {
             Scheduler::Threads { offload, .. } => offload.submit(job),
