@@ -16,8 +16,8 @@ use crate::fail;
 
 /// Bytes of a cache line; blocks are multiples of it and aligned to it.
 const LINE: usize = 64;
-/// Classes are 1 to 8 lines, 64 to 512 bytes; what is larger goes to the allocator.
-const CLASSES: usize = 8;
+/// Classes are 1 to 16 lines, 64 to 1024 bytes; what is larger goes to the allocator.
+const CLASSES: usize = 16;
 /// Blocks in a full magazine.
 const MAGAZINE: usize = 64;
 /// Bytes asked from the allocator at a time, while this process is small.
@@ -322,8 +322,8 @@ mod tests {
 
     #[test]
     fn what_is_too_large_goes_to_the_allocator() {
-        assert_eq!(class_of(Layout::new::<[u8; 513]>()), None);
-        assert_eq!(class_of(Layout::new::<[u8; 512]>()), Some(7));
+        assert_eq!(class_of(Layout::new::<[u8; 1025]>()), None);
+        assert_eq!(class_of(Layout::new::<[u8; 1024]>()), Some(15));
         assert_eq!((footprint(Layout::new::<u8>()), footprint(Layout::new::<[u8; 65]>())), (64, 128));
         let block = alloc::<[u8; 4096]>();
         // SAFETY: from `alloc`, once.
