@@ -135,6 +135,10 @@ impl<A: Actor> Addr<A> {
     #[inline]
     pub(crate) fn push_reply(self, message: A::Msg, correlation: u64) {
         let priority = message.priority();
+        // From the push on this reference is the answer's, and the actor may run to its end with it while this thread is still
+        // about to wake a worker for it. A worker has what it needs for that; others hold on to the system.
+        let system = &self.core().system;
+        let _kept = (!system.is_here()).then(|| system.clone());
         match self.push(Node::reply(message, priority, correlation)) {
             Ok(()) => std::mem::forget(self),
             Err(node) => drop(node.open()),
@@ -286,7 +290,7 @@ impl Core {
     fn reserve(&self) -> Room {
         let capacity = self.limits.capacity;
         let taken = |taken| if taken { Room::Taken } else { Room::Refused };
-        match self.limits.overflow {
+        match self.limits.overflow() {
             Overflow::Error => taken(self.try_reserve(capacity)),
             Overflow::DropNewest if self.try_reserve(capacity) => Room::Taken,
             Overflow::DropNewest => Room::Dropped,

@@ -9,6 +9,8 @@
 use std::any::TypeId;
 use std::cell::UnsafeCell;
 use std::fmt;
+#[cfg(not(loom))]
+use std::mem::offset_of;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -42,16 +44,22 @@ pub(crate) struct Core {
     table: &'static Functions,
     pub(crate) system: Arc<Inner>,
     pub(crate) limits: Limits,
-    // From here on the second line: senders do not write it, so the owner reads it from its own cache.
     pub(crate) status: Status,
 }
+
+// All that a sender reads is in the line that it writes. The second line senders do not write, so the owner reads its part of
+// the status from its own cache.
+#[cfg(not(loom))]
+const _: () = assert!(offset_of!(Core, limits) + size_of::<Limits>() <= 64);
+#[cfg(not(loom))]
+const _: () = assert!(offset_of!(Core, status) + Status::OWN == 64);
 
 /// How many addresses refer to an actor.
 pub(crate) struct References(sync::AtomicU32);
 
 impl References {
-    pub(crate) fn one() -> Self {
-        References(sync::AtomicU32::new(1))
+    pub(crate) fn new(count: u32) -> Self {
+        References(sync::AtomicU32::new(count))
     }
 
     /// Counts one more.
@@ -120,7 +128,7 @@ impl<A: Actor> Cell<A> {
     }
 }
 
-/// A new cell, scheduled by the caller: the first of its tasks and a reference to it.
+/// A new cell, scheduled by the caller: the first of its tasks and two references to it, one for the system's table.
 pub(crate) fn create<A: Actor>(
     id: ActorId,
     system: Arc<Inner>,
@@ -129,7 +137,7 @@ pub(crate) fn create<A: Actor>(
     dedicated: bool,
     actor: Option<A>,
     prepare: impl FnOnce(&mut Ctx<A>),
-) -> (Task, Addr<A>) {
+) -> (Task, Addr<A>, AnyAddr) {
     let cell = pool::alloc::<Cell<A>>();
     let me = Me(cell);
     let mut ctx = Ctx::new(me);
@@ -137,7 +145,7 @@ pub(crate) fn create<A: Actor>(
     let core = Core {
         inbox: Inbox::busy(),
         queued: AtomicU32::new(0),
-        refs: References::one(),
+        refs: References::new(2),
         id,
         table: if dedicated { Cell::<A>::DEDICATED } else { Cell::<A>::FUNCTIONS },
         system,
@@ -147,7 +155,7 @@ pub(crate) fn create<A: Actor>(
     // SAFETY: `alloc` returned memory for exactly this type.
     unsafe { cell.write(Cell { core, owner: UnsafeCell::new(Owner { ctx, actor }) }) };
     let addr = Addr::from_any(AnyAddr(cell.cast()));
-    (Task(cell.cast()), addr)
+    (Task(cell.cast()), addr, AnyAddr(cell.cast()))
 }
 
 /// # Safety
@@ -308,7 +316,7 @@ impl AnyAddr {
     /// come twice from the CPU of the owner, to be read and to be written.
     #[inline]
     pub(crate) fn fetch(&self) {
-        pool::fetch(self.0.cast());
+        pool::fetch(self.0.as_ptr().cast());
     }
 
     /// Whether it is an `A`.

@@ -455,11 +455,11 @@ mod tests {
 
     #[test]
     fn messages_too_large_for_a_batch_are_nodes() {
-        assert_eq!((Batch::<[u8; 300]>::PLACES, Batch::<[u64; 4]>::PLACES), (0, 11));
-        let (inbox, mut lists) = (Inbox::busy(), Lists::<[u8; 300]>::new());
+        assert_eq!((Batch::<[u8; 400]>::PLACES, Batch::<[u64; 4]>::PLACES), (0, 24));
+        let (inbox, mut lists) = (Inbox::busy(), Lists::<[u8; 400]>::new());
         for number in 0..5u8 {
             // SAFETY: `lists` is of the same type.
-            assert!(unsafe { inbox.tell([number; 300], None) }.is_ok());
+            assert!(unsafe { inbox.tell([number; 400], None) }.is_ok());
         }
         assert!(inbox.grab(&mut lists));
         let firsts: Vec<_> = std::iter::from_fn(|| lists.take()).map(|node| node.into_message()[0]).collect();

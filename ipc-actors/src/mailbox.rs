@@ -12,19 +12,19 @@ pub struct Mailbox {
 impl Mailbox {
     /// Holds whatever comes; costs nothing to count.
     pub const fn unbounded() -> Self {
-        Mailbox { limits: Limits { capacity: u32::MAX, overflow: Overflow::Error } }
+        Mailbox { limits: Limits::new(u32::MAX, Overflow::Error) }
     }
 
     /// Holds `capacity` messages, `1..u32::MAX`; `overflow` says what happens to the next. A capacity of 0 is taken
     /// as 1.
     pub const fn bounded(capacity: u32, overflow: Overflow) -> Self {
-        Mailbox { limits: Limits { capacity: if capacity == 0 { 1 } else { capacity }, overflow } }
+        Mailbox { limits: Limits::new(if capacity == 0 { 1 } else { capacity }, overflow) }
     }
 
     /// Holds whatever comes, and counts it: for [`PoolStrategy::LeastLoaded`](crate::PoolStrategy::LeastLoaded) and
     /// for snapshots.
     pub const fn counted() -> Self {
-        Mailbox { limits: Limits { capacity: u32::MAX - 1, overflow: Overflow::Error } }
+        Mailbox { limits: Limits::new(u32::MAX - 1, Overflow::Error) }
     }
 }
 
@@ -72,16 +72,73 @@ pub enum OnRestart {
     DeadLetter,
 }
 
-/// A mailbox in the form that senders look at.
+/// A mailbox in the form that senders look at: 16 bytes, so that with all else that they read it is in one line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Limits {
+    /// Of `Block` and `Throttle`; 584 years at most.
+    patience_nanos: u64,
     pub(crate) capacity: u32,
-    pub(crate) overflow: Overflow,
+    policy: Policy,
+}
+
+/// An [`Overflow`] without its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Policy {
+    Error,
+    DropNewest,
+    DropOldest,
+    Block,
+    Throttle,
 }
 
 impl Limits {
+    const fn new(capacity: u32, overflow: Overflow) -> Self {
+        let (policy, patience) = match overflow {
+            Overflow::Error => (Policy::Error, Duration::ZERO),
+            Overflow::DropNewest => (Policy::DropNewest, Duration::ZERO),
+            Overflow::DropOldest => (Policy::DropOldest, Duration::ZERO),
+            Overflow::Block(patience) => (Policy::Block, patience),
+            Overflow::Throttle { max_mute } => (Policy::Throttle, max_mute),
+        };
+        let nanos = patience.as_nanos();
+        let patience_nanos = if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 };
+        Limits { patience_nanos, capacity, policy }
+    }
+
+    pub(crate) fn overflow(&self) -> Overflow {
+        let patience = Duration::from_nanos(self.patience_nanos);
+        match self.policy {
+            Policy::Error => Overflow::Error,
+            Policy::DropNewest => Overflow::DropNewest,
+            Policy::DropOldest => Overflow::DropOldest,
+            Policy::Block => Overflow::Block(patience),
+            Policy::Throttle => Overflow::Throttle { max_mute: patience },
+        }
+    }
+
     #[inline]
     pub(crate) fn is_bounded(&self) -> bool {
         self.capacity != u32::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_keep_what_was_asked_for() {
+        let time = Duration::new(3, 7);
+        let all = [
+            Overflow::Error,
+            Overflow::DropNewest,
+            Overflow::DropOldest,
+            Overflow::Block(time),
+            Overflow::Throttle { max_mute: time },
+        ];
+        assert!(all.iter().all(|overflow| Limits::new(9, *overflow).overflow() == *overflow));
+        let ever = Limits::new(9, Overflow::Block(Duration::MAX)).overflow();
+        assert_eq!(ever, Overflow::Block(Duration::from_nanos(u64::MAX)));
     }
 }

@@ -59,7 +59,7 @@ impl Mutes {
 impl Core {
     /// Whether more is queued than the mailbox is for. Only a throttling one lets that happen.
     pub(crate) fn is_overloaded(&self) -> bool {
-        matches!(self.limits.overflow, Overflow::Throttle { .. }) && self.queued() > self.limits.capacity
+        matches!(self.limits.overflow(), Overflow::Throttle { .. }) && self.queued() > self.limits.capacity
     }
 
     /// The count below which an overloaded actor has caught up.
@@ -101,7 +101,7 @@ impl Core {
     pub(crate) fn uncount(&self) -> u32 {
         // Relaxed: a count; the lock in `release_senders` orders it with the look in `rest`.
         let before = self.queued.fetch_sub(1, Ordering::Relaxed);
-        if matches!(self.limits.overflow, Overflow::Throttle { .. }) && before == self.low_water() + 1 {
+        if matches!(self.limits.overflow(), Overflow::Throttle { .. }) && before == self.low_water() + 1 {
             self.system.release_senders(self.id);
         }
         before
@@ -178,7 +178,7 @@ impl Inner {
     pub(crate) fn forget_mutes(&self, actor: &Core) {
         let wanted = self.mutes.state.lock().wanted.remove(&actor.id);
         drop(wanted);
-        if matches!(actor.limits.overflow, Overflow::Throttle { .. }) {
+        if matches!(actor.limits.overflow(), Overflow::Throttle { .. }) {
             self.release_senders(actor.id);
         }
     }

@@ -16,8 +16,8 @@ use crate::fail;
 
 /// Bytes of a cache line; blocks are multiples of it and aligned to it.
 const LINE: usize = 64;
-/// Classes are 1 to 8 lines, 64 to 512 bytes; what is larger goes to the allocator.
-const CLASSES: usize = 8;
+/// Classes are 1 to 16 lines, 64 to 1024 bytes; what is larger goes to the allocator.
+const CLASSES: usize = 16;
 /// Blocks in a full magazine.
 const MAGAZINE: usize = 64;
 /// Bytes asked from the allocator at a time, while this process is small.
@@ -95,7 +95,7 @@ impl Rack {
     fn pop(&mut self) -> Option<NonNull<u8>> {
         let Free(block) = self.loaded.pop()?;
         if let Some(later) = self.loaded.len().checked_sub(AHEAD) {
-            fetch(self.loaded[later].0);
+            fetch(self.loaded[later].0.as_ptr());
         }
         Some(block)
     }
@@ -166,12 +166,13 @@ impl Rack {
 
 /// Fetches the line at this address, which will be written soon. Nothing where there is no such instruction.
 #[inline]
-pub(crate) fn fetch(block: NonNull<u8>) {
+pub(crate) fn fetch(block: *const u8) {
+    // By its name: `_mm_prefetch` with the hint for writing is compiled to a fetch for reading unless the build is for CPUs that are
+    // known to have this instruction, and then the line comes twice. All of 64 bits take it, some of them as a `nop`.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a prefetch has no effect but on caches.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(block.as_ptr().cast()) };
+    // SAFETY: a prefetch has no effect but on caches, wherever the address points.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) block.addr(), options(nomem, nostack, preserves_flags));
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = block;
@@ -321,8 +322,8 @@ mod tests {
 
     #[test]
     fn what_is_too_large_goes_to_the_allocator() {
-        assert_eq!(class_of(Layout::new::<[u8; 513]>()), None);
-        assert_eq!(class_of(Layout::new::<[u8; 512]>()), Some(7));
+        assert_eq!(class_of(Layout::new::<[u8; 1025]>()), None);
+        assert_eq!(class_of(Layout::new::<[u8; 1024]>()), Some(15));
         assert_eq!((footprint(Layout::new::<u8>()), footprint(Layout::new::<[u8; 65]>())), (64, 128));
         let block = alloc::<[u8; 4096]>();
         // SAFETY: from `alloc`, once.

@@ -569,11 +569,11 @@ impl Core {
     /// Accounts for a message taken from a bounded mailbox; false: it is given up for the newer ones.
     fn take_from_bounded(&self, sender: Option<ActorId>) -> bool {
         let before = self.uncount();
-        if self.limits.overflow == Overflow::DropOldest && before > self.limits.capacity {
+        if self.limits.overflow() == Overflow::DropOldest && before > self.limits.capacity {
             self.system.dead_letter(self, DeadReason::Overflow, sender);
             return false;
         }
-        if matches!(self.limits.overflow, Overflow::Block(_) | Overflow::Throttle { .. }) {
+        if matches!(self.limits.overflow(), Overflow::Block(_) | Overflow::Throttle { .. }) {
             self.system.room_made(self);
         }
         true

@@ -128,11 +128,16 @@ impl Pool {
         }
     }
 
-    fn schedule_from_outside(self: &Arc<Self>, task: Task) {
-        // Kept, because from the push on the actor may run to its end, and the system and this pool with it.
-        let pool = self.clone();
-        pool.injector.push(task);
-        pool.wake_one();
+    /// Whether this thread is one of its workers.
+    #[inline]
+    pub(crate) fn is_here(self: &Arc<Self>) -> bool {
+        local::with_worker(|worker| worker.is_some_and(|worker| Arc::ptr_eq(&worker.pool, self)))
+    }
+
+    fn schedule_from_outside(&self, task: Task) {
+        // From the push on the actor may run to its end. The caller has an address of it or its system, and this pool with it.
+        self.injector.push(task);
+        self.wake_one();
     }
 
     fn wake_one(&self) {

@@ -95,7 +95,7 @@ impl Inner {
         let child = parent.is_some();
         let parent_id = parent.as_ref().map(|parent| parent.addr.id());
         let made = self.table.insert(self.config.max_actors, |id| {
-            let (task, addr) =
+            let (task, addr, any) =
                 cell::create(id, self.clone(), mailbox.limits, child, seat.is_some(), actor, |ctx| {
                     if factory.is_some() || child {
                         let cold = ctx.cold();
@@ -104,7 +104,6 @@ impl Inner {
                         cold.on_restart = on_restart;
                     }
                 });
-            let any = addr.any().clone();
             ((task, addr), any)
         });
         let Some((task, addr)) = made else {

@@ -76,22 +76,29 @@ pub(crate) mod control {
 }
 
 /// The words of one actor, written rarely.
+///
+/// The first 8 bytes lie in the line that senders write; what the owner reads with each message follows in the next one.
+#[repr(C)]
 pub(crate) struct Status {
-    control: AtomicU32,
     incarnation: AtomicU32,
-    lifecycle: AtomicU8,
     /// Whether a parent decides what follows the end of an incarnation.
     child: bool,
+    control: AtomicU32,
+    lifecycle: AtomicU8,
     traced: AtomicBool,
 }
 
 impl Status {
+    /// Where the owner's part begins.
+    #[cfg(not(loom))]
+    pub(crate) const OWN: usize = std::mem::offset_of!(Status, control);
+
     pub(crate) fn new(child: bool) -> Self {
         Status {
-            control: AtomicU32::new(0),
             incarnation: AtomicU32::new(0),
-            lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
             child,
+            control: AtomicU32::new(0),
+            lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
             traced: AtomicBool::new(false),
         }
     }

@@ -156,33 +156,34 @@ fn node_number(scheduler: &Scheduler) -> u64 {
     }
 }
 
-/// The kernel's coarse clock as it reads it out, 1 to 4 ms of resolution, a few nanoseconds to read;
-/// [`Inner::time_of`] makes a time of it, for whoever wants to know.
+/// Nanoseconds of the kernel's coarse clock, 1 to 4 ms of resolution, a few nanoseconds to read; [`Inner::time_of`] makes a
+/// time of it, for whoever wants to know.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Stamp {
-    secs: i64,
-    nanos: i64,
-}
+pub(crate) struct Stamp(u64);
 
 impl Stamp {
     #[inline]
     fn coarse() -> Stamp {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-        Stamp { secs: now.tv_sec, nanos: now.tv_nsec }
+        Stamp::at(rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse))
     }
 
     /// What coarse stamps are counted from: by its own coarse beginning a system would be up to a tick older than it is.
     fn precise() -> Stamp {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        Stamp { secs: now.tv_sec, nanos: now.tv_nsec }
+        Stamp::at(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
+    }
+
+    /// These clocks count from the boot.
+    #[inline]
+    fn at(time: rustix::time::Timespec) -> Stamp {
+        Stamp(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
     }
 
     fn of(time: Duration) -> Stamp {
-        Stamp { secs: time.as_secs() as i64, nanos: i64::from(time.subsec_nanos()) }
+        Stamp(time.as_nanos() as u64)
     }
 
     fn time(self) -> Duration {
-        Duration::new(self.secs.unsigned_abs(), self.nanos as u32)
+        Duration::from_nanos(self.0)
     }
 }
 
@@ -378,6 +379,12 @@ impl Inner {
             Scheduler::Threads { pool, .. } => pool.schedule(task),
             Scheduler::Simulated(sim) => sim.schedule(task),
         }
+    }
+
+    /// Whether this thread is one of its workers.
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(&*self.scheduler, Scheduler::Threads { pool, .. } if pool.is_here())
     }
 
     pub(crate) fn offload(&self, job: Box<dyn Job>) {

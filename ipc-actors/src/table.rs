@@ -176,7 +176,7 @@ mod models {
 
     impl Actor {
         fn new() -> Arc<Actor> {
-            let (references, memory) = (References::one(), UnsafeCell::new(()));
+            let (references, memory) = (References::new(1), UnsafeCell::new(()));
             Arc::new(Actor { references, memory, destroyed: 0.into() })
         }
 

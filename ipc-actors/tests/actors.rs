@@ -428,7 +428,7 @@ impl Actor for Quiet {
 
 #[test]
 fn an_idle_actor_takes_less_than_half_a_kilobyte() {
-    assert!(ipc_actors::actor_footprint::<Quiet>() <= 256, "{}", ipc_actors::actor_footprint::<Quiet>());
+    assert!(ipc_actors::actor_footprint::<Quiet>() <= 192, "{}", ipc_actors::actor_footprint::<Quiet>());
     let system = System::builder().simulated(0).build().unwrap();
     let quiet = system.actor(|| Quiet).name("quiet").start().unwrap();
     quiet.tell(u64Message(1)).unwrap();

@@ -18,10 +18,12 @@ use super::Header;
 use crate::pool;
 use crate::sync::{AtomicU8, Ordering};
 
-/// Bytes of a batch: the largest class of the pool.
-const BYTES: usize = 512;
-/// Places of a batch of the smallest messages; three in a model, so that one is full soon.
-const MOST: usize = if cfg!(loom) { 3 } else { 16 };
+/// Bytes of a batch: the largest class of the pool. (With half of it a thread that tells 100 actors in turn sends 0.8 times, an
+/// actor that tells 64 0.7 times as many messages, and one that tells one 0.9 times.)
+const BYTES: usize = 1024;
+/// Places of a batch of the smallest messages, so that what is before them is one line; three in a model, so that one is full
+/// soon.
+const MOST: usize = if cfg!(loom) { 3 } else { 40 };
 
 #[repr(C, align(64))]
 struct Block(std::mem::MaybeUninit<[u8; BYTES]>);
@@ -57,6 +59,11 @@ impl<M> Clone for Batch<M> {
 impl<M> Copy for Batch<M> {}
 
 impl<M> Batch<M> {
+    /// How many places ahead of the one that is written a line is fetched: two lines. The exchange for each place waits for what
+    /// was written before, so without it a sender waits for each line of a batch that the owner's CPU had. (Where a line takes
+    /// 190 ns from one CPU to the other 17.5 ns per message instead of 21; where it is near 8.6 instead of 8.0.)
+    const AHEAD: usize = 128_usize.div_ceil(size_of::<Place<M>>());
+
     const FIRST: usize = size_of::<Front>().next_multiple_of(align_of::<Place<M>>());
 
     /// Messages that fit; fewer than three are not worth it, and then it is 0.
@@ -123,6 +130,9 @@ impl<M> Batch<M> {
     /// The place was given out to the caller, who has not filled it.
     #[inline]
     pub(crate) unsafe fn fill(self, index: usize, sender: u64, message: M) {
+        if index + Self::AHEAD < Self::PLACES {
+            pool::fetch(self.place(index + Self::AHEAD).cast());
+        }
         // SAFETY: the place is the caller's.
         unsafe { self.place(index).write(Place { sender, message }) };
         #[cfg(loom)]

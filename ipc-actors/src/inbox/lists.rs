@@ -13,24 +13,50 @@ use ipc_core::Priority;
 
 /// Nodes in the order they will be handled, one list per priority, owned by the actor.
 ///
-/// Each list is circular and known by its last node, whose `next` is the first: one word per priority.
+/// Each list is circular and known by its last node, whose `next` is the first: one word. That of normal priority is all
+/// that most actors ever have.
 pub(crate) struct Lists<M> {
-    tails: [*mut Header; 4],
+    normal: *mut Header,
+    /// Those of the other priorities, from the first such node on; the place of the normal one stays empty.
+    others: Option<Box<[*mut Header; 4]>>,
     marker: PhantomData<M>,
 }
+
+/// Every priority, the most urgent last.
+const PRIORITIES: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
 
 // SAFETY: the nodes are owned and their messages are `Send`.
 unsafe impl<M: Send> Send for Lists<M> {}
 
 impl<M> Lists<M> {
     pub(crate) const fn new() -> Self {
-        Lists { tails: [ptr::null_mut(); 4], marker: PhantomData }
+        Lists { normal: ptr::null_mut(), others: None, marker: PhantomData }
+    }
+
+    #[inline]
+    fn tail(&mut self, priority: Priority) -> &mut *mut Header {
+        if priority == Priority::Normal {
+            return &mut self.normal;
+        }
+        &mut self.others.get_or_insert_with(|| Box::new([ptr::null_mut(); 4]))[priority as usize]
+    }
+
+    /// The priority of what is next.
+    #[inline]
+    fn first(&self) -> Option<Priority> {
+        let has = |priority: &Priority| {
+            self.others.as_ref().is_some_and(|others| !others[*priority as usize].is_null())
+        };
+        let urgent = [Priority::Critical, Priority::High].into_iter().find(has);
+        urgent
+            .or_else(|| (!self.normal.is_null()).then_some(Priority::Normal))
+            .or_else(|| Some(Priority::Low).filter(has))
     }
 
     /// Appends one node, which is ours.
     #[inline]
     fn put_back(&mut self, node: *mut Header, priority: Priority) {
-        let tail = &mut self.tails[priority as usize];
+        let tail = self.tail(priority);
         let front = if tail.is_null() {
             node
         } else {
@@ -77,10 +103,11 @@ impl<M> Lists<M> {
             *first = at;
             word = next;
         }
-        for (tail, (first, last)) in self.tails.iter_mut().zip(turned) {
+        for (priority, (first, last)) in PRIORITIES.into_iter().zip(turned) {
             if last.is_null() {
                 continue;
             }
+            let tail = self.tail(priority);
             let front = if tail.is_null() {
                 first
             } else {
@@ -106,7 +133,7 @@ impl<M> Lists<M> {
 
     fn put_front(&mut self, node: Node<M>, priority: Priority) {
         let node = node.header.as_ptr();
-        let tail = &mut self.tails[priority as usize];
+        let tail = self.tail(priority);
         if tail.is_null() {
             *tail = node;
             // SAFETY: the new node is ours.
@@ -140,7 +167,8 @@ impl<M> Lists<M> {
     /// Messages in the lists, counted to `max`.
     pub(crate) fn messages(&self, max: u32) -> u32 {
         let mut count = 0;
-        for last in self.tails.iter().filter_map(|tail| NonNull::new(*tail)) {
+        let others = self.others.iter().flat_map(|others| others.iter());
+        for last in std::iter::once(&self.normal).chain(others).filter_map(|tail| NonNull::new(*tail)) {
             let mut node = last;
             while count < max {
                 // SAFETY: a list is a circle of nodes that are ours.
@@ -166,43 +194,42 @@ impl<M> Lists<M> {
     /// What is next: the most urgent, and among those the oldest. The caller opens it before it calls again.
     #[inline]
     pub(crate) fn pop(&mut self) -> Popped<M> {
-        for tail in self.tails.iter_mut().rev() {
-            let Some(last) = NonNull::new(*tail) else { continue };
-            // SAFETY: a node in our list.
-            let first = unsafe { (*last.as_ptr()).next };
-            // SAFETY: a list is a circle.
-            let first = unsafe { NonNull::new_unchecked(first) };
-            // SAFETY: a node in our list.
-            let Header { tag, kind, .. } = unsafe { first.read() };
-            let node = Node { header: first, marker: PhantomData };
-            if kind == Kind::Batch {
-                let (given, taken) = places(tag);
-                if taken == 0 {
-                    // SAFETY: a node in our list.
-                    let next = unsafe { (*first.as_ptr()).next };
-                    // What comes after this batch was written by another CPU: it is on its way while this is handled.
-                    pool::fetch_lines(next.cast());
-                }
-                // SAFETY: the kind says so, and batches in our list are of `M`.
-                let batch = unsafe { Batch::<M>::at(first) };
-                if !batch.is_written(taken) {
-                    return Popped::NotYet;
-                }
-                if taken + 1 < given {
-                    return Popped::Node(node);
-                }
-            }
-            if first == last {
-                *tail = ptr::null_mut();
-            } else {
-                // SAFETY: the first node of our list.
-                let second = unsafe { (*first.as_ptr()).next };
+        let Some(priority) = self.first() else { return Popped::Nothing };
+        let tail = self.tail(priority);
+        let Some(last) = NonNull::new(*tail) else { unreachable!("it is not empty") };
+        // SAFETY: a node in our list.
+        let first = unsafe { (*last.as_ptr()).next };
+        // SAFETY: a list is a circle.
+        let first = unsafe { NonNull::new_unchecked(first) };
+        // SAFETY: a node in our list.
+        let Header { tag, kind, .. } = unsafe { first.read() };
+        let node = Node { header: first, marker: PhantomData };
+        if kind == Kind::Batch {
+            let (given, taken) = places(tag);
+            if taken == 0 {
                 // SAFETY: a node in our list.
-                unsafe { (*last.as_ptr()).next = second };
+                let next = unsafe { (*first.as_ptr()).next };
+                // What comes after this batch was written by another CPU: it is on its way while this is handled.
+                pool::fetch_lines(next.cast());
             }
-            return Popped::Node(node);
+            // SAFETY: the kind says so, and batches in our list are of `M`.
+            let batch = unsafe { Batch::<M>::at(first) };
+            if !batch.is_written(taken) {
+                return Popped::NotYet;
+            }
+            if taken + 1 < given {
+                return Popped::Node(node);
+            }
         }
-        Popped::Nothing
+        if first == last {
+            *tail = ptr::null_mut();
+        } else {
+            // SAFETY: the first node of our list.
+            let second = unsafe { (*first.as_ptr()).next };
+            // SAFETY: a node in our list.
+            unsafe { (*last.as_ptr()).next = second };
+        }
+        Popped::Node(node)
     }
 
     /// The same for an owner that does not come back later: it waits for a sender that is writing.

@@ -16,10 +16,11 @@ use super::window::{Attempts, Window};
 use crate::actor::{Actor, ChildEvent, ChildState, ErrorAction, Signal};
 use crate::ctx::Ctx;
 use crate::event::Event;
-use crate::exit::ExitReason;
+use crate::exit::{self, ExitReason};
 use crate::id::ActorId;
 use crate::local;
 use crate::mailbox::{Mailbox, OnRestart};
+use crate::panics;
 use crate::process::SecurityContext;
 use crate::random::Random;
 use crate::reply::{self, Reply};
@@ -458,7 +459,7 @@ impl System {
     ///
     /// # Errors
     /// The child that did not start and why; what was started before it has been stopped in reverse order. A tree
-    /// that contradicts itself ([`Supervisor::check`]) starts nothing.
+    /// that contradicts itself ([`Supervisor::check`]) or is not needed ([`Supervisor::only_if`]) starts nothing.
     pub fn start(&self, root: Supervisor) -> Result<SupervisorRef, StartError> {
         let name = root.spec.name.clone();
         let failed = |text: String| StartError { child: name.clone(), cause: ExitReason::Error(text.into()) };
@@ -467,6 +468,11 @@ impl System {
             return Err(failed(
                 "started from a worker's thread, where waiting could stop its children".into(),
             ));
+        }
+        match local::as_guest(|| panics::guard(exit::Phase::Factory, || root.spec.is_needed())) {
+            Ok(true) => {}
+            Ok(false) => return Err(StartError { child: name, cause: ExitReason::Ignored }),
+            Err(panic) => return Err(StartError { child: name, cause: panic }),
         }
         let (waiter, starter) = reply::to_thread();
         let observer = root.spec.observer.clone();

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::actor::SupervisorActor;
 use super::event::Observer;
 use super::post::{Parent, Post};
-use super::spec::{Policy, SpecError, Supervisor};
+use super::spec::{Ignore, Policy, SpecError, Supervisor};
 use crate::actor::Actor;
 use crate::cell::AnyAddr;
 use crate::ctx::{Factory, FactoryError};
@@ -112,8 +112,12 @@ impl Make for SupervisorMaker {
         let path: Arc<str> = format!("{}/{}", around.post.path, spec.name).into();
         let observer = spec.observer.as_ref().or(around.observer).cloned();
         let security = spec.security.within(around.security);
-        let factory =
-            move || Ok(SupervisorActor::new(spec.clone(), path.clone(), observer.clone(), security.clone()));
+        let factory = move || {
+            if !spec.is_needed() {
+                return Err(Ignore.into());
+            }
+            Ok(SupervisorActor::new(spec.clone(), path.clone(), observer.clone(), security.clone()))
+        };
         spawn_child(around, name, policy, Box::new(factory))
     }
 

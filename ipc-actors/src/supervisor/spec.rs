@@ -249,6 +249,9 @@ pub struct Supervisor {
     pub(super) spec: Spec,
 }
 
+/// Whether a supervisor is needed, as its user says.
+type Needed = Arc<dyn Fn() -> bool + Send + Sync>;
+
 #[derive(Clone)]
 pub(super) struct Spec {
     pub(super) name: Arc<str>,
@@ -263,6 +266,8 @@ pub(super) struct Spec {
     pub(super) security: SecurityContext,
     pub(super) children: Vec<Child>,
     pub(super) template: Option<Arc<dyn Template>>,
+    /// Whether there is to be an incarnation; `None`: always.
+    pub(super) needed: Option<Needed>,
     /// Of the template's children.
     pub(super) policy: Policy,
 }
@@ -295,6 +300,7 @@ impl Supervisor {
                 security: SecurityContext::new(),
                 children: Vec::new(),
                 template: None,
+                needed: None,
                 policy: Policy::of(ChildKind::Worker),
             },
         }
@@ -402,6 +408,17 @@ impl Supervisor {
         self.with(|spec| spec.security = security)
     }
 
+    /// Has `needed` asked before each incarnation of this supervisor. Where it says no there is none: the supervisor is a
+    /// child like one whose factory answers [`Ignore`], its siblings go on, and a request to restart it asks again. A root
+    /// that is not needed does not start, because of [`ExitReason::Ignored`].
+    ///
+    /// Like a factory it runs in the turn of the child, not of the supervisor above; that of a root runs in
+    /// [`System::start`](crate::System::start).
+    #[must_use]
+    pub fn only_if(self, needed: impl Fn() -> bool + Send + Sync + 'static) -> Supervisor {
+        self.with(|spec| spec.needed = Some(Arc::new(needed)))
+    }
+
     /// Whether this tree can be started.
     ///
     /// # Errors
@@ -438,6 +455,10 @@ impl Supervisor {
 }
 
 impl Spec {
+    pub(super) fn is_needed(&self) -> bool {
+        self.needed.as_ref().is_none_or(|needed| needed())
+    }
+
     /// Whether a child with this policy can be here.
     pub(super) fn allows(&self, policy: &Policy) -> Result<(), &'static str> {
         if policy.significant && policy.restart == RestartPolicy::Permanent {

@@ -1,15 +1,16 @@
 //! Starting: order, failures, what is ignored, what is refused.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipc_actors::{
-    AdminError, AutoShutdown, Backoff, ChildKind, ExitReason, Phase, RestartPolicy, ShutdownPolicy,
+    AdminError, AutoShutdown, Backoff, Child, ChildKind, ExitReason, Phase, RestartPolicy, ShutdownPolicy,
     StartError, SupervisionStrategy, Supervisor,
 };
 
 use crate::kit::*;
-use crate::support::{Log, everywhere, until};
+use crate::support::{FEW, Log, everywhere, until};
 
 #[test]
 fn children_start_in_order_and_the_start_waits_for_the_last() {
@@ -75,6 +76,71 @@ fn a_dynamic_supervisor_forgets_ignored_children_and_shuts_down_cleanly() {
             tree.gone();
         });
     }
+}
+
+/// A supervisor with one child that is needed while the flag is up.
+fn below_while(needed: &Arc<AtomicBool>) -> Supervisor {
+    let needed = needed.clone();
+    Supervisor::one_for_one("below")
+        .intensity(0, ms(1000))
+        .child(kid("leaf"))
+        .only_if(move || needed.load(Ordering::SeqCst))
+}
+
+#[test]
+fn a_supervisor_that_is_not_needed_keeps_its_place_unless_it_is_temporary() {
+    everywhere(FEW, |system| {
+        let needed = Arc::new(AtomicBool::new(false));
+        let never = Supervisor::one_for_one("never").only_if(|| false).child(kid("unborn"));
+        let root = Supervisor::rest_for_one("root")
+            .child(below_while(&needed))
+            .child(kid("up"))
+            .child(Child::from(never).temporary());
+        let tree = tree(system, root);
+        assert_eq!(ids(&tree), ["below", "up"]);
+        assert_eq!(tree.counts().active, 1);
+        until(system, || system.live() == 2);
+        assert_eq!(tree.sup.which_child("below").unwrap().actor, None);
+        assert_eq!(tree.sup.restart_child("below"), Ok(None), "asked again");
+        needed.store(true, Ordering::SeqCst);
+        assert!(tree.sup.restart_child("below").unwrap().is_some());
+        assert_eq!(tree.sup.supervisor("below").unwrap().count_children().unwrap().active, 1);
+    });
+}
+
+#[test]
+fn a_supervisor_that_is_not_needed_any_more_is_not_restarted() {
+    for make in [Supervisor::one_for_one, Supervisor::one_for_all, Supervisor::rest_for_one] {
+        everywhere(FEW, |system| {
+            let needed = Arc::new(AtomicBool::new(true));
+            let tree = tree(system, make("root").child(below_while(&needed)).child(kid("b")));
+            let leaf = tree.sup.supervisor("below").unwrap().child::<Kid>("leaf").unwrap();
+            needed.store(false, Ordering::SeqCst);
+            leaf.tell(Do::Panic).unwrap();
+            tree.read_until("below ignored");
+            until(system, || tree.sup.which_child("b").unwrap().status == ipc_actors::ChildStatus::Running);
+            assert_eq!((tree.counts().specs, tree.counts().active), (2, 1));
+        });
+    }
+}
+
+#[test]
+fn a_root_that_is_not_needed_or_does_not_know_starts_nothing() {
+    everywhere(FEW, |system| {
+        let root = |needed: fn() -> bool| Supervisor::one_for_one("root").child(kid("a")).only_if(needed);
+        let cause = |needed| system.start(root(needed)).unwrap_err().cause;
+        assert_eq!(cause(|| false), ExitReason::Ignored);
+        let ExitReason::Panic(panic) = cause(|| panic!("no idea")) else { panic!("it panicked") };
+        assert_eq!((panic.during, &*panic.message), (Phase::Factory, "no idea"));
+        assert!(panic.location.contains("start.rs:"), "{}", panic.location);
+        let below = Supervisor::one_for_one("below").child(kid("b")).only_if(|| panic!("no idea"));
+        let error = system.start(Supervisor::one_for_one("root").child(below)).unwrap_err();
+        assert!(
+            matches!(&error.cause, ExitReason::Panic(panic) if panic.during == Phase::Factory),
+            "{error}"
+        );
+        until(system, || system.live() == 0);
+    });
 }
 
 #[test]
