@@ -238,11 +238,85 @@ impl UdsSeqpacketReceiver {
         }
         why.error()
     }
+
+    /// Why nothing can be received whatever the peer sends.
+    #[inline]
+    fn refusal(&self) -> Option<RecvError> {
+        if self.owner.is_forked() {
+            return Some(RecvError::Forked);
+        }
+        self.finished.map(Finished::error)
+    }
+
+    /// What a read that brought nothing means.
+    #[cold]
+    fn halted(&mut self, halt: Halt) -> RecvError {
+        match halt {
+            Halt::PeerExited | Halt::Failed(Errno::CONNRESET) => self.finish(Finished::PeerDied),
+            Halt::WouldBlock => {
+                self.stats.would_block += 1;
+                RecvError::Empty
+            }
+            Halt::TimedOut => RecvError::TimedOut,
+            Halt::Failed(error) => RecvError::Io(error.into()),
+        }
+    }
+
+    /// Receives into what `buf` has from its last message, which saves a copy; what is longer goes on in our own buffer.
+    fn recv_over(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
+        let room = buf.len();
+        let mut header = [0; HEADER_LEN];
+        let pieces = &mut [&mut header[..], buf, &mut self.buffer].map(IoSliceMut::new);
+        let read = read(&self.socket, self.spins, wait, pieces).map_err(|halt| self.halted(halt))?;
+        // A header alone tells how long the frame is, and that it is none.
+        let len = match self.framing.parse(&header[..read.min(HEADER_LEN)]) {
+            Ok(Parsed::Message { frame_len, .. }) if frame_len == read => 0,
+            Ok(Parsed::Incomplete { need }) if need == read => read - HEADER_LEN,
+            Ok(Parsed::Goodbye) => return Err(self.finish(Finished::Closed)),
+            Ok(_) => return Err(self.finish(NOT_ONE_FRAME)),
+            Err(what) => return Err(self.finish(Finished::Corrupt { what })),
+        };
+        buf.truncate(len);
+        buf.extend_from_slice(&self.buffer[..len.saturating_sub(room)]);
+        self.stats.messages += 1;
+        self.stats.bytes += len as u64;
+        Ok(len)
+    }
+}
+
+const NOT_ONE_FRAME: Finished = Finished::Corrupt { what: "datagram is not one whole frame" };
+
+/// Bytes of a message from which on saving a copy is worth three pieces instead of one.
+const LONG: usize = 8 << 10;
+
+/// Reads one datagram; [`Halt::PeerExited`] at the end of all.
+#[inline]
+fn read(socket: &Socket, spins: u32, wait: Wait, pieces: &mut [IoSliceMut<'_>]) -> Result<usize, Halt> {
+    let mut attempt = |socket: &Socket, mode| match socket.read(pieces, mode) {
+        // Said once, ahead of what the peer sent, when it closed with messages of ours unread (net/core/datagram.c,
+        // __skb_try_recv_datagram): its messages and its goodbye are still there.
+        Err(Errno::CONNRESET) => socket.read(pieces, mode),
+        read => read,
+    };
+    match transfer(socket, spins, PollFlags::IN, wait, &mut attempt)? {
+        0 => Err(Halt::PeerExited),
+        read => Ok(read),
+    }
 }
 
 impl Receiver for UdsSeqpacketReceiver {
     #[inline]
     fn recv_with(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
+        if buf.len() >= LONG && self.found.is_none() && self.framing.check == Check::None {
+            let received = match self.refusal() {
+                None => self.recv_over(buf, wait),
+                Some(refusal) => Err(refusal),
+            };
+            if received.is_err() {
+                buf.clear();
+            }
+            return received;
+        }
         buf.clear();
         let message = self.recv_ref(wait)?;
         buf.extend_from_slice(message);
@@ -266,41 +340,21 @@ impl PeekReceiver for UdsSeqpacketReceiver {
 
     #[inline]
     fn ready(&mut self, wait: Wait) -> Result<(), RecvError> {
-        if self.owner.is_forked() {
-            return Err(RecvError::Forked);
-        }
-        if let Some(why) = self.finished {
-            return Err(why.error());
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
         }
         if self.found.is_some() {
             return Ok(());
         }
-        let buffer = &mut self.buffer;
-        let mut attempt = |socket: &Socket, mode| match socket.read(&mut [IoSliceMut::new(buffer)], mode) {
-            // Said once, ahead of what the peer sent, when it closed with messages of ours unread (net/core/datagram.c,
-            // __skb_try_recv_datagram): its messages and its goodbye are still there.
-            Err(Errno::CONNRESET) => socket.read(&mut [IoSliceMut::new(buffer)], mode),
-            read => read,
-        };
-        let read = match transfer(&self.socket, self.spins, PollFlags::IN, wait, &mut attempt) {
-            Ok(0) | Err(Halt::PeerExited | Halt::Failed(Errno::CONNRESET)) => {
-                return Err(self.finish(Finished::PeerDied));
-            }
-            Ok(read) => read,
-            Err(Halt::WouldBlock) => {
-                self.stats.would_block += 1;
-                return Err(RecvError::Empty);
-            }
-            Err(Halt::TimedOut) => return Err(RecvError::TimedOut),
-            Err(Halt::Failed(error)) => return Err(RecvError::Io(error.into())),
-        };
+        let pieces = &mut [IoSliceMut::new(&mut self.buffer)];
+        let read = read(&self.socket, self.spins, wait, pieces).map_err(|halt| self.halted(halt))?;
         match self.framing.parse(&self.buffer[..read]) {
             Ok(Parsed::Message { payload, frame_len }) if frame_len == read => {
                 self.found = Some(payload.len());
                 Ok(())
             }
             Ok(Parsed::Goodbye) => Err(self.finish(Finished::Closed)),
-            Ok(_) => Err(self.finish(Finished::Corrupt { what: "datagram is not one whole frame" })),
+            Ok(_) => Err(self.finish(NOT_ONE_FRAME)),
             Err(what) => Err(self.finish(Finished::Corrupt { what })),
         }
     }
@@ -334,6 +388,68 @@ impl Drop for UdsSeqpacketReceiver {
         // In a forked child the connection is still the parent's to end.
         if !self.owner.is_forked() {
             self.socket.close_read();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_core::Transport;
+
+    use super::*;
+    use crate::UdsSeqpacket;
+
+    #[test]
+    fn a_long_message_over_the_last_one_is_whole_whatever_the_lengths() {
+        let (mut near, mut far) = UdsSeqpacket::pair(&Default::default()).unwrap();
+        let (mut got, mut total) = (Vec::new(), 0);
+        for len in [LONG, LONG - 1, 3 * LONG, 2 * LONG, 0, LONG, 5 * LONG, 5 * LONG, LONG + 1, 7] {
+            let message: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+            near.tx.send(&message).unwrap();
+            // As long as the last message, or with whatever a caller left in it.
+            for left in [got.len(), 2 * LONG] {
+                got.resize(left, 0xaa);
+            }
+            assert_eq!(far.rx.recv_with(&mut got, Wait::Never).unwrap(), len);
+            assert!(got == message, "{len}");
+            total += len as u64;
+        }
+        assert_eq!((far.rx.stats().messages, far.rx.stats().bytes), (10, total));
+        // What was found before is handed over first.
+        near.tx.send(b"first").unwrap();
+        near.tx.send(&[9; LONG]).unwrap();
+        far.rx.ready(Wait::Never).unwrap();
+        for message in [&b"first"[..], &[9; LONG]] {
+            got.resize(2 * LONG, 0);
+            far.rx.recv_with(&mut got, Wait::Never).unwrap();
+            assert_eq!(got, message);
+        }
+        got.resize(LONG, 1);
+        assert!(matches!(far.rx.recv_with(&mut got, Wait::Never), Err(RecvError::Empty)));
+        assert_eq!((got.len(), far.rx.stats().would_block), (0, 1));
+        drop(near);
+        for _ in 0..2 {
+            got.resize(LONG, 1);
+            assert!(matches!(far.rx.recv_with(&mut got, Wait::Never), Err(RecvError::Closed)));
+            assert!(got.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_datagram_that_is_not_one_frame_is_refused_over_a_long_buffer_too() {
+        let long = 20_u32.to_le_bytes();
+        // Less than its header says, more, a part of a header, and a length beyond the agreement.
+        for datagram in [
+            [&long[..], &[0; 10]].concat(),
+            [&[1, 0, 0, 0], &[0; 10][..]].concat(),
+            vec![1, 0],
+            vec![0xfe; LONG],
+        ] {
+            let (near, mut far) = UdsSeqpacket::pair(&Default::default()).unwrap();
+            near.tx.put(&[IoSlice::new(&datagram)], Wait::Never).unwrap();
+            let mut got = vec![0; LONG];
+            let error = far.rx.recv_with(&mut got, Wait::Never).unwrap_err();
+            assert!(matches!(error, RecvError::Corrupt { .. }), "{error}");
         }
     }
 }
