@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use ipc_results::Environment;
+use ipc_results::environment::namespaces_of;
 use ipc_results::run::{Level, Side};
 
 use super::Check;
 use super::system::System;
-use crate::hello;
 
 /// Another process, to be held against this one.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// A process of this machine.
     pub(super) fn process(pid: u32, environment: &Environment) -> Peer {
-        let namespaces = hello::namespaces(&pid.to_string());
+        let namespaces = namespaces_of(&pid.to_string());
         Peer { name: format!("process {pid}"), boot_id: environment.boot_id.clone(), namespaces }
     }
 
