@@ -116,9 +116,11 @@ pub(crate) fn findings(environment: &Environment) -> Vec<Finding> {
     checks.filter(|check| check.level > Level::Ok).map(|check| finding(&check)).collect()
 }
 
-/// What stands between this process, in `environment`, and a server that was there already.
+/// What stands between this process, in `environment`, and a server that was there already; by the number of its process, since
+/// a run may meet two.
 pub(crate) fn of_server(environment: &Environment, server: &Side) -> Vec<Finding> {
-    let checks = peer::compare(environment, &Peer::server("the server", server));
+    let name = format!("server process {}", server.pid);
+    let checks = peer::compare(environment, &Peer::server(name, server));
     checks.iter().filter(|check| check.level > Level::Ok).map(finding).collect()
 }
 
@@ -229,7 +231,7 @@ fn find_peer(mechanisms: &[Mechanism], environment: &Environment, text: &str) ->
         return pid.map(|pid| Peer::process(pid, environment)).ok_or_else(missing);
     }
     let (mechanism, address) = find(mechanisms, text)?;
-    Ok(Peer::server(&format!("the server at {address}"), &(mechanism.ask)(&address)?))
+    Ok(Peer::server(format!("the server at {address}"), &(mechanism.ask)(&address)?))
 }
 
 #[cfg(test)]

@@ -39,8 +39,13 @@ pub(crate) fn capacity(
 
 /// Bytes of a huge page; 0 where the kernel has none.
 pub(crate) fn huge_page() -> usize {
-    let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
-    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+        .map_or(0, |text| page_in(&text))
+}
+
+/// As shm reads it: what is no power of two is no page.
+fn page_in(text: &str) -> usize {
+    text.trim().parse().ok().filter(|bytes: &usize| bytes.is_power_of_two()).unwrap_or(0)
 }
 
 /// Why a transport with these options cannot carry messages of `size` bytes.
@@ -82,4 +87,14 @@ pub(crate) fn refusal(
         (format!("{name} carries at most {max} bytes per message"), format!("use sizes up to {max}"))
     };
     Some(Impossible { what: format!("{name} cannot carry {size}-byte messages here"), why, fix })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_huge_page_is_what_shm_takes_for_one() {
+        assert_eq!(["2097152\n", "0\n", "2097153\n", ""].map(page_in), [2 << 20, 0, 0, 0]);
+    }
 }

@@ -1,35 +1,22 @@
 //! What a side says of itself when programs meet that were started apart: which clock it reads, which names it sees, where it
 //! runs.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::process;
 
+use ipc_results::environment::{namespaces_of, this_boot};
 use ipc_results::run::Side;
 
 use crate::pin;
 
-/// The namespaces that decide what two processes have in common.
-const NAMESPACES: [&str; 5] = ["ipc", "mnt", "net", "pid", "time"];
-
 /// This process, with the CPUs of the calling thread.
 pub(crate) fn own() -> Side {
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     Side {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        boot_id: boot_id.map(|id| id.trim().to_owned()),
-        namespaces: namespaces("self"),
+        boot_id: this_boot(),
+        namespaces: namespaces_of("self"),
         pid: process::id(),
         cpus: pin::allowed_cpus().unwrap_or_default(),
     }
-}
-
-/// The namespaces of a process of this machine, by its number or `self`; none where it cannot be looked at.
-pub(crate) fn namespaces(process: &str) -> BTreeMap<String, String> {
-    let identity = |name: &str| {
-        fs::read_link(format!("/proc/{process}/ns/{name}")).ok()?.into_os_string().into_string().ok()
-    };
-    NAMESPACES.iter().filter_map(|name| Some(((*name).to_owned(), identity(name)?))).collect()
 }
 
 /// Why stamps of the two sides cannot be subtracted from one another.
@@ -70,6 +57,9 @@ mod tests {
         let pinned = std::thread::spawn(move || pin::pin_this_thread(cpu).map(|()| own())).join().unwrap();
         let side = pinned.unwrap();
         assert_eq!((side.pid, side.cpus.as_slice()), (process::id(), &[cpu][..]));
-        assert!(NAMESPACES.iter().all(|name| side.namespaces[*name].starts_with(&format!("{name}:["))));
+        // As the file of a run has it, against which a peer is held.
+        let environment = ipc_results::Environment::read();
+        assert_eq!((side.boot_id, &side.namespaces), (environment.boot_id, &environment.namespaces));
+        assert_eq!(side.namespaces.into_keys().collect::<Vec<_>>(), ["ipc", "mnt", "net", "pid", "time"]);
     }
 }

@@ -79,6 +79,12 @@ impl Look {
         Look { at_ns: monotonic_ns(), stolen_ns: steal::stolen_ns(cpus), moves: moves.sum() }
     }
 
+    /// One that was made up.
+    #[cfg(test)]
+    pub(crate) fn of(at_ns: u64, stolen_ns: u64, moves: u64) -> Look {
+        Look { at_ns, stolen_ns: Some(stolen_ns), moves: Some(moves) }
+    }
+
     /// Without the moves, where the threads that measure are not the main threads of the workers.
     pub(crate) fn without_moves(self) -> Look {
         Look { moves: None, ..self }
@@ -86,15 +92,20 @@ impl Look {
 }
 
 /// Adds to the intervals of a trial whose measured part began at `begin_ns` what was seen in each: from the last look before it
-/// to the last look before its end.
+/// to the last look before its end, or for the last of them to the first look after it, so that nothing is lost. Where there was
+/// no look before it, or none in it, nobody knows, and the next one has what was seen in both.
 pub(crate) fn tell(timeline: &mut [Interval], begin_ns: u64, looks: &[Look]) {
-    let Some(first) = looks.first() else { return };
-    let at = |ns: u64| looks.iter().take_while(|look| look.at_ns <= ns).last().unwrap_or(first);
-    for interval in timeline {
-        let (before, after) = (
-            at(begin_ns + interval.start_ns),
-            at((begin_ns + interval.start_ns).saturating_add(interval.elapsed_ns)),
-        );
+    let until = |ns: u64| looks.iter().rfind(|look| look.at_ns <= ns);
+    let last = timeline.len().saturating_sub(1);
+    for (index, interval) in timeline.iter_mut().enumerate() {
+        let start_ns = begin_ns.saturating_add(interval.start_ns);
+        let end_ns = start_ns.saturating_add(interval.elapsed_ns);
+        let after =
+            if index == last { looks.iter().find(|look| look.at_ns >= end_ns) } else { until(end_ns) };
+        let Some((before, after)) = until(start_ns).zip(after).filter(|(before, after)| before != after)
+        else {
+            continue;
+        };
         let grown = |(before, after): (u64, u64)| after.saturating_sub(before);
         interval.steal_ns = before.stolen_ns.zip(after.stolen_ns).map(grown);
         interval.migrations = before.moves.zip(after.moves).map(grown);
@@ -105,33 +116,52 @@ pub(crate) fn tell(timeline: &mut [Interval], begin_ns: u64, looks: &[Look]) {
 mod tests {
     use super::*;
 
+    /// Stolen time and moves of intervals of 100 ns from 1000 on.
+    fn told(intervals: u64, looks: &[Look]) -> Vec<(Option<u64>, Option<u64>)> {
+        let interval =
+            |index: u64| Interval { start_ns: 100 * index, elapsed_ns: 100, ..Interval::default() };
+        let mut timeline: Vec<Interval> = (0..intervals).map(interval).collect();
+        tell(&mut timeline, 1000, looks);
+        timeline.iter().map(|interval| (interval.steal_ns, interval.migrations)).collect()
+    }
+
     #[test]
     fn what_was_seen_goes_to_the_interval_it_happened_in() {
-        let look = |at_ns, stolen, moves| Look { at_ns, stolen_ns: Some(stolen), moves: Some(moves) };
         // Counters begin anywhere; between the looks at 1150 and 1200 a CPU was taken away, at 1350 a thread was moved.
         let looks = [
-            look(900, 70, 5),
-            look(1100, 70, 5),
-            look(1150, 70, 5),
-            look(1200, 80, 5),
-            look(1250, 80, 5),
-            look(1350, 80, 6),
-            look(1400, 80, 6),
+            Look::of(900, 70, 5),
+            Look::of(1100, 70, 5),
+            Look::of(1150, 70, 5),
+            Look::of(1200, 80, 5),
+            Look::of(1250, 80, 5),
+            Look::of(1350, 80, 6),
+            Look::of(1400, 80, 6),
         ];
-        let interval = |start_ns| Interval { start_ns, elapsed_ns: 100, ..Interval::default() };
-        let mut timeline = [interval(0), interval(100), interval(200), interval(300)];
-        tell(&mut timeline, 1000, &looks);
-        let told = timeline.map(|interval| (interval.steal_ns.unwrap(), interval.migrations.unwrap()));
-        assert_eq!(told, [(0, 0), (10, 0), (0, 0), (0, 1)]);
+        let seen = |stolen, moves| (Some(stolen), Some(moves));
+        assert_eq!(told(4, &looks), [seen(0, 0), seen(10, 0), seen(0, 0), seen(0, 1)]);
         // What the kernel does not count, and what nobody looked at, is absent and not 0.
-        let mut timeline = [interval(0)];
-        tell(
-            &mut timeline,
-            1000,
-            &[Look { at_ns: 1000, ..Look::default() }, Look { at_ns: 1100, ..Look::default() }],
-        );
-        tell(&mut timeline, 1000, &[]);
-        assert_eq!((timeline[0].steal_ns, timeline[0].migrations), (None, None));
+        let uncounted = [1000, 1100].map(|at_ns| Look { at_ns, ..Look::default() });
+        assert_eq!((told(1, &uncounted), told(1, &[])), (vec![(None, None)], vec![(None, None)]));
+    }
+
+    #[test]
+    fn nothing_is_lost_between_the_last_look_and_the_end() {
+        // The last look comes when both sides have told what they measured.
+        let looks =
+            [Look::of(990, 70, 5), Look::of(1090, 70, 5), Look::of(1190, 70, 5), Look::of(1230, 90, 7)];
+        assert_eq!(told(2, &looks)[1], (Some(20), Some(2)));
+        // What comes later is none of it.
+        assert_eq!(told(2, &[&looks[..], &[Look::of(1300, 99, 9)]].concat())[1], (Some(20), Some(2)));
+    }
+
+    #[test]
+    fn an_interval_in_which_nobody_looked_has_no_numbers() {
+        let none = (None, None);
+        // Shorter than the looks are apart: the last one has what was seen in all.
+        assert_eq!(told(3, &[Look::of(990, 0, 0), Look::of(1500, 30, 1)]), [none, none, (Some(30), Some(1))]);
+        // The first look came late.
+        let late = [Look::of(1050, 0, 0), Look::of(1150, 10, 0), Look::of(1200, 10, 0)];
+        assert_eq!(told(2, &late), [none, (Some(10), Some(0))]);
     }
 
     #[test]
@@ -143,10 +173,9 @@ mod tests {
         if allowed.len() > 1 {
             let lookout = Lookout::start(&topology, &allowed[..1], own, RAREST).unwrap();
             let looks = lookout.end();
-            assert!(
-                looks.len() >= 2 && looks[0].stolen_ns.is_some() && looks[0].moves.is_some(),
-                "{looks:?}"
-            );
+            assert!(looks.len() >= 2 && looks[0].stolen_ns.is_some(), "{looks:?}");
+            // A kernel without CONFIG_SCHED_DEBUG does not tell.
+            assert_eq!(looks[0].moves.is_some(), os::moves().is_some(), "{looks:?}");
         }
     }
 }

@@ -88,7 +88,20 @@ fn introduce<Tx: Sender, Rx: Receiver>(
     greeting: Greeting,
 ) -> Result<Side, Failure> {
     say(end, &greeting)?;
-    hear(end)
+    hear(end).map(harmless)
+}
+
+/// Without what would move the cursor of a terminal: a stranger says this, and people read it.
+fn harmless(side: Side) -> Side {
+    let text = |text: String| -> String {
+        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    };
+    Side {
+        version: text(side.version),
+        boot_id: side.boot_id.map(text),
+        namespaces: side.namespaces.into_iter().map(|(kind, id)| (text(kind), text(id))).collect(),
+        ..side
+    }
 }
 
 /// What the server measured.
@@ -392,5 +405,45 @@ mod tests {
         };
         assert_eq!(told(PROTOCOL - 1), "upgrade the peer");
         assert_eq!(told(PROTOCOL + 1), "upgrade this side");
+    }
+
+    #[test]
+    fn what_a_stranger_says_of_itself_moves_no_cursor() {
+        let (one, other) = Uds::pair(&UdsOptions::default()).unwrap();
+        let (mut ours, mut theirs) =
+            (Blocking { tx: one.tx, rx: one.rx }, Blocking { tx: other.tx, rx: other.rx });
+        let named = |kind: &str, id: &str| [(kind.to_owned(), id.to_owned())].into_iter().collect();
+        let side = Side {
+            version: "0.1\x1b[2J".into(),
+            boot_id: Some("a\r\nb".into()),
+            namespaces: named("ipc\u{9b}", "ipc:[1]\x07"),
+            pid: 7,
+            cpus: vec![3],
+        };
+        say(&mut theirs, &side).unwrap();
+        let expected = Side {
+            version: "0.1\u{fffd}[2J".into(),
+            boot_id: Some("a\u{fffd}\u{fffd}b".into()),
+            namespaces: named("ipc\u{fffd}", "ipc:[1]\u{fffd}"),
+            ..side
+        };
+        assert_eq!(ask(&mut ours).unwrap(), expected);
+    }
+
+    /// `Side` is also a type of the run's file, whose fields may come and go: here, a field more is another protocol.
+    #[test]
+    fn a_side_has_these_bytes_on_the_wire_as_long_as_the_protocol_has_this_number() {
+        let side = Side {
+            version: "1.2".into(),
+            boot_id: Some("b".into()),
+            namespaces: [("net".to_owned(), "n".to_owned())].into_iter().collect(),
+            pid: 300,
+            cpus: vec![1, 2],
+        };
+        let bytes = *b"\x031.2\x01\x01b\x01\x03net\x01n\xac\x02\x02\x01\x02";
+        assert_eq!((PROTOCOL, &postcard::to_stdvec(&side).unwrap()[..]), (16, &bytes[..]));
+        assert_eq!(postcard::from_bytes::<Side>(&bytes).unwrap(), side);
+        let unknown = postcard::to_stdvec(&Side::default()).unwrap();
+        assert_eq!(unknown, [0; 5], "what is absent has its place as well");
     }
 }

@@ -7,9 +7,11 @@ use std::time::{Instant, SystemTime};
 use ipc_results::environment::Environment;
 use ipc_results::run::{Cell, CellStatus, Manifest, Run, RunStatus, Tool, Warning};
 use ipc_results::text::{Style, render};
+use rustix::io::Errno;
 
 use crate::doctor;
 use crate::error::{Exit, Failure};
+use crate::fit::huge_page;
 use crate::plan::Plan;
 use crate::runner::Measured;
 use crate::worker::{LOCKED, PRIORITY};
@@ -113,32 +115,25 @@ impl Report {
 
     /// Tells which rings are not in huge pages that were to be, and why.
     fn without_huge_pages(&mut self) {
-        let of = |cell: &Cell, name: &str| {
-            let names = [name.to_owned(), format!("server.{name}")];
-            names.iter().filter_map(|name| cell.effective.get(name)?.as_u64()).collect::<Vec<u64>>()
-        };
-        let mut refused: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        let mut short: BTreeMap<u64, Vec<String>> = BTreeMap::new();
         for cell in &self.run.cells {
-            let bytes = of(cell, "huge_bytes");
-            // A mapping without a page of its own in spite of a kernel that agreed is told as 0.
-            let errno = of(cell, "huge_errno").into_iter().next();
-            if let Some(errno) = errno.or_else(|| bytes.contains(&0).then_some(0)) {
-                refused.entry(errno).or_default().push(cell.id.clone());
+            if let Some(errno) = not_in_huge_pages(cell, huge_page() as u64) {
+                short.entry(errno).or_default().push(cell.id.clone());
             }
         }
-        for (errno, cells) in refused {
-            let said = match errno {
-                0 => "the kernel agreed, and mapped none".to_owned(),
-                errno => std::io::Error::from_raw_os_error(errno as i32).to_string(),
+        for (errno, cells) in short {
+            let text = match errno {
+                AGREED => "--hugepages was granted, and a side of these cells maps a ring in small pages, in part or all of it \
+                               (huge_bytes and peer_huge_bytes in the file; a server started by hand needs hugepages=true, too)"
+                    .to_owned(),
+                errno => {
+                    let said = std::io::Error::from_raw_os_error(errno as i32);
+                    let fix = huge_page_fix(&said);
+                    format!(
+                        "--hugepages was refused by the system ({said}); these cells were measured without it ({fix})"
+                    )
+                }
             };
-            let fix = match errno {
-                // EAGAIN, ENOMEM, EBUSY.
-                11 | 12 | 16 => "no huge page is free; sysctl vm.compact_memory=1 makes some",
-                _ => "needs Linux 6.1, and shmem_enabled that is not deny: doctor S5",
-            };
-            let text = format!(
-                "--hugepages was refused by the system ({said}); these cells were measured without it ({fix})"
-            );
             self.warn("W11", &text, cells);
         }
     }
@@ -299,6 +294,38 @@ pub(crate) fn version() -> String {
     format!("ipc-bench {} ({})", tool.version, known.join(" · "))
 }
 
+/// Stands for the reason where the kernel gave none.
+const AGREED: u64 = 0;
+
+/// The kernel's reason why a ring of this cell is not in huge pages of `page` bytes that was to be, or [`AGREED`]: each side says
+/// how much of both rings it reaches through such pages.
+fn not_in_huge_pages(cell: &Cell, page: u64) -> Option<u64> {
+    let value = |name: String| cell.effective.get(&name).and_then(serde_json::Value::as_u64);
+    // What the server says is there where it differs from what the client says.
+    let of = |side: &str, name: &str| value(format!("{side}{name}")).or_else(|| value(name.to_owned()));
+    let is_short = |side: &str, bytes: &str, capacity: &str| {
+        let capacity = of(side, capacity).unwrap_or(1);
+        // What is left over at the end is no huge page of its own.
+        let whole = capacity - capacity.checked_rem(page).unwrap_or(0);
+        value(format!("{side}{bytes}")).is_some_and(|bytes| bytes < whole.max(1))
+    };
+    let errno = ["", "server."].into_iter().find_map(|side| value(format!("{side}huge_errno")));
+    let is_short = ["", "server."].into_iter().any(|side| {
+        is_short(side, "huge_bytes", "capacity") || is_short(side, "peer_huge_bytes", "peer_capacity")
+    });
+    errno.or_else(|| is_short.then_some(AGREED))
+}
+
+/// What the reasons of `MADV_COLLAPSE` mean (`madvise_collapse_errno` in mm/khugepaged.c).
+fn huge_page_fix(said: &std::io::Error) -> &'static str {
+    match Errno::from_io_error(said) {
+        Some(Errno::NOMEM) => "no huge page is free; sysctl vm.compact_memory=1 makes some",
+        Some(Errno::BUSY) => "the memory cgroup has no room for one; raise its memory.max",
+        Some(Errno::AGAIN) => "a page was locked or busy; try again",
+        _ => "needs Linux 6.1, and shmem_enabled that is not deny: doctor S5",
+    }
+}
+
 /// Tables, ranking, warnings and notes, as `style` wants them.
 pub(crate) fn text(run: &Run, style: &Style) -> String {
     // Our own histograms decode.
@@ -331,12 +358,53 @@ mod tests {
             })
         };
         assert_eq!(warned(&[("capacity", 1 << 20)]), None, "nobody asked");
-        assert_eq!(warned(&[("huge_bytes", 2 << 20), ("peer_huge_bytes", 2 << 20)]), None);
         let denied = warned(&[("huge_bytes", 0), ("huge_errno", 22)]).unwrap();
         assert!(denied.contains("Invalid argument") && denied.contains("doctor S5"), "{denied}");
-        let scarce = warned(&[("huge_bytes", 2 << 20), ("server.huge_errno", 12)]).unwrap();
+        let scarce = warned(&[("huge_bytes", 64 << 20), ("server.huge_errno", 12)]).unwrap();
         assert!(scarce.contains("compact_memory"), "{scarce}");
-        assert!(warned(&[("huge_bytes", 0)]).unwrap().contains("mapped none"));
+        assert!(warned(&[("huge_bytes", 0), ("capacity", 1 << 20)]).unwrap().contains("was granted, and"));
+    }
+
+    #[test]
+    fn every_mapping_of_both_rings_is_held_against_its_capacity() {
+        const MIB: u64 = 1 << 20;
+        let short = |granted: &[(&str, u64)]| {
+            let rings = [("capacity", 5 * MIB), ("peer_capacity", 8 * MIB)];
+            let effective =
+                rings.iter().chain(granted).map(|(name, value)| ((*name).to_owned(), (*value).into()));
+            let cell = Cell { effective: effective.collect(), ..Cell::new("shm/rtt/64", "shm", "rtt", 64) };
+            not_in_huge_pages(&cell, 2 * MIB)
+        };
+        let (ours, theirs) = (("huge_bytes", 4 * MIB), ("peer_huge_bytes", 8 * MIB));
+        assert_eq!(short(&[]), None, "nobody asked");
+        assert_eq!(short(&[ours, theirs]), None, "half a page more is none");
+        assert_eq!(short(&[("huge_bytes", 2 * MIB), theirs]), Some(0), "in part");
+        assert_eq!(
+            short(&[ours, ("peer_huge_bytes", 6 * MIB)]),
+            Some(0),
+            "what the client maps of the other"
+        );
+        assert_eq!(short(&[ours, theirs, ("server.huge_bytes", 0)]), Some(0));
+        assert_eq!(short(&[ours, theirs, ("server.peer_huge_bytes", 0)]), Some(0));
+        // The rings of the server are the other way round.
+        let server = [("server.capacity", 8 * MIB), ("server.peer_capacity", 5 * MIB)];
+        let swapped = [("server.huge_bytes", 8 * MIB), ("server.peer_huge_bytes", 4 * MIB)];
+        assert_eq!(short(&[&[ours, theirs][..], &server, &swapped].concat()), None);
+        assert_eq!(short(&[ours, ("peer_huge_bytes", 0), ("server.huge_errno", 16)]), Some(16));
+    }
+
+    #[test]
+    fn each_reason_of_the_kernel_has_its_own_way_out() {
+        for (errno, fix) in [
+            (11, "try again"),
+            (12, "compact_memory"),
+            (16, "memory.max"),
+            (22, "doctor S5"),
+            (95, "doctor S5"),
+        ] {
+            let said = std::io::Error::from_raw_os_error(errno);
+            assert!(huge_page_fix(&said).contains(fix), "{said}");
+        }
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn headline(plan: &Plan) -> String {
     parts.join(" · ")
 }
 
-/// `server   ipc-bench 0.1.0, process 812, cpu 3 · K1 namespaces: those of the server are others: ipc (no common mq)`
+/// `server     ipc-bench 0.1.0, process 812, cpu 3 · K1 namespaces: server process 812 has other namespaces: ipc (no common mq)`
 fn server_line(server: &Side, environment: &Environment) -> String {
     let remarks = doctor::of_server(environment, server).into_iter();
     let remarks: String = remarks.map(|finding| format!(" · {} {}", finding.id, finding.message)).collect();
@@ -177,4 +177,24 @@ fn machine_line(plan: &Plan, environment: &Environment) -> String {
         _ => " · kept from halting while a side sleeps".to_owned(),
     };
     format!("machine  {} · {client}, {server}{awake}", machine(environment, Charset::Unicode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_has_its_process_its_place_and_what_stands_between_in_one_line() {
+        let named = |ipc: &str| [("ipc".to_owned(), ipc.to_owned())].into_iter().collect();
+        let boot_id = Some("here".to_owned());
+        let environment =
+            Environment { boot_id: boot_id.clone(), namespaces: named("ipc:[1]"), ..Environment::default() };
+        let server =
+            Side { version: "0.1.0".into(), boot_id, namespaces: named("ipc:[2]"), pid: 812, cpus: vec![3] };
+        assert_eq!(
+            server_line(&server, &environment),
+            "server     ipc-bench 0.1.0, process 812, cpu 3 · K1 namespaces: server process 812 has other namespaces: ipc (no \
+             common mq)"
+        );
+    }
 }

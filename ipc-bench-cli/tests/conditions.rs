@@ -176,14 +176,23 @@ fn stolen_time_and_moves_are_told_by_interval_where_a_cpu_is_left_to_look_from()
     let one = run("same-core");
     let cores = one["environment"]["cpu"]["siblings"].as_array().unwrap().len();
     let (pair, threads) = (told(&one, "uds"), told(&one, "inproc"));
-    assert!(pair.len() >= 8 && threads.len() >= 8, "{pair:?} {threads:?}");
+    // Two cells of five intervals each, of which a machine with other things to do may make fewer and longer ones.
+    assert!(pair.len() >= 4 && threads.len() >= 4, "{pair:?} {threads:?}");
     if cores > 1 && allowed().len() > 1 {
-        assert!(pair.iter().all(|(stolen, moves)| stolen.is_some() && *moves == Some(0)), "{pair:?}");
+        // An interval into which no look fell, on such a machine, has neither.
+        let seen = |all: &[(Option<u64>, Option<u64>)]| all.iter().any(|(stolen, _)| stolen.is_some());
+        assert!(seen(&pair) && seen(&threads), "{pair:?} {threads:?}");
+        // A kernel without CONFIG_SCHED_DEBUG counts no moves.
+        let counts =
+            std::fs::read_to_string("/proc/self/sched").is_ok_and(|text| text.contains("nr_migrations"));
+        let unmoved =
+            |(stolen, moves): &(Option<u64>, Option<u64>)| *moves == stolen.filter(|_| counts).map(|_| 0);
+        assert!(pair.iter().all(unmoved), "{pair:?}");
         // Their threads are not the main ones of a process.
-        assert!(threads.iter().all(|(stolen, moves)| stolen.is_some() && moves.is_none()), "{threads:?}");
+        assert!(threads.iter().all(|(_, moves)| moves.is_none()), "{threads:?}");
     }
     // Every CPU is in use: whoever looked would take what is looked for.
-    for (stolen, moves) in told(&run("none"), "uds") {
-        assert_eq!((stolen, moves), (None, None));
-    }
+    let all_in_use = told(&run("none"), "uds");
+    assert!(all_in_use.len() >= 4, "{all_in_use:?}");
+    assert!(all_in_use.iter().all(|told| *told == (None, None)), "{all_in_use:?}");
 }

@@ -370,8 +370,10 @@ fn a_server_in_namespaces_of_its_own_is_reached_through_a_shared_directory() {
         let others = "other namespaces: ipc (no common mq), mnt (bind-mount the socket's directory), net (no common loopback)";
         assert!(matches!(told[..], [("K1", text)] if text.contains(others)), "{told:?}");
         assert_ne!(run["servers"][0]["namespaces"]["net"], run["environment"]["namespaces"]["net"]);
+        let pid = &run["servers"][0]["pid"];
         assert!(
-            stderr(&output).contains(" · K1 namespaces: the server has other namespaces: ipc"),
+            stderr(&output)
+                .contains(&format!(" · K1 namespaces: server process {pid} has other namespaces: ipc")),
             "{}",
             stderr(&output)
         );

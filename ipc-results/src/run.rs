@@ -145,6 +145,8 @@ pub struct Tool {
 }
 
 /// One side of a connection between programs that were started apart, as it says of itself.
+// `ipc-bench` also sends it as postcard, which has no names and no optional fields: whoever changes a field, even one that the
+// file may leave out, changes `PROTOCOL` of ipc-bench-cli with it, where a test holds the bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Side {
     /// Version of its program.

@@ -70,6 +70,7 @@ fn watched(probe: &Probe) -> String {
         Some(line) => {
             format!("cache-line jitter {:.0} % of {}", line.jitter_share * 100.0, units::time(line.rtt_ns))
         }
+        // Nothing else keeps it away: each slice takes the time it needs.
         None => "cache-line jitter – (needs two cpus)".to_owned(),
     };
     format!(

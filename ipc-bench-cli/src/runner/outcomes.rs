@@ -116,7 +116,10 @@ impl Outcomes {
         };
         let timeline = if client.timeline.is_empty() { server.timeline } else { client.timeline };
         let mut timeline: Vec<Interval> = timeline.into_iter().filter_map(interval).collect();
-        lookout::tell(&mut timeline, first_send_ns.unwrap_or(0), &looks);
+        // Without a first message nobody knows where on the clock an interval is.
+        if let Some(begin_ns) = first_send_ns {
+            lookout::tell(&mut timeline, begin_ns, &looks);
+        }
         let mut flags: Vec<String> = client.flags.into_iter().chain(server.flags).collect();
         // A hundredth of the time of two CPUs.
         if steal_ns.is_some_and(|steal| steal > elapsed_ns / 50) {
@@ -185,4 +188,24 @@ fn latency(histogram: Option<Histogram>) -> Option<Latency> {
 
 pub(super) fn recorder(histogram: &Histogram) -> Option<Recorder> {
     Recorder::from_bytes(&histogram.bytes, histogram.saturated).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::STANDARD_WORK;
+
+    #[test]
+    fn a_trial_without_a_first_message_has_nothing_to_hold_looks_against() {
+        let timeline = |first_send_ns| {
+            let latency = Histogram { bytes: Recorder::new().to_bytes(), saturated: 0 };
+            let window = Window { start_ns: 0, elapsed_ns: 100, latency };
+            let client = Outcome { first_send_ns, timeline: vec![window], ..Outcome::default() };
+            let looks = vec![Look::of(0, 70, 5), Look::of(200, 80, 6)];
+            let outcomes = Outcomes { client, looks, ..Outcomes::default() };
+            outcomes.into_trial(&STANDARD_WORK, None, None).timeline
+        };
+        assert_eq!(timeline(Some(0))[0].steal_ns, Some(10));
+        assert_eq!(timeline(None)[0].steal_ns, None);
+    }
 }

@@ -27,7 +27,7 @@ impl Environment {
         Self {
             host_fingerprint,
             hostname,
-            boot_id: root.line("proc/sys/kernel/random/boot_id"),
+            boot_id: boot_id(&root),
             kernel: root.line("proc/sys/kernel/osrelease"),
             kernel_build: root.line("proc/version"),
             cmdline: root.line("proc/cmdline"),
@@ -46,9 +46,20 @@ impl Environment {
                 .line("sys/devices/system/node/online")
                 .and_then(|list| Some(cpu_list(&list)?.len() as u32)),
             limits: limits(&root),
-            namespaces: namespaces(&root),
+            namespaces: namespaces(&root, "self"),
         }
     }
+}
+
+/// The boot alone, as [`Environment::boot_id`].
+pub fn this_boot() -> Option<String> {
+    boot_id(&Root(Path::new("/")))
+}
+
+/// The namespaces of a process of this machine, by its number or `self`, as [`Environment::namespaces`]; none where it cannot be
+/// looked at.
+pub fn namespaces_of(process: &str) -> BTreeMap<String, String> {
+    namespaces(&Root(Path::new("/")), process)
 }
 
 /// The directory that stands for `/`.
@@ -287,14 +298,23 @@ fn limits(root: &Root<'_>) -> BTreeMap<String, Option<u64>> {
     named.chain(system).collect()
 }
 
-fn namespaces(root: &Root<'_>) -> BTreeMap<String, String> {
+/// Of a process by its number, or `self`.
+fn namespaces(root: &Root<'_>, process: &str) -> BTreeMap<String, String> {
     let identity = |name: &str| {
-        fs::read_link(root.path(&format!("proc/self/ns/{name}"))).ok()?.into_os_string().into_string().ok()
+        fs::read_link(root.path(&format!("proc/{process}/ns/{name}")))
+            .ok()?
+            .into_os_string()
+            .into_string()
+            .ok()
     };
     ["ipc", "mnt", "net", "pid", "time"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), identity(name)?)))
         .collect()
+}
+
+fn boot_id(root: &Root<'_>) -> Option<String> {
+    root.line("proc/sys/kernel/random/boot_id")
 }
 
 fn fingerprint(
