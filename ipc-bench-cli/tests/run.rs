@@ -26,6 +26,9 @@ fn round_trips_and_streams_are_measured_between_processes_and_saved() {
             let rate = trial["messages"].as_f64().unwrap() * 1e9 / (last - first) as f64;
             let told = trial["throughput"]["msgs_per_s"].as_f64().unwrap();
             assert!((rate / told - 1.0).abs() < 1e-4, "{rate} {told}");
+            for counted in ["would_block", "full_waits", "parks", "wakes", "max_occupancy_bytes"] {
+                assert!(trial["stats"][counted].is_u64(), "{counted}: {}", trial["stats"]);
+            }
         }
         let is_rtt = cell["mode"] == "rtt";
         // A starved machine may not get to the 20 messages in every trial that a median needs.
