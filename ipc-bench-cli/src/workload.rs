@@ -441,6 +441,18 @@ mod tests {
     }
 
     #[test]
+    fn three_windows_within_five_percent_of_their_middle_are_steady() {
+        assert!(is_steady(&[10.0, 10.4, 10.9]));
+        assert!(is_steady(&[90.0, 30.0, 10.9, 10.4, 10.0]), "how it began is of no account");
+        assert!(!is_steady(&[10.0, 10.5, 11.1]), "each is near the one before, and all drift");
+        assert!(!is_steady(&[10.0, 12.0, 10.0]));
+        assert!(!is_steady(&[10.0, 10.0, 10.0, 12.0]), "how it was is of no account either");
+        for few in [[].as_slice(), &[10.0], &[10.0, 10.0]] {
+            assert!(!is_steady(few), "{few:?}");
+        }
+    }
+
+    #[test]
     fn a_warm_up_ends_when_three_windows_agree() {
         let (done, phases) = warmed_up(&[90, 30, 11, 10, 10]);
         assert_eq!(done.steady, Some(true));

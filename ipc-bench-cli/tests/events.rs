@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{Place, assert_refused, document, kill, measuring, stderr, wait_for};
+use common::{Place, assert_cleaned_up_at_once, assert_refused, document, kill, measuring, stderr, wait_for};
 use rustix::process::Signal;
 
 #[test]
@@ -67,11 +67,12 @@ fn what_was_acknowledged_survives_the_loggers_death() {
 fn a_killed_producer_is_named() {
     let place = Place::new();
     let id = "uds/events/64/peers=2";
-    let child =
-        place.command(&measuring("-t uds -s 64 --mode events --peers 2 --trials 1 -d 1h")).spawn().unwrap();
+    let line = measuring("-t uds -s 64 --mode events --peers 2 --trials 1 -d 1h --json=-");
+    let child = place.command(&line).spawn().unwrap();
     kill(place.worker("peer 2", id), Signal::KILL);
     let output = place.finish(child);
     assert_eq!(output.status.code(), Some(1));
+    assert_cleaned_up_at_once(&document(&output)["cells"][0]);
     assert!(stderr(&output).contains(&format!("the peer 2 of {id} died (signal 9")), "{}", stderr(&output));
 }
 

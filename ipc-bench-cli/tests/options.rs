@@ -12,14 +12,36 @@ fn help_is_what_it_was() {
     insta::assert_snapshot!("help", stdout(&place.run("--help")));
     insta::assert_snapshot!("help_run", stdout(&place.run("run --help")));
     insta::assert_snapshot!("help_limits", stdout(&place.run("limits --help")));
-    for command in ["server", "report", "compare", "merge", "gate", "verify", "doctor", "list", "explain"] {
-        insta::assert_snapshot!(format!("help_{command}"), stdout(&place.run(&format!("{command} --help"))));
+    for command in [
+        "server",
+        "report",
+        "compare",
+        "merge",
+        "gate",
+        "verify",
+        "doctor",
+        "list",
+        "explain",
+        "ls",
+        "schema",
+        "completions",
+        "man",
+        "baseline",
+        "baseline save",
+        "baseline list",
+        "baseline show",
+        "baseline rm",
+    ] {
+        let name = format!("help_{}", command.replace(' ', "_"));
+        insta::assert_snapshot!(name, stdout(&place.run(&format!("{command} --help"))));
     }
-    // The rest of it are the flags of run.
-    let help = stdout(&place.run("ab --help")).to_owned();
+    // The rest of them are the flags of run.
     let run = stdout(&place.run("run --help")).to_owned();
-    let own: Vec<&str> = help.lines().filter(|line| !run.lines().any(|known| known == *line)).collect();
-    insta::assert_snapshot!("help_ab", own.join("\n"));
+    for command in ["ab", "client", "plan"] {
+        let help = stdout(&place.run(&format!("{command} --help"))).to_owned();
+        let own: Vec<&str> = help.lines().filter(|line| !run.lines().any(|known| known == *line)).collect();
+        insta::assert_snapshot!(format!("help_{command}"), own.join("\n"));
+    }
 }
 
 #[test]

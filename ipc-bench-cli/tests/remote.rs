@@ -7,8 +7,12 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
-use common::{Place, allowed, assert_refused, document, kill, stderr, stdout, valid_run};
+use common::{
+    Place, allowed, assert_refused, document, kill, restless_cells, stderr, stdout, valid_run,
+    within_a_second,
+};
 use rustix::process::Signal;
 
 /// Starts a server and waits until it listens; the address it says it has.
@@ -230,28 +234,36 @@ fn a_server_can_end_after_one_client_or_when_nobody_comes() {
 
 #[test]
 fn a_killed_server_is_told_by_its_client() {
-    let place = Place::new();
-    let (victim, address) = server(&place, "uds:victim");
-    let line = format!("client {address} --allow-debug --warmup 1ms -s 64 --mode rtt --trials 1 -d 1h");
-    let child = place.command(&line).spawn().unwrap();
-    place.worker("client", "uds/rtt/64");
-    let mut victim = victim;
-    // Once it has a thread for the client, the client is connected.
-    common::wait_for("the server to have a client", || {
-        (std::fs::read_dir(format!("/proc/{}/task", victim.id())).unwrap().count() > 1).then_some(())
+    within_a_second("until the client of a killed server had ended", || {
+        let place = Place::new();
+        let (mut victim, address) = server(&place, "uds:victim");
+        let line = format!("client {address} --allow-debug --warmup 1ms -s 64 --mode rtt --trials 1 -d 1h");
+        let child = place.command(&line).spawn().unwrap();
+        place.worker("client", "uds/rtt/64");
+        has_a_client(&victim);
+        let began = Instant::now();
+        kill(victim.id(), Signal::KILL);
+        victim.wait().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let took = began.elapsed();
+        assert_eq!(output.status.code(), Some(1));
+        let text = stderr(&output);
+        assert!(text.contains("uds/rtt/64: "), "{text}");
+        assert_eq!(stdout(&output).matches("error:").count(), 1, "{}", stdout(&output));
+        // The name it left is taken over by the next one, and goes with it.
+        let (next, again) = server(&place, &address);
+        assert_eq!(again, address);
+        kill(next.id(), Signal::INT);
+        assert_eq!(place.finish(next).status.code(), Some(130));
+        took
     });
-    kill(victim.id(), Signal::KILL);
-    victim.wait().unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let text = stderr(&output);
-    assert!(text.contains("uds/rtt/64: "), "{text}");
-    assert_eq!(stdout(&output).matches("error:").count(), 1, "{}", stdout(&output));
-    // The name it left is taken over by the next one, and goes with it.
-    let (next, again) = server(&place, &address);
-    assert_eq!(again, address);
-    kill(next.id(), Signal::INT);
-    assert_eq!(place.finish(next).status.code(), Some(130));
+}
+
+/// Waits until a server has a thread for a client: then that is connected.
+fn has_a_client(server: &Child) {
+    common::wait_for("the server to have a client", || {
+        (std::fs::read_dir(format!("/proc/{}/task", server.id())).unwrap().count() > 1).then_some(())
+    });
 }
 
 #[test]
@@ -261,17 +273,18 @@ fn a_killed_client_takes_its_worker_with_it_and_the_server_serves_the_next() {
         let (child, address) = server(&place, target);
         let id = format!("{}/rtt/64", target.split(':').next().unwrap());
         let line = format!("client {address} --allow-debug --warmup 1ms -s 64 --mode rtt --trials 1 -d 1h");
-        let mut victim = place.command(&line).spawn().unwrap();
-        place.worker("client", &id);
-        // Once it has a thread for the client, the client is connected.
-        common::wait_for("the server to have a client", || {
-            (std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count() > 1).then_some(())
-        });
-        kill(victim.id(), Signal::KILL);
-        victim.wait().unwrap();
-        common::wait_for("the worker to be gone", || {
-            let workers = place.processes();
-            (!workers.iter().any(|(_, line)| line.iter().any(|word| word == "__worker"))).then_some(())
+        within_a_second("until the worker of a killed client was gone", || {
+            let mut victim = place.command(&line).spawn().unwrap();
+            place.worker("client", &id);
+            has_a_client(&child);
+            let began = Instant::now();
+            kill(victim.id(), Signal::KILL);
+            victim.wait().unwrap();
+            common::wait_for("the worker to be gone", || {
+                let workers = place.processes();
+                (!workers.iter().any(|(_, line)| line.iter().any(|word| word == "__worker"))).then_some(())
+            });
+            began.elapsed()
         });
         let output = place.command(&client(&address, "--mode rtt")).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{target}: {}", stderr(&output));
@@ -331,6 +344,43 @@ fn any_server_that_echoes_bytes_can_be_measured() {
         ["--mode stream needs a server of ours", "counts and times nothing", "--mode rtt"],
     );
     place.assert_nothing_is_left();
+}
+
+#[test]
+fn a_warm_up_that_only_gets_slower_is_over_after_a_second_and_warned_of() {
+    let place = Place::new();
+    let path = place.path().join("foreign");
+    let listener = UnixListener::bind(&path).unwrap();
+    let serve = |mut stream: UnixStream| -> std::io::Result<()> {
+        // Its length comes first.
+        let mut message = [0; 4 + 64];
+        // The first one is in no window; each of these is longer than a window, so that it is one.
+        for millis in [0, 100, 200, 400, 800].into_iter().chain(std::iter::repeat(0)) {
+            stream.read_exact(&mut message)?;
+            // Not a handshake: a server that takes twice as long every time. It would have to oversleep by a quarter of a
+            // second, once and then no more, for three windows to be alike.
+            std::thread::sleep(Duration::from_millis(millis));
+            stream.write_all(&message)?;
+        }
+        Ok(())
+    };
+    std::thread::spawn(move || {
+        // Who only looks whether somebody listens comes first.
+        while let Ok((stream, _)) = listener.accept() {
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    let line = format!(
+        "client uds:{}?framing=raw --peer echo --allow-debug --warmup auto -s 64 --trials 1 -n 50 --json=-",
+        path.display()
+    );
+    let output = place.command(&line).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = valid_run(&output);
+    assert_eq!(restless_cells(&run), [run["cells"][0]["id"].as_str().unwrap()]);
+    let warmup = &run["cells"][0]["trials"][0]["warmup"];
+    assert!(warmup["elapsed_ns"].as_u64().unwrap() >= 1_500_000_000, "{warmup}");
+    assert!(stderr(&output).contains("W06") || stdout(&output).contains("W06"), "{}", stderr(&output));
 }
 
 /// The program in user, IPC, network and mount namespaces of its own, as in a container of its own; with nothing to see in

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, allowed, document, stderr, stdout, valid_run};
+use common::{Place, allowed, document, restless_cells, stderr, stdout, valid_run};
 
 #[test]
 fn round_trips_and_streams_are_measured_between_processes_and_saved() {
@@ -26,6 +26,9 @@ fn round_trips_and_streams_are_measured_between_processes_and_saved() {
             let rate = trial["messages"].as_f64().unwrap() * 1e9 / (last - first) as f64;
             let told = trial["throughput"]["msgs_per_s"].as_f64().unwrap();
             assert!((rate / told - 1.0).abs() < 1e-4, "{rate} {told}");
+            for counted in ["would_block", "full_waits", "parks", "wakes", "max_occupancy_bytes"] {
+                assert!(trial["stats"][counted].is_u64(), "{counted}: {}", trial["stats"]);
+            }
         }
         let is_rtt = cell["mode"] == "rtt";
         // A starved machine may not get to the 20 messages in every trial that a median needs.
@@ -96,6 +99,32 @@ fn any_size_is_measured_over_rings_that_hold_it_and_pipes_as_the_kernel_makes_th
             cell["id"]
         );
     }
+}
+
+#[test]
+fn a_warm_up_until_the_state_is_steady_says_whether_it_was() {
+    let place = Place::new();
+    let line = "-t uds,shm -s 64 --mode rtt,stream,oneway --trials 2 -n 200 --json=-";
+    let output = place.run(&format!("run --allow-debug --warmup auto {line}"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = valid_run(&output);
+    // Which of them were is the machine's affair; that those and no others are warned of is ours.
+    restless_cells(&run);
+    for cell in run["cells"].as_array().unwrap() {
+        for trial in cell["trials"].as_array().unwrap() {
+            let (id, warmup) = (&cell["id"], &trial["warmup"]);
+            assert!(warmup["messages"].as_u64().unwrap() > 0, "{id}: {warmup}");
+            // Where the pace is given, windows of it would agree at once and mean nothing.
+            let compared = cell["mode"] != "oneway";
+            assert_eq!(warmup["steady"].is_boolean(), compared, "{id}: {warmup}");
+            if compared {
+                let shortest = 3 * 25_000_000;
+                assert!(warmup["elapsed_ns"].as_u64().unwrap() >= shortest, "{id}: {warmup}");
+            }
+        }
+    }
+    let run = document(&place.measure("-t uds -s 64 --mode rtt --trials 1 -n 20 --json=-"));
+    assert!(run["cells"][0]["trials"][0]["warmup"]["steady"].is_null(), "a given length compares nothing");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod arrows;
 mod docs;
 mod places;
 mod tree;
+mod workflows;
 
 pub(crate) use tree::Tree;
 
@@ -33,6 +34,8 @@ const RULES: &[(&str, Rule)] = &[
     ("features", docs::feature_rows_name_what_exists),
     ("flags", docs::pages_name_flags_that_exist),
     ("no-run", docs::commands_that_do_not_run_say_why),
+    ("workflows", workflows::workflows_can_run),
+    ("copies", workflows::pages_show_the_workflows_that_run),
     ("paths", places::no_file_names_a_machine),
     ("registries", places::packages_come_from_crates_io),
 ];

@@ -8,11 +8,15 @@ use crate::tidy::Tree;
 use anyhow::Result;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// What `cargo xtask bench` alone means here: every default cell for a moment instead of for a measurement.
 const SMOKE: &str = "cargo xtask bench -- run -d 20ms --trials 1";
+
+/// What README.md says of it as it is written, the quick preset on two CPUs: 90 s, of which a report may take one.
+const QUICK: Duration = Duration::from_secs(89);
 
 pub(super) fn run(run: &Run, log: &Path) -> Result<Verdict> {
     let tree = Tree::read(&run.root)?;
@@ -30,9 +34,19 @@ pub(super) fn run(run: &Run, log: &Path) -> Result<Verdict> {
             Ended::Killed(why) => return Ok(Verdict::Failed(format!("{place}: {why}"))),
         }
     }
+    let mut told = format!(", {commands} commands");
+    if run.full && commands > 0 {
+        match latest_default_run(&results(run))? {
+            None => return Ok(Verdict::Failed("no run of cargo xtask bench was saved".into())),
+            Some(took) if took > QUICK => {
+                return Ok(Verdict::Failed(format!("cargo xtask bench took {took:.1?} of {QUICK:?}")));
+            }
+            Some(took) => told.push_str(&format!(", cargo xtask bench {took:.1?} of {QUICK:?}")),
+        }
+    }
     Ok(match commands {
         0 => Verdict::Skipped("no page has a command to run".into()),
-        _ => Verdict::Passed(format!(", {commands} commands")),
+        _ => Verdict::Passed(told),
     })
 }
 
@@ -63,6 +77,29 @@ fn script(block: &Block, full: bool) -> String {
     script
 }
 
+/// Where the commands keep what they measured.
+fn results(run: &Run) -> PathBuf {
+    run.logs.join("ipc-bench")
+}
+
+/// How long the latest run in `results` took that was started without arguments and came to its end, as its file says: until
+/// the last trial was done.
+fn latest_default_run(results: &Path) -> Result<Option<Duration>> {
+    let mut latest: Option<(String, Duration)> = None;
+    for entry in std::fs::read_dir(results.join("runs"))? {
+        // A run that was refused left no file.
+        let Ok(text) = std::fs::read_to_string(entry?.path().join("run.json")) else { continue };
+        let file: serde_json::Value = serde_json::from_str(&text)?;
+        let arguments = file["manifest"]["argv"].as_array().and_then(|all| all.get(1..)).unwrap_or(&[]);
+        let (Some(id), Some(ns)) = (file["run_id"].as_str(), file["elapsed_ns"].as_u64()) else { continue };
+        let is_default = arguments == ["run"] && file["status"] == "complete";
+        if is_default && latest.as_ref().is_none_or(|(before, _)| before.as_str() < id) {
+            latest = Some((id.to_owned(), Duration::from_nanos(ns)));
+        }
+    }
+    Ok(latest.map(|(_, took)| took))
+}
+
 /// A shell that finds `ipc-bench` by name, and keeps the results of the smoke run out of the person's history.
 fn shell(run: &Run, script: &str) -> Result<Command> {
     let target = run.metadata.target_directory.as_std_path();
@@ -73,7 +110,7 @@ fn shell(run: &Run, script: &str) -> Result<Command> {
         .args(["-c", script])
         .current_dir(&run.root)
         .env("PATH", std::env::join_paths(path)?)
-        .env("IPC_BENCH_DIR", run.logs.join("ipc-bench"))
+        .env("IPC_BENCH_DIR", results(run))
         .env("NO_COLOR", "1");
     Ok(shell)
 }
@@ -108,5 +145,27 @@ mod tests {
         let short = script(block, false);
         assert!(short.contains("--trials 1") && !short.contains("xtask ci"), "{short}");
         assert!(!script(block, true).contains("--trials 1"));
+    }
+
+    #[test]
+    fn the_time_of_the_quick_preset_is_that_of_the_latest_whole_run_without_arguments() {
+        let results = tempfile::tempdir().expect("a directory");
+        let save = |id: &str, arguments: &str, status: &str, seconds: u64| {
+            let directory = results.path().join("runs").join(id);
+            std::fs::create_dir_all(&directory).expect("a directory");
+            let text = format!(
+                "{{\"run_id\":\"{id}\",\"manifest\":{{\"argv\":[\"ipc-bench\",{arguments}]}},\
+                 \"status\":\"{status}\",\"elapsed_ns\":{seconds}000000000}}"
+            );
+            std::fs::write(directory.join("run.json"), text).expect("a file");
+        };
+        save("20261130-1", "\"run\"", "complete", 91);
+        save("20261130-3", "\"run\",\"-d\",\"20ms\"", "complete", 3);
+        save("20261130-4", "\"run\"", "partial", 4);
+        let took = || latest_default_run(results.path()).expect("readable files");
+        assert_eq!(took(), Some(Duration::from_secs(91)));
+        save("20261130-2", "\"run\"", "complete", 55);
+        std::fs::create_dir(results.path().join("runs/20261130-5")).expect("a directory");
+        assert_eq!(took(), Some(Duration::from_secs(55)));
     }
 }

@@ -182,13 +182,13 @@ fn flags(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What `ipc-bench --help` and `ipc-bench SUBCOMMAND --help` list.
-struct Help {
+pub(super) struct Help {
     flags: BTreeSet<String>,
     subcommands: BTreeSet<String>,
 }
 
 impl Help {
-    fn read(tree: &Tree) -> Help {
+    pub(super) fn read(tree: &Tree) -> Help {
         let mut help = Help { flags: ["--help".into()].into(), subcommands: BTreeSet::new() };
         let snapshots = tree.files.iter().filter(|file| {
             let name = file.path.file_name().unwrap_or_default().to_string_lossy();
@@ -206,7 +206,7 @@ impl Help {
     }
 
     /// What is wrong with a line of shell, as far as it starts programs of ours.
-    fn command_problems(&self, line: &str) -> Vec<String> {
+    pub(super) fn command_problems(&self, line: &str) -> Vec<String> {
         let words: Vec<_> = line.split_whitespace().collect();
         let separators = |word: &&str| matches!(*word, "|" | "||" | "&&" | "&" | ";");
         words.split(separators).flat_map(|command| self.one_command_problems(command)).collect()

@@ -1,7 +1,12 @@
 //! The traps of those who measured before (`predecessors.md`), each against the loops themselves: over a real
 //! connection, with one end that does what the trap is about.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::IoSlice;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -133,6 +138,81 @@ fn trap_05_a_stalled_receiver_shows_in_the_response_and_not_in_the_service() {
     assert!(response >= STALL_NS / 2, "response p99 {response} ns");
     let service = p50(arrived.tape.service.as_ref().unwrap());
     assert!(service < STALL_NS / 4, "service p50 {service} ns");
+}
+
+/// One end of a connection that holds one message each way, between two sides that take turns on one thread. A message is
+/// sent when it was taken, so nothing but the sides decides when that is: no scheduler and no buffer has a part in it.
+struct Handed<F> {
+    there: Rc<RefCell<Option<Vec<u8>>>>,
+    here: Rc<RefCell<Option<Vec<u8>>>>,
+    received: F,
+}
+
+impl<F: FnMut()> Endpoint for Handed<F> {
+    async fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
+        *self.there.borrow_mut() = Some(message.to_vec());
+        poll_fn(|_| if self.there.borrow().is_none() { Poll::Ready(Ok(())) } else { Poll::Pending }).await
+    }
+
+    async fn recv(&mut self, buf: &mut Vec<u8>) -> Result<(), RecvError> {
+        let taken = |_: &mut Context<'_>| self.here.borrow_mut().take().map_or(Poll::Pending, Poll::Ready);
+        *buf = poll_fn(taken).await;
+        Ok(())
+    }
+
+    async fn look<R>(&mut self, buf: &mut Vec<u8>, look: impl FnOnce(&[u8]) -> R) -> Result<R, RecvError> {
+        self.recv(buf).await?;
+        let seen = look(buf);
+        (self.received)();
+        Ok(seen)
+    }
+}
+
+/// Every two hundredth message is followed by a stall of a millisecond, in which ten fall due. Whatever the machine is busy
+/// with, the first five of those come half of it late or more, and they are more than one in a hundred; and from the moment
+/// at which one is sent it takes its way at once, unless another program gets its turn just then, which are few of them.
+#[test]
+fn trap_05_stalls_of_a_millisecond_show_in_the_response_and_not_in_the_service() {
+    const STALL_NS: u64 = 1_000_000;
+    let open_loop = Some(OpenLoop { per_s: 10_000.0, arrivals: Arrivals::Constant });
+    let work = Work { open_loop, ..work(Mode::Load, Length::Messages(4000)) };
+    let (ours, theirs) = (Rc::default(), Rc::default());
+    let mut near = Handed { there: Rc::clone(&theirs), here: Rc::clone(&ours), received: || {} };
+    let mut count = 0;
+    let stalls = || {
+        count += 1;
+        if count % 200 == 0 {
+            // The stall under test.
+            wait_until(now_ns() + STALL_NS, true);
+        }
+    };
+    let mut far = Handed { there: ours, here: theirs, received: stalls };
+    let (mut one, mut other) = (Nobody, Nobody);
+    let mut client = pin!(load::client(&mut near, &work, &mut one));
+    let mut server = pin!(arrivals::server(&mut far, &work, &mut other));
+    let (mut sent, mut arrived) = (None, None);
+    let mut turn = Context::from_waker(Waker::noop());
+    while sent.is_none() || arrived.is_none() {
+        if sent.is_none()
+            && let Poll::Ready(done) = client.as_mut().poll(&mut turn)
+        {
+            sent = Some(done.unwrap());
+        }
+        if arrived.is_none()
+            && let Poll::Ready(done) = server.as_mut().poll(&mut turn)
+        {
+            arrived = Some(done.unwrap());
+        }
+    }
+    let arrived = arrived.unwrap();
+    assert_eq!((sent.unwrap().measured.messages, arrived.messages), (4000, 4000));
+    let response = arrived.tape.latency.percentile_ns(99.0).unwrap();
+    assert!(response >= STALL_NS / 2, "response p99 {response} ns");
+    let service = arrived.tape.service.unwrap();
+    assert!(p50(&service) < STALL_NS / 4, "service p50 {} ns", p50(&service));
+    // Seven in two hundred come three tenths of a stall late: a service that counted them would be as long here.
+    let [service, response] = [service, arrived.tape.latency].map(|all| all.percentile_ns(97.0).unwrap());
+    assert!(service < STALL_NS / 4 && response >= STALL_NS * 3 / 10, "p97 {service} ns of {response} ns");
 }
 
 #[test]
