@@ -326,7 +326,9 @@ fn a_killed_runner_takes_its_workers_and_names_with_it() {
         let transport = TRANSPORTS[round % TRANSPORTS.len()];
         within_a_second(&format!("until the workers of {transport} were gone"), || {
             let place = Place::new();
-            let line = measuring(&format!("-t {transport} -s 64 --mode rtt --trials 1 -d 1h"));
+            // What keeps CPUs awake and measures nothing is in a_killed_runner_leaves_no_background_process.
+            let line = format!("-t {transport} -s 64 --mode rtt --trials 1 -d 1h --keep-awake no");
+            let line = measuring(&line);
             let mut child = place.command(&line).spawn().unwrap();
             place.worker("client", &format!("{transport}/rtt/64"));
             let began = Instant::now();
