@@ -67,7 +67,7 @@ fn what_was_acknowledged_survives_the_loggers_death() {
 fn a_killed_producer_is_named() {
     let place = Place::new();
     let id = "uds/events/64/peers=2";
-    let line = measuring("-t uds -s 64 --mode events --peers 2 --trials 1 -d 1h --json=-");
+    let line = measuring("-t uds -s 64 --mode events --peers 2 --trials 1 -d 1h --keep-awake no --json=-");
     let child = place.command(&line).spawn().unwrap();
     kill(place.worker("peer 2", id), Signal::KILL);
     let output = place.finish(child);

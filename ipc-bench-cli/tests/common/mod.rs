@@ -133,6 +133,16 @@ impl Place {
         .collect()
     }
 
+    /// Waits until nobody who measures is left. What keeps a CPU awake has the priority of an idle one and dies when it gets
+    /// a turn, on a busy machine seconds later: [`assert_nothing_is_left`](Place::assert_nothing_is_left) waits for it.
+    pub(crate) fn wait_for_no_workers(&self) {
+        let measures =
+            |line: &[String]| line.get(1).is_some_and(|word| word == "__worker") && line[2] != "hog";
+        wait_for("the workers to be gone", || {
+            (!self.processes().iter().any(|(_, line)| measures(line))).then_some(())
+        });
+    }
+
     /// Waits for a worker of this role and cell and returns its process id.
     pub(crate) fn worker(&self, role: &str, what: &str) -> u32 {
         wait_for(&format!("the {role} of {what}"), || {
@@ -184,7 +194,8 @@ pub(crate) fn within_a_second(what: &str, mut round: impl FnMut() -> Duration) {
 
 /// Asserts that what the runner measured of a trial in which somebody died took no second: from the moment it saw the
 /// death until the others were ended and reaped and every name of the trial was gone. Killing and reaping takes it so
-/// few turns that a busy machine keeps it from them for milliseconds.
+/// few turns that a busy machine keeps it from them for milliseconds. Not so what keeps a CPU awake: it has the priority
+/// of an idle CPU, and on a busy machine waits for seconds until it may even die, so that these trials have none.
 pub(crate) fn assert_cleaned_up_at_once(cell: &Value) {
     let cleanup = cell["trials"][0]["measures"]["cleanup_ns"].as_f64().unwrap();
     assert!(cleanup < 1e9, "{}: {cleanup} ns", cell["id"]);
