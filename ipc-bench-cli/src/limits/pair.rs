@@ -218,8 +218,7 @@ fn run(side: &Side) -> io::Result<()> {
         }
         ("shm", _) if how == How::Trusting => {
             let options = ShmOptions { trust: os::let_our_own_worker_write(), ..ShmOptions::default() };
-            let Connection { tx, rx, .. } = connection::<Shm>(side, &address, &options)?;
-            over(side, &mut Copying(tx, rx))
+            copying_with::<Shm>(side, &address, &options)
         }
         ("shm", _) => copying::<Shm>(side, &address),
         ("shm-direct", _) => copying::<ShmDirect>(side, &address),
@@ -263,7 +262,11 @@ fn connection<T: Transport>(
 }
 
 fn copying<T: Transport>(side: &Side, address: &Address) -> io::Result<()> {
-    let Connection { tx, rx, .. } = connection::<T>(side, address, &T::Options::default())?;
+    copying_with::<T>(side, address, &T::Options::default())
+}
+
+fn copying_with<T: Transport>(side: &Side, address: &Address, options: &T::Options) -> io::Result<()> {
+    let Connection { tx, rx, .. } = connection::<T>(side, address, options)?;
     over(side, &mut Copying(tx, rx))
 }
 
