@@ -15,9 +15,19 @@ pub(crate) struct Idle {
 
 #[derive(Default)]
 struct State {
+    /// The last is woken first.
     sleepers: Vec<usize>,
-    /// Woken and counted as searching, not searching yet.
-    woken: Vec<usize>,
+    searchers: Vec<usize>,
+}
+
+/// What a worker that searches no more leaves behind.
+pub(crate) enum Left {
+    /// Others search still.
+    Others,
+    /// It was the last.
+    Nobody,
+    /// It counted as asleep: see [`Idle::lie_down`].
+    Bed,
 }
 
 impl Idle {
@@ -40,15 +50,14 @@ impl Idle {
 
     #[cold]
     fn pick(&self) -> Option<usize> {
-        let mut state = self.state.lock();
-        if self.searching.load(Ordering::SeqCst) > 0 {
-            return None;
-        }
-        let index = state.sleepers.pop()?;
-        state.woken.push(index);
-        self.sleeping.fetch_sub(1, Ordering::SeqCst);
-        self.searching.fetch_add(1, Ordering::SeqCst);
-        Some(index)
+        self.change(|state| {
+            if !state.searchers.is_empty() {
+                return None;
+            }
+            let index = state.sleepers.pop()?;
+            state.searchers.push(index);
+            Some(index)
+        })
     }
 
     /// Workers asleep.
@@ -57,9 +66,17 @@ impl Idle {
     }
 
     /// The worker is about to sleep; it looks for work once more after this.
+    ///
+    /// Those that search still count as asleep from now on: it has looked everywhere, and they may not run at all. A
+    /// worker that is woken, or gives way between two looks, may wait for milliseconds for a CPU somebody else holds,
+    /// and who sees it search wakes nobody.
     pub(crate) fn lie_down(&self, index: usize) {
-        self.state.lock().sleepers.push(index);
-        self.sleeping.fetch_add(1, Ordering::SeqCst);
+        self.change(|state| {
+            state.sleepers.splice(..0, state.searchers.drain(..));
+            if !state.sleepers.contains(&index) {
+                state.sleepers.push(index);
+            }
+        });
         // Between the announcement and the caller's look at the queues: pairs with the fence in `choose`.
         fence(Ordering::SeqCst);
     }
@@ -71,29 +88,92 @@ impl Idle {
 
     /// The worker does not sleep (any more).
     pub(crate) fn get_up(&self, index: usize) {
-        let mut state = self.state.lock();
-        if let Some(at) = state.sleepers.iter().position(|sleeper| *sleeper == index) {
-            state.sleepers.swap_remove(at);
-            self.sleeping.fetch_sub(1, Ordering::SeqCst);
-        }
+        self.change(|state| remove(&mut state.sleepers, index));
     }
 
     /// The worker searches. One that was chosen is counted already.
     pub(crate) fn start_searching(&self, index: usize) {
-        let mut state = self.state.lock();
-        match state.woken.iter().position(|woken| *woken == index) {
-            Some(at) => drop(state.woken.swap_remove(at)),
-            None => drop(self.searching.fetch_add(1, Ordering::SeqCst)),
-        }
+        self.change(|state| {
+            remove(&mut state.sleepers, index);
+            if !state.searchers.contains(&index) {
+                state.searchers.push(index);
+            }
+        });
     }
 
-    /// The worker searches no more; true: it was the last.
-    pub(crate) fn stop_searching(&self) -> bool {
-        self.searching.fetch_sub(1, Ordering::SeqCst) == 1
+    /// Whether a worker that searches may stop, since it counts as asleep.
+    pub(crate) fn nobody_searches(&self) -> bool {
+        // Relaxed: seen later, it searches longer.
+        self.searching.load(Ordering::Relaxed) == 0
+    }
+
+    /// The worker searches no more. If it has found nothing it lies down next, or lies already.
+    pub(crate) fn stop_searching(&self, index: usize, found: bool) -> Left {
+        self.change(|state| {
+            if remove(&mut state.searchers, index) {
+                return if state.searchers.is_empty() { Left::Nobody } else { Left::Others };
+            }
+            if found {
+                remove(&mut state.sleepers, index);
+            }
+            Left::Bed
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let result = change(&mut state);
+        self.searching.store(state.searchers.len(), Ordering::SeqCst);
+        self.sleeping.store(state.sleepers.len(), Ordering::SeqCst);
+        result
     }
 }
 
-/// What a worker and a producer do around their sleep, explored by loom: `cargo xtask loom`.
+/// Whether it was there.
+fn remove(workers: &mut Vec<usize>, index: usize) -> bool {
+    let at = workers.iter().position(|worker| *worker == index);
+    at.map(|at| workers.remove(at)).is_some()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Worker 0 lies down while worker 1, that `comes`, does not run.
+    fn the_late_one_is_not_waited_for(comes: fn(&Idle)) -> Idle {
+        let idle = Idle::new();
+        comes(&idle);
+        idle.lie_down(0);
+        assert_eq!((idle.sleeping(), idle.choose(), idle.choose()), (2, Some(0), None));
+        assert!(!idle.nobody_searches());
+        idle.lie_down(0);
+        idle
+    }
+
+    #[test]
+    fn a_woken_worker_that_does_not_come_keeps_nobody_else_asleep() {
+        let idle = the_late_one_is_not_waited_for(|idle| {
+            idle.lie_down(1);
+            assert_eq!(idle.choose(), Some(1));
+        });
+        assert!(idle.is_lying(1), "it sleeps on when it comes");
+    }
+
+    #[test]
+    fn a_searching_worker_that_gave_way_keeps_nobody_else_asleep() {
+        let idle = the_late_one_is_not_waited_for(|idle| idle.start_searching(1));
+        assert!(idle.nobody_searches(), "it stops when it comes back");
+        assert!(matches!(idle.stop_searching(1, true), Left::Bed));
+        assert_eq!(idle.sleeping(), 1);
+        idle.start_searching(1);
+        idle.lie_down(0);
+        assert!(matches!(idle.stop_searching(1, false), Left::Bed));
+        idle.lie_down(1);
+        assert_eq!((idle.sleeping(), idle.choose()), (2, Some(0)));
+    }
+}
+
+/// What workers and a producer do around their sleep, explored by loom: `cargo xtask loom`.
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
@@ -101,7 +181,7 @@ mod models {
     use loom::sync::atomic::AtomicBool;
     use loom::thread;
 
-    /// A queue reduced to whether there is anything in it, for one worker.
+    /// A queue reduced to whether there is anything in it.
     struct Pool {
         idle: Idle,
         work: AtomicBool,
@@ -115,43 +195,57 @@ mod models {
         }
 
         /// As `Worker::search`. Whether there is work.
-        fn search(&self) -> bool {
-            self.idle.start_searching(0);
+        fn search(&self, index: usize) -> bool {
+            self.idle.start_searching(index);
             let found = self.work.load(Ordering::Relaxed);
-            self.idle.stop_searching();
+            self.idle.stop_searching(index, found);
             found
         }
 
         /// As the beginning of `Worker::sleep`. Whether there is work; otherwise it sleeps until it is chosen.
-        fn lie_down(&self) -> bool {
-            self.idle.lie_down(0);
+        fn lie_down(&self, index: usize) -> bool {
+            self.idle.lie_down(index);
             self.work.load(Ordering::Relaxed)
         }
     }
 
-    /// Runs a worker that does `work` beside a producer: it sees what is produced, or is chosen to be woken for it.
-    fn sees_or_is_woken(work: fn(&Pool) -> bool) {
-        loom::model(move || {
+    /// Runs a worker for each of `works` beside a producer: one sees what is produced, or is chosen to be woken for it.
+    fn one_sees_or_is_woken(works: &'static [fn(&Pool, usize) -> bool]) {
+        let mut model = loom::model::Builder::new();
+        // With three threads every order would take minutes; those with four involuntary switches take a second (Musuvathi
+        // and Qadeer, 2007: two find nearly all bugs).
+        model.preemption_bound = (works.len() > 1).then_some(4);
+        model.check(move || {
             let pool = Arc::new(Pool { idle: Idle::new(), work: AtomicBool::new(false) });
-            let theirs = pool.clone();
-            let worker = thread::spawn(move || work(&theirs));
+            let worker = |(index, work): (usize, &'static fn(&Pool, usize) -> bool)| {
+                let theirs = pool.clone();
+                thread::spawn(move || work(&theirs, index))
+            };
+            let workers: Vec<_> = works.iter().enumerate().map(worker).collect();
             let chosen = pool.produce();
-            let seen = worker.join().unwrap();
-            assert!(seen || chosen, "it sleeps, and there is work");
-            pool.idle.get_up(0);
-            assert!(pool.search());
+            let seen: Vec<bool> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+            assert!(seen.contains(&true) || chosen, "all sleep, and there is work");
+            for index in 0..works.len() {
+                pool.idle.get_up(index);
+                assert!(pool.search(index));
+            }
             assert_eq!((pool.idle.sleeping(), pool.idle.searching.load(Ordering::SeqCst)), (0, 0));
         });
     }
 
     #[test]
     fn a_worker_that_lies_down_sees_the_work_or_is_woken() {
-        sees_or_is_woken(Pool::lie_down);
+        one_sees_or_is_woken(&[Pool::lie_down]);
     }
 
     #[test]
     fn a_worker_whose_search_ends_as_work_comes_does_not_sleep_over_it() {
         // A producer that sees it search wakes nobody.
-        sees_or_is_woken(|pool| pool.search() || pool.lie_down());
+        one_sees_or_is_woken(&[|pool, index| pool.search(index) || pool.lie_down(index)]);
+    }
+
+    #[test]
+    fn work_that_comes_as_one_lies_down_and_another_searches_is_not_slept_over() {
+        one_sees_or_is_woken(&[Pool::lie_down, |pool, index| pool.search(index) || pool.lie_down(index)]);
     }
 }

@@ -10,7 +10,7 @@ use crossbeam_deque::{Injector, Steal, Stealer};
 
 use crate::cell::{Task, TaskSlot};
 use crate::fail;
-use crate::idle::Idle;
+use crate::idle::{Idle, Left};
 use crate::local;
 use crate::random::Random;
 use crate::reactor::Reactor;
@@ -309,18 +309,22 @@ impl Worker {
     /// Looks everywhere, as one of the searching workers.
     fn search(&self) -> Option<Task> {
         self.pool.idle.start_searching(self.index);
-        let task = (0..ROUNDS).find_map(|round| {
-            if round >= HASTY {
-                thread::yield_now();
-            }
-            self.inject().or_else(|| self.steal(false))
-        });
+        let task = (0..ROUNDS)
+            .take_while(|round| {
+                if *round >= HASTY {
+                    thread::yield_now();
+                }
+                !self.pool.idle.nobody_searches()
+            })
+            .find_map(|_| self.inject().or_else(|| self.steal(false)));
         let task = task
             .or_else(|| self.pool.rescue.swap(false, Ordering::SeqCst).then(|| self.steal(true)).flatten());
-        let last = self.pool.idle.stop_searching();
-        if last && task.is_some() {
-            // While somebody searched, nobody else was woken for what came in.
-            self.pool.nudge();
+        match self.pool.idle.stop_searching(self.index, task.is_some()) {
+            // While it searched, nobody else was woken for what came in.
+            Left::Nobody if task.is_some() => self.pool.nudge(),
+            // All may have been asleep, and the watchdog with them.
+            Left::Bed if task.is_some() => self.pool.reactor.stir(),
+            _ => {}
         }
         task
     }

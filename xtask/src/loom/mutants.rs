@@ -109,11 +109,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         to: "",
     },
     Mutant {
-        name: "chosen worker is not counted as searching",
+        name: "workers are counted before the change",
         file: IDLE,
         models: "idle::models",
-        from: "        self.searching.fetch_add(1, Ordering::SeqCst);\n        Some(index)",
-        to: "        Some(index)",
+        from: "        let result = change(&mut state);\n        self.searching.store(state.searchers.len(), Ordering::SeqCst);\n        self.sleeping.store(state.sleepers.len(), Ordering::SeqCst);\n        result",
+        to: "        self.searching.store(state.searchers.len(), Ordering::SeqCst);\n        self.sleeping.store(state.sleepers.len(), Ordering::SeqCst);\n        change(&mut state)",
     },
     Mutant {
         name: "commit word stored relaxed",
