@@ -263,6 +263,7 @@ impl UdsSeqpacketReceiver {
     }
 
     /// Receives into what `buf` has from its last message, which saves a copy; what is longer goes on in our own buffer.
+    #[inline(never)]
     fn recv_over(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
         let room = buf.len();
         let mut header = [0; HEADER_LEN];
@@ -290,7 +291,7 @@ const NOT_ONE_FRAME: Finished = Finished::Corrupt { what: "datagram is not one w
 const LONG: usize = 8 << 10;
 
 /// Reads one datagram; [`Halt::PeerExited`] at the end of all.
-#[inline]
+#[inline(always)]
 fn read(socket: &Socket, spins: u32, wait: Wait, pieces: &mut [IoSliceMut<'_>]) -> Result<usize, Halt> {
     let mut attempt = |socket: &Socket, mode| match socket.read(pieces, mode) {
         // Said once, ahead of what the peer sent, when it closed with messages of ours unread (net/core/datagram.c,
