@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -35,6 +36,28 @@ impl Watchdog {
             })
             .expect("a thread for the watchdog");
         Watchdog { _done: done }
+    }
+}
+
+/// From now on this process ends with a report of what hangs when `progress` has stood still for `limit`.
+pub fn over_progress(progress: &'static AtomicU64, limit: Duration) {
+    let watch = move || {
+        wait_while_it_gets_on(progress, limit);
+        eprintln!("nothing has got on for {limit:?}\n{}", report());
+        std::process::abort();
+    };
+    thread::Builder::new().name("watchdog".into()).spawn(watch).expect("a thread for the watchdog");
+}
+
+fn wait_while_it_gets_on(progress: &AtomicU64, limit: Duration) {
+    let mut seen = progress.load(Relaxed);
+    loop {
+        // The limit itself, not a handshake.
+        thread::sleep(limit);
+        match progress.load(Relaxed) {
+            now if now == seen => return,
+            now => seen = now,
+        }
     }
 }
 
@@ -75,5 +98,18 @@ fn describe(pid: u32, text: &mut String) {
             read("syscall"),
             read("wchan")
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_still_is_reported_with_all_its_threads() {
+        wait_while_it_gets_on(&AtomicU64::new(7), Duration::from_millis(1));
+        let report = report();
+        assert!(report.contains(&format!("process {}", std::process::id())), "{report}");
+        assert!(report.contains("syscall"), "{report}");
     }
 }

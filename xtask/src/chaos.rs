@@ -3,7 +3,7 @@
 use crate::bench::cargo;
 use crate::workspace;
 use anyhow::{Context, Result, ensure};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
@@ -17,9 +17,6 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
         chaos.arg("page");
     } else {
         chaos.arg("run");
-        if args.iter().any(|arg| arg == "orphans") {
-            chaos.env("IPC_CHAOS_BENCH", bench(&root)?);
-        }
         for arg in args {
             let is_record = arg == "--record";
             chaos.arg(arg);
@@ -35,34 +32,33 @@ pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
 /// What the library has to be built with, for the tests and for the faults: the same, so that it is built once.
 pub(crate) const FEATURES: &str = "ipc-tests/fault-points";
 
-/// Cargo, about to build the program with the points at which it can be made to crash. Of the whole workspace, as the
-/// tests are: a package alone would have its dependencies with other features, and all of them built again.
+const BENCH: &str = "ipc-bench";
+
+/// Cargo, about to build the program with the points at which it can be made to crash, and the one whose runs are killed.
+/// Of the whole workspace, as the tests are: a package alone would have its dependencies with other features, and all of
+/// them built again.
 pub(crate) fn build(root: &Path, profile: &str) -> Command {
     let mut command = Command::new(cargo());
     command
         .args(["build", "--quiet", "--locked", "--workspace", "--bin", "chaos", "--features", FEATURES])
         .args(["--profile", profile])
         .current_dir(root);
+    if profile == "dev" {
+        command.args(["--bin", BENCH]);
+    }
     command
-}
-
-/// The program whose runs are killed, built as for its tests.
-fn bench(root: &Path) -> Result<PathBuf> {
-    let built = Command::new(cargo())
-        .args(["build", "--quiet", "--locked", "--package", "ipc-bench-cli", "--bin", "ipc-bench"])
-        .current_dir(root)
-        .status()
-        .context("cannot start cargo")?;
-    ensure!(built.success(), "the program ipc-bench does not build");
-    Ok(workspace::metadata(root)?.target_directory.into_std_path_buf().join("debug/ipc-bench"))
 }
 
 /// The program, as built with `profile`.
 pub(crate) fn program(root: &Path, profile: &str) -> Result<Command> {
     let directory = if profile == "dev" { "debug" } else { profile };
     let target = workspace::metadata(root)?.target_directory;
-    let mut command = Command::new(target.join(directory).join("chaos"));
+    let built = target.join(directory);
+    let mut command = Command::new(built.join("chaos"));
     command.current_dir(root);
+    if profile == "dev" {
+        command.env("IPC_CHAOS_BENCH", built.join(BENCH));
+    }
     Ok(command)
 }
 

@@ -65,12 +65,13 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "chaos",
-        usage: "chaos [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--full] [--budget S] [--idle] [--record] [--page]",
+        usage: "chaos [FAULT…] [--mechanism M] [--victim ROLE] [--n N] [--seed S] [--points P,…] [--full] [--budget S] [--idle] [--record] [--page]",
         flags: &[
             "--mechanism",
             "--victim",
             "--n",
             "--seed",
+            "--points",
             "--full",
             "--budget",
             "--idle",

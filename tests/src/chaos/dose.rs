@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::cell::{Cell, MECHANISMS, Mechanism, Role, Violation};
 use super::{
-    crash, forks, fuzz, hostile, kill, limits, orphans, results, soak, spaces, stop, storm, wrong_uid,
+    crash, forks, fuzz, growth, hostile, kill, limits, orphans, results, soak, spaces, stop, storm, wrong_uid,
 };
 
 /// One kind of fault.
@@ -69,7 +69,8 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "stop",
-        what: "SIGSTOP for 0.2 to 2 s, then SIGCONT; every fourth time another client attaches meanwhile",
+        what: "SIGSTOP for 0.2 to 0.4 s, every 16th time for up to 5 s, then SIGCONT; every fourth time another client attaches \
+               meanwhile",
         mechanisms: &[],
         roles: ENDS,
         ci: 6,
@@ -79,7 +80,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "eintr",
-        what: "both sides interrupted 5000 times a second; counted in messages",
+        what: "both sides interrupted, the survivor at least 5000 times a second; counted in messages",
         mechanisms: &[],
         roles: ENDS,
         ci: 50_000,
@@ -92,7 +93,7 @@ pub const FAULTS: &[Fault] = &[
         what: "both sides on one CPU beside four busy programs; counted in messages",
         mechanisms: &[],
         roles: ENDS,
-        ci: 10_000,
+        ci: 25_000,
         full: 500_000,
         alone: true,
         run: storm::crowded,
@@ -202,6 +203,16 @@ pub const FAULTS: &[Fault] = &[
         run: orphans::run,
     },
     Fault {
+        name: "growth",
+        what: "many messages over one connection, after as many as warm it up; memory may grow by 1 MiB; counted in messages",
+        mechanisms: &[],
+        roles: ENDS,
+        ci: 100_000,
+        full: 5_000_000,
+        alone: false,
+        run: growth::run,
+    },
+    Fault {
         name: "soak",
         what: "peers that come, talk and are killed, for a long time; memory may not grow; counted in seconds",
         mechanisms: &[],
@@ -248,6 +259,10 @@ pub struct Asked {
     pub budget: Option<Duration>,
 }
 
+/// A cell in which nothing has happened for so long hangs, which its end by SIGABRT tells. The longest that is waited for
+/// on purpose is a stop of five seconds; the rest is for machines full of other work.
+const STUCK: Duration = Duration::from_secs(60);
+
 /// Cells that run at once: most of their time is waiting.
 const AT_ONCE: usize = 4;
 
@@ -274,7 +289,8 @@ pub fn run(program: &Path, asked: &Asked) -> (Vec<String>, usize) {
     let (lines, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     let skipped = AtomicUsize::new(0);
     let (alone, together): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|(fault, ..)| fault.alone);
-    for (jobs, at_once) in [(together, if asked.idle { 1 } else { AT_ONCE }), (alone, 1)] {
+    // Those alone first: they are short, and a budget that runs out is to cost rounds of what has most.
+    for (jobs, at_once) in [(alone, 1), (together, if asked.idle { 1 } else { AT_ONCE })] {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..at_once {
@@ -341,6 +357,9 @@ pub fn play(arguments: &[String]) -> Option<bool> {
     let seed = seed.parse().ok()?;
     super::own_sigpipe();
     let program = std::env::current_exe().ok()?;
+    if fault.name != "fuzz" {
+        crate::watchdog::over_progress(&super::cell::PROGRESS, STUCK);
+    }
     let _turn = (*mechanism == "mq").then(|| crate::turn::Turn::of::<ipc_transports::Mq>(""));
     let mut cell = Cell::new(mechanism, role, &program, seed);
     cell.only = points.to_vec();

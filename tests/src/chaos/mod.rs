@@ -21,6 +21,7 @@ pub mod crash;
 pub mod dose;
 pub mod forks;
 pub mod fuzz;
+pub mod growth;
 pub mod guest;
 pub mod hostile;
 pub mod journal;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::cell::{Cell, Durations, violated};
+use super::cell::{Cell, Durations, got_on, violated};
 use super::kill;
 
 /// Growth that is not looked at: an allocator keeps a few pages more than it had.
@@ -36,6 +36,7 @@ pub fn run(cell: &mut Cell, seconds: u64) {
             cell.count(outcome);
         }
         rounds += 1;
+        got_on();
         // Lists that grow would be the growth that is looked for.
         cell.notices.clear();
         cell.reconnects.clear();
@@ -105,7 +106,7 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 }
 
 /// Memory of this process that is its own, in KiB.
-fn resident_kib() -> f64 {
+pub(super) fn resident_kib() -> f64 {
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("procfs");
     let anonymous = text.lines().find_map(|line| line.strip_prefix("Anonymous:")?.split_whitespace().next());
     anonymous.and_then(|kib| kib.parse().ok()).expect("a number of KiB")

@@ -53,7 +53,7 @@ fn one_round(
         .pass_until(until)
         .and_then(|()| {
             send_signal(&victim, Signal::STOP);
-            let long = if round.is_multiple_of(16) { 2000 } else { 200 };
+            let long = if round.is_multiple_of(16) { 4800 } else { 200 };
             let pause = Duration::from_millis(200 + cell.random.below(long) as u64);
             stream.wait_in_vain(pause, most_cpu)
         })

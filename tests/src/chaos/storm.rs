@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipc_transports::{AnyConnection, Listener, Receiver, Sender, Wait, listen};
 
-use super::cell::{Cell, DEADLINE, Role, Violation, violated};
+use super::cell::{Cell, DEADLINE, Role, Violation, got_on, violated};
 use super::journal::Journal;
 use super::kill::{Victim, journal_of};
 use super::stop::processor_time;
@@ -23,6 +23,12 @@ pub const PIN_VARIABLE: &str = "IPC_CHAOS_PIN";
 /// Between two signals, if the process runs all the time. One that has to wait for its processor gets one for all that it
 /// missed, and is still to be interrupted 5000 times a second.
 const EVERY_US: libc::suseconds_t = 50;
+
+/// Signals in a second below which it is no storm.
+const STORM: f64 = 5000.0;
+
+/// Messages of a first stream, after which a process has what it keeps.
+const WARM_UP: u64 = 200;
 
 /// Busy programs beside the two that talk.
 const HOGS: usize = 4;
@@ -62,15 +68,25 @@ pub fn pin() {
 /// The storm: `messages` in one direction between two processes that are both interrupted all the time.
 pub fn interrupted(cell: &mut Cell, messages: u64) {
     let journal = Journal::at(&journal_of(cell));
+    let environment = [(STORM_VARIABLE, "1".to_owned())];
     begin_storm();
+    let warm = stream(cell, &journal, WARM_UP, &environment).and_then(|_| cell.check_traces());
     let before = SIGNALS.load(SeqCst);
     let began = Instant::now();
-    let outcome = stream(cell, &journal, messages, &[(STORM_VARIABLE, "1".into())]).map(drop);
+    let outcome = warm.and_then(|()| stream(cell, &journal, messages, &environment)).map(drop);
+    let (signals, took) = (SIGNALS.load(SeqCst) - before, began.elapsed());
     storm(0);
-    let signals = SIGNALS.load(SeqCst) - before;
-    let rate = signals as f64 / began.elapsed().as_secs_f64();
-    cell.notes.push(format!("{messages} messages, {signals} signals in the survivor ({rate:.0}/s)"));
-    cell.count(outcome);
+    let rate = signals as f64 / took.as_secs_f64();
+    match nothing_left(cell, outcome) {
+        Ok(()) if rate < STORM => {
+            cell.missed = messages;
+            cell.notes.push(format!("no storm: {rate:.0} signals a second in the survivor"));
+        }
+        outcome => {
+            cell.notes.push(format!("{messages} messages, {signals} signals in the survivor ({rate:.0}/s)"));
+            cell.count(outcome);
+        }
+    }
 }
 
 /// The hogs: `messages` in one direction on one processor, with and without four busy programs beside.
@@ -82,7 +98,7 @@ pub fn crowded(cell: &mut Cell, messages: u64) {
     let journal = Journal::at(&journal_of(cell));
     pin();
     let pinned = [(PIN_VARIABLE, "1".to_owned())];
-    let alone = stream(cell, &journal, few, &pinned);
+    let alone = stream(cell, &journal, few, &pinned).and_then(|alone| cell.check_traces().map(|()| alone));
     let hogs = Hogs::start(cell);
     let among = stream(cell, &journal, messages, &pinned);
     drop(hogs);
@@ -100,7 +116,8 @@ pub fn crowded(cell: &mut Cell, messages: u64) {
         ));
     }
     let calm = among.and_then(|among| among.calm());
-    cell.count(alone.and(calm));
+    let outcome = nothing_left(cell, alone.and(calm));
+    cell.count(outcome);
 }
 
 /// Set in a victim's environment: it runs before everybody who is not of the real-time class.
@@ -129,7 +146,8 @@ pub fn outranked(cell: &mut Cell, messages: u64) {
     let journal = Journal::at(&journal_of(cell));
     pin();
     let environment = [(PIN_VARIABLE, "1".to_owned()), (FIFO_VARIABLE, "1".to_owned())];
-    let streamed = stream(cell, &journal, messages, &environment);
+    let warm = stream(cell, &journal, WARM_UP, &environment).and_then(|_| cell.check_traces());
+    let streamed = warm.and_then(|()| stream(cell, &journal, messages, &environment));
     if let Ok(streamed) = &streamed {
         cell.notes.push(format!(
             "{messages} messages, {:.0}/s, {} of them over {} ms ({:.3} %), longest {:.0} ms",
@@ -140,11 +158,18 @@ pub fn outranked(cell: &mut Cell, messages: u64) {
             streamed.stall.as_secs_f64() * 1000.0
         ));
     }
-    cell.count(streamed.and_then(|streamed| streamed.calm()));
+    let outcome = nothing_left(cell, streamed.and_then(|streamed| streamed.calm()));
+    cell.count(outcome);
+}
+
+/// I4 after a stream, compared with the first look.
+fn nothing_left(cell: &mut Cell, outcome: Result<(), Violation>) -> Result<(), Violation> {
+    outcome.and_then(|()| cell.check_traces()).and_then(|()| cell.check_names())
 }
 
 /// What a stream came to.
-struct Streamed {
+#[derive(Debug)]
+pub(super) struct Streamed {
     rate: f64,
     stall: Duration,
     /// Messages that took longer than [`LATE`].
@@ -168,6 +193,21 @@ fn stream(
     messages: u64,
     environment: &[(&str, String)],
 ) -> Result<Streamed, Violation> {
+    let role = cell.role;
+    let talk = |connection: &mut _, series: &mut _| pass(role, connection, series, messages);
+    let (streamed, share) = converse(cell, journal, messages, environment, talk)?;
+    Ok(Streamed { share, ..streamed })
+}
+
+/// Connects a victim, has `talk` pass `messages` of the series, and ends it when all of them have arrived. What `talk`
+/// returns, and the processor time of both sides as a part of the time it took.
+pub(super) fn converse<T>(
+    cell: &mut Cell,
+    journal: &Journal,
+    messages: u64,
+    environment: &[(&str, String)],
+    talk: impl FnOnce(&mut AnyConnection, &mut Series) -> Result<T, Violation>,
+) -> Result<(T, f64), Violation> {
     journal.clear();
     let mut listener = listen(&cell.address()).unwrap_or_else(|error| panic!("{error}"));
     let seed = cell.random.next();
@@ -180,14 +220,12 @@ fn stream(
         }
     };
     let (began, ours, theirs) = (Instant::now(), processor_time(), victim.processor_time());
-    let mut streamed = pass(cell.role, &mut connection, seed, messages);
-    if let Ok(streamed) = &mut streamed {
-        let used = processor_time() - ours + (victim.processor_time() - theirs);
-        streamed.share = used.as_secs_f64() / began.elapsed().as_secs_f64();
-    }
+    let talked = talk(&mut connection, &mut Series::of(seed));
+    let used = processor_time() - ours + (victim.processor_time() - theirs);
+    let share = used.as_secs_f64() / began.elapsed().as_secs_f64();
     // What a stream still holds goes out before the other side is ended.
     let _ = connection.tx.flush(Wait::within(3 * DEADLINE));
-    if streamed.is_ok() && cell.role == Role::Receiver {
+    if talked.is_ok() && cell.role == Role::Receiver {
         let began = Instant::now();
         while journal.received().load(SeqCst) < messages && began.elapsed() < 20 * DEADLINE {
             std::thread::yield_now();
@@ -195,18 +233,24 @@ fn stream(
     }
     let received = journal.received().load(SeqCst);
     victim.end();
-    let streamed = streamed?;
+    let talked = talked?;
     if journal.wrong().load(SeqCst) != 0 {
         return violated("I2", "the other side saw a wrong message or an error");
     }
     if cell.role == Role::Receiver && received != messages {
         return violated("I2", format!("{received} of {messages} messages arrived"));
     }
-    Ok(streamed)
+    Ok((talked, share))
 }
 
-fn pass(role: Role, connection: &mut AnyConnection, seed: u64, messages: u64) -> Result<Streamed, Violation> {
-    let mut series = Series::of(seed);
+/// Passes messages until `messages` of the series have been.
+pub(super) fn pass(
+    role: Role,
+    connection: &mut AnyConnection,
+    series: &mut Series,
+    messages: u64,
+) -> Result<Streamed, Violation> {
+    let before = series.count();
     let mut buf = Vec::new();
     let began = Instant::now();
     let (mut last, mut stall, mut late) = (began, Duration::ZERO, 0);
@@ -228,12 +272,13 @@ fn pass(role: Role, connection: &mut AnyConnection, seed: u64, messages: u64) ->
         if let Err(what) = passed {
             return violated("I2", what);
         }
+        got_on();
         let now = Instant::now();
         stall = stall.max(now - last);
         late += u64::from(now - last > LATE);
         last = now;
     }
-    Ok(Streamed { rate: messages as f64 / began.elapsed().as_secs_f64(), stall, late, share: 0.0 })
+    Ok(Streamed { rate: (messages - before) as f64 / began.elapsed().as_secs_f64(), stall, late, share: 0.0 })
 }
 
 /// Programs that do nothing but run, until dropped.
