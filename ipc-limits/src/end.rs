@@ -88,7 +88,7 @@ fn memory_len(params: &Params) -> usize {
     match params.kind {
         Kind::Cacheline => cacheline::LEN,
         Kind::Ring => ring::len(params),
-        _ => slot::len(params.size),
+        _ => slot::len(params),
     }
 }
 
@@ -225,7 +225,7 @@ impl End {
             let (lifeline, memory) = shared(lifeline, file)?;
             return Ok(match params.kind {
                 Kind::Cacheline => Link::Cacheline(Cacheline::new(&memory, side, lifeline)),
-                Kind::Ring => Link::Ring(Ring::new(&params, &memory, side, lifeline)),
+                Kind::Ring => Link::Ring(Ring::new(&params, &memory, side, lifeline)?),
                 Kind::Futex => {
                     Link::Futex(Slot::new(&params, &memory, side, |word| Park::new(word, lifeline))?)
                 }

@@ -133,12 +133,15 @@ pub struct Params {
     pub depth: usize,
     /// How long [`Kind::SpinThenFutex`] spins before it sleeps.
     pub spin: Duration,
+    /// Whether each side of a [`Kind::Slot`] or [`Kind::Ring`] maps what the other writes for reading only, as a
+    /// transport does whose memory is sealed. Some processors read such pages more slowly.
+    pub sealed: bool,
 }
 
 impl Params {
     /// The defaults for messages of `size` bytes: a stride of whole 64-byte lines, a ring of at least 1 MiB
     /// and four messages that publishes each message, kernel buffer sizes as they are, 10 messages per queue
-    /// (the kernel's default maximum), 20 µs of spinning.
+    /// (the kernel's default maximum), 20 µs of spinning, all memory writable to both sides.
     pub fn new(kind: Kind, size: usize) -> Params {
         let stride = (size + 8).next_multiple_of(64);
         let slots = ((1 << 20) / stride).next_power_of_two().max(4);
@@ -151,12 +154,13 @@ impl Params {
             buffer: None,
             depth: 10,
             spin: Duration::from_micros(20),
+            sealed: false,
         }
     }
 
     /// Refuses what no link can be built from.
     pub(crate) fn check(&self) -> io::Result<()> {
-        let Params { kind, size, stride, slots, batch, depth, .. } = *self;
+        let Params { kind, size, stride, slots, batch, depth, sealed, .. } = *self;
         let refuse = |sentence: String| Err(invalid(format!("{kind} limit: {sentence}")));
         if size == 0 || u32::try_from(size).is_err() {
             return refuse(format!("message size {size} bytes is not in 1..={}", u32::MAX));
@@ -174,6 +178,8 @@ impl Params {
             Kind::Ring if batch == 0 || batch > slots => {
                 refuse(format!("batch {batch} is not in 1..={slots}"))
             }
+            Kind::Slot | Kind::Ring => Ok(()),
+            _ if sealed => refuse("only a slot and a ring have memory that one side alone writes".to_owned()),
             Kind::Mq(_) if depth == 0 => refuse("a queue must hold at least one message".to_owned()),
             _ => Ok(()),
         }
@@ -183,12 +189,12 @@ impl Params {
 /// `key=value` pairs joined by commas, without spaces.
 impl fmt::Display for Params {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Params { kind, size, stride, slots, batch, buffer, depth, spin } = self;
+        let Params { kind, size, stride, slots, batch, buffer, depth, spin, sealed } = self;
         write!(f, "kind={kind},size={size},stride={stride},slots={slots},batch={batch}")?;
         if let Some(bytes) = buffer {
             write!(f, ",buffer={bytes}")?;
         }
-        write!(f, ",depth={depth},spin_ns={}", spin.as_nanos())
+        write!(f, ",depth={depth},spin_ns={},sealed={sealed}", spin.as_nanos())
     }
 }
 
@@ -208,6 +214,10 @@ impl Params {
             "batch" => self.batch = number()?,
             "buffer" => self.buffer = Some(number()?),
             "depth" => self.depth = number()?,
+            "sealed" => {
+                let wrong = |error| invalid(format!("limit parameter {key}={value:?}: {error}"));
+                self.sealed = value.parse().map_err(wrong)?;
+            }
             "spin_ns" => self.spin = Duration::from_nanos(number()? as u64),
             _ => return Ok(false),
         }
@@ -253,5 +263,6 @@ mod tests {
         refused(|p| p.slots = 1 << 62);
         refused(|p| p.batch = 0);
         refused(|p| p.batch = p.slots + 1);
+        refused(|p| (p.kind, p.sealed) = (Kind::Futex, true));
     }
 }

@@ -1,14 +1,14 @@
 //! The shared mapping of the memory limits.
 //!
-//! Invariant: a [`Memory`] is the whole of one memfd, mapped readable and writable until it is dropped, and
-//! the file has at least that length. Both processes write it; nothing here forms a reference to bytes the
+//! Invariant: a [`Memory`] is the whole of one memfd, mapped readable until it is dropped, writable but for what
+//! [`Memory::seal`] was told, and the file has at least that length. Both processes write it; nothing here forms a reference to bytes the
 //! peer may write, except to atomic control words and, for the in-place limits, to payload whose turn is ours.
 #![allow(unsafe_code, reason = "maps shared memory and hands out pointers into it")]
 
 use crate::copy;
 use rustix::{
     fs::{MemfdFlags, fstat, ftruncate, memfd_create},
-    mm::{MapFlags, ProtFlags, mmap, munmap},
+    mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap},
 };
 use std::{
     io,
@@ -25,6 +25,9 @@ use std::{
 /// Bytes between two things that different cores write: two lines, because Intel's spatial prefetcher fetches
 /// lines in pairs of 128 bytes.
 pub(crate) const APART: usize = 128;
+
+/// Bytes of a page.
+pub(crate) const PAGE: usize = 4096;
 
 /// Creates an anonymous file of `len` bytes, all zero.
 pub(crate) fn create(len: usize) -> io::Result<OwnedFd> {
@@ -58,6 +61,16 @@ impl Memory {
         let base = unsafe { mmap(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags, file, 0) }?;
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Arc::new(Memory { base, len }))
+    }
+
+    /// Leaves the `len` bytes at `offset`, whole pages, to be read: this side does not write them.
+    ///
+    /// # Panics
+    /// If they are not inside the mapping.
+    pub(crate) fn seal(&self, offset: usize, len: usize) -> io::Result<()> {
+        let at = self.at(offset, len);
+        // SAFETY: our own mapping. The caller's layout has nothing in these pages that this side writes.
+        Ok(unsafe { mprotect(at.as_ptr().cast(), len, MprotectFlags::READ) }?)
     }
 
     /// The control word at `offset`.

@@ -7,14 +7,15 @@
 //! └────────┴────────┴─────────┴────────────┴──┴─────────┴──
 //! ```
 //! `tail` counts messages published and is written by the sender, `head` counts messages taken and is written
-//! by the receiver. Each side keeps its own index and the capacity private, remembers the other's index, and
-//! reads it again only when the remembered one says that nothing is left (Lamport's queue with the cached
-//! indices of "MCRingBuffer", Lee et al., IPDPS 2010).
+//! by the receiver; where memory is sealed, in the receiver's own ring, so that no page has two writers. Each
+//! side keeps its own index and the capacity private, remembers the other's index, and reads it again only when
+//! the remembered one says that nothing is left (Lamport's queue with the cached indices of "MCRingBuffer", Lee
+//! et al., IPDPS 2010).
 
 use crate::{
     Bare, InPlace, Params,
     lifeline::Lifeline,
-    memory::{APART, Area, Memory, Word},
+    memory::{APART, Area, Memory, PAGE, Word},
     out_of_step, wrong_length,
 };
 use std::{
@@ -32,7 +33,7 @@ const HEADER: usize = 8;
 
 /// Bytes from one direction's ring to the other's.
 fn pitch(params: &Params) -> usize {
-    (CONTROL + params.slots * params.stride).next_multiple_of(4096)
+    (CONTROL + params.slots * params.stride).next_multiple_of(PAGE)
 }
 
 /// Bytes of shared memory.
@@ -71,8 +72,8 @@ struct Half {
 impl Half {
     fn new(params: &Params, memory: &Arc<Memory>, at: usize, ours: usize, theirs: usize) -> Half {
         Half {
-            ours: memory.word(at + ours),
-            theirs: memory.word(at + theirs),
+            ours: memory.word(ours),
+            theirs: memory.word(theirs),
             slots: memory.area(at + CONTROL, params.slots * params.stride),
             index: 0,
             published: 0,
@@ -114,17 +115,27 @@ impl Half {
 }
 
 impl Ring {
-    pub(crate) fn new(params: &Params, memory: &Arc<Memory>, side: usize, lifeline: Lifeline) -> Ring {
+    pub(crate) fn new(
+        params: &Params,
+        memory: &Arc<Memory>,
+        side: usize,
+        lifeline: Lifeline,
+    ) -> io::Result<Ring> {
         let [out, back] = [side, 1 - side].map(|side| side * pitch(params));
-        Ring {
+        // Whose ring has the head of ours, and of theirs.
+        let (taken, taking) = if params.sealed { (back, out) } else { (out, back) };
+        if params.sealed {
+            memory.seal(back, pitch(params))?;
+        }
+        Ok(Ring {
             size: params.size,
             stride: params.stride,
             slots: params.slots as u64,
             batch: params.batch as u64,
-            tx: Half::new(params, memory, out, 0, APART),
-            rx: Half::new(params, memory, back, APART, 0),
+            tx: Half::new(params, memory, out, out, taken + APART),
+            rx: Half::new(params, memory, back, taking + APART, back),
             lifeline,
-        }
+        })
     }
 
     /// Where message number `index` lies.

@@ -14,7 +14,7 @@
 use crate::{
     Bare, InPlace, Params,
     lifeline::Lifeline,
-    memory::{APART, Area, Memory, Word},
+    memory::{APART, Area, Memory, PAGE, Word},
     out_of_step, wrong_length,
 };
 use std::{
@@ -35,13 +35,13 @@ pub(crate) const CUT: u32 = 2;
 const STEP: u32 = 4;
 
 /// Bytes from one direction's slot to the other's.
-fn pitch(size: usize) -> usize {
-    (HEADER + size).next_multiple_of(APART)
+fn pitch(params: &Params) -> usize {
+    (HEADER + params.size).next_multiple_of(if params.sealed { PAGE } else { APART })
 }
 
-/// Bytes of shared memory for messages of `size` bytes.
-pub(crate) fn len(size: usize) -> usize {
-    2 * pitch(size)
+/// Bytes of shared memory.
+pub(crate) fn len(params: &Params) -> usize {
+    2 * pitch(params)
 }
 
 /// How the two sides of a [`Slot`] tell each other that the commit word has changed.
@@ -82,8 +82,7 @@ struct Half {
 }
 
 impl Half {
-    fn new(memory: &Arc<Memory>, side: usize, size: usize) -> Half {
-        let at = side * pitch(size);
+    fn new(memory: &Arc<Memory>, at: usize, size: usize) -> Half {
         let [commit, length] = [0, 4].map(|offset| memory.word(at + offset));
         Half { commit, length, payload: memory.area(at + HEADER, size), last: 0 }
     }
@@ -97,9 +96,13 @@ impl<W: Waiting> Slot<W> {
         side: usize,
         waiting: impl FnOnce(Word<AtomicU32>) -> io::Result<W>,
     ) -> io::Result<Slot<W>> {
-        let size = params.size;
-        let [tx, rx] = [side, 1 - side].map(|side| Half::new(memory, side, size));
-        let waiting = waiting(memory.word((1 - side) * pitch(size)))?;
+        let (size, pitch) = (params.size, pitch(params));
+        let theirs = (1 - side) * pitch;
+        let [tx, rx] = [side * pitch, theirs].map(|at| Half::new(memory, at, size));
+        if params.sealed {
+            memory.seal(theirs, pitch)?;
+        }
+        let waiting = waiting(memory.word(theirs))?;
         Ok(Slot { waiting, size, tx, rx })
     }
 }

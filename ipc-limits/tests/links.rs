@@ -38,7 +38,7 @@ fn within_ten_seconds<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + S
 fn links() -> impl Iterator<Item = Params> {
     let queue_limit = fs::read_to_string("/proc/sys/fs/mqueue/msgsize_max").unwrap();
     let queue_limit = queue_limit.trim().parse::<usize>().unwrap();
-    Kind::ALL.into_iter().flat_map(move |kind| {
+    let links = Kind::ALL.into_iter().flat_map(move |kind| {
         let sizes: &[usize] = if kind == Kind::Cacheline { &[8] } else { &[1, 16, 48, 64, 1024, 65536] };
         sizes.iter().filter_map(move |&size| match kind {
             Kind::Mq(_) if size > queue_limit => None,
@@ -48,6 +48,11 @@ fn links() -> impl Iterator<Item = Params> {
             Kind::Ring => Some(Params { slots: 8, ..Params::new(kind, size) }),
             _ => Some(Params::new(kind, size)),
         })
+    });
+    links.flat_map(|params| {
+        let seals = matches!(params.kind, Kind::Slot | Kind::Ring);
+        let sealed = seals.then(|| Params { sealed: true, ..params.clone() });
+        [Some(params), sealed].into_iter().flatten()
     })
 }
 
@@ -279,9 +284,20 @@ fn messages_are_written_and_read_where_they_lie() {
             check_message(sequence + 1, &copy);
         }
     }
-    for kind in [Kind::Ring, Kind::Slot, Kind::Futex] {
-        let (near, far) = create(&Params { slots: 8, ..Params::new(kind, 48) }).unwrap();
-        match (near.open().unwrap(), far.open().unwrap()) {
+    let kinds = [
+        (Kind::Ring, false),
+        (Kind::Ring, true),
+        (Kind::Slot, false),
+        (Kind::Slot, true),
+        (Kind::Futex, false),
+    ];
+    for (kind, sealed) in kinds {
+        let (near, far) = create(&Params { slots: 8, sealed, ..Params::new(kind, 48) }).unwrap();
+        let (near, far) = (near.open().unwrap(), far.open().unwrap());
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let read_only = |line: &str| line.contains(" r--s ") && line.contains("memfd:ipc-limits");
+        assert_eq!(maps.lines().filter(|line| read_only(line)).count(), if sealed { 2 } else { 0 }, "{maps}");
+        match (near, far) {
             (Link::Ring(near), Link::Ring(far)) => pass(near, far),
             (Link::Slot(near), Link::Slot(far)) => pass(near, far),
             (Link::Futex(near), Link::Futex(far)) => pass(near, far),

@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_tests::end::{PATIENCE, patiently};
 use ipc_tests::place::Place;
@@ -126,11 +126,24 @@ fn out_of_descriptors_accepting_pauses_and_recovers() {
             assert_eq!(reply.unwrap(), 2 * n);
             assert_eq!(server.clients(), 1);
         }
+        // With nobody to serve it waits, and does not ask again and again.
+        let (began, used) = (Instant::now(), used_by_this_thread());
+        while began.elapsed() < Duration::from_millis(400) {
+            server.turn(add, Wait::within(Duration::from_millis(200))).unwrap();
+        }
+        let share = (used_by_this_thread() - used).as_secs_f64() / began.elapsed().as_secs_f64();
+        assert!(share <= 0.05, "{:.1} % of a CPU to wait for a descriptor", 100.0 * share);
         setrlimit(Resource::Nofile, limit).unwrap();
         while server.clients() < 2 {
             server.turn(add, patiently()).unwrap();
         }
     });
+}
+
+/// CPU time of this thread so far.
+fn used_by_this_thread() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// What a client says first.

@@ -96,6 +96,15 @@ fn bare(kind: Kind, size: usize) -> Through {
     Through::Bare(Params { buffer, ..Params::new(kind, size) })
 }
 
+/// The same with memory that each side maps as our ring does unless both sides trust each other: what the peer writes
+/// for reading only.
+fn sealed(limit: Through) -> Through {
+    match limit {
+        Through::Bare(params) => Through::Bare(Params { sealed: true, ..params }),
+        through => through,
+    }
+}
+
 fn bound(figure: Figure, floor: f64, goal: f64) -> Vec<Bound> {
     vec![Bound { figure, floor: Some(floor), goal: Some(goal) }]
 }
@@ -133,7 +142,9 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
     for size in [64, KIB, 4 * KIB, 64 * KIB] {
         let name = format!("shm rtt {} spin", short(size));
         let (ours, slot) = (transport("shm", "wait=spin"), bare(Kind::Slot, size));
-        rows.push(trip(name.clone(), "bare slot", ours, slot.clone(), size, bound(Figure::P50, 1.25, 1.10)));
+        let bounds = bound(Figure::P50, 1.25, 1.10);
+        rows.push(trip(name.clone(), "bare slot", ours.clone(), slot.clone(), size, bounds.clone()));
+        rows.push(trip(name.clone(), "bare sealed slot", ours, sealed(slot.clone()), size, bounds));
         let name = format!("{name}, trusting");
         rows.push(trip(name, "bare slot", trusting(), slot, size, bound(Figure::P50, 1.25, 1.10)));
     }
@@ -201,7 +212,7 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
 
     for (batch, floor, goal) in [(1, 0.8, 0.9), (32, 0.7, 0.8)] {
         let shape = work(Shape::Stream { batch }, 48);
-        rows.push(Row {
+        let row = Row {
             name: format!("shm stream 48 batch {batch}"),
             against: "bare ring".into(),
             ours: (transport("shm", "wait=spin"), shape),
@@ -209,6 +220,12 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
             same_core: false,
             sleeps: false,
             bounds: bound(Figure::Rate, floor, goal),
+        };
+        rows.push(row.clone());
+        rows.push(Row {
+            against: "bare sealed ring".into(),
+            limit: (sealed(row.limit.0), row.limit.1),
+            ..row
         });
     }
     let fenced = Through::Transport { scheme: "shm", query: "wait=spin", how: How::Fenced };
@@ -241,7 +258,9 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
             rows.push(row.clone());
             if (size, access) == (4 * KIB, "copy") {
                 let name = format!("{}, trusting", row.name);
-                rows.push(Row { name, ours: (trusting(), row.ours.1), ..row });
+                rows.push(Row { name, ours: (trusting(), row.ours.1), ..row.clone() });
+                let limit = (sealed(row.limit.0), row.limit.1);
+                rows.push(Row { against: "bare sealed ring".into(), limit, ..row });
             }
         }
     }
