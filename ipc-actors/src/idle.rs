@@ -15,19 +15,9 @@ pub(crate) struct Idle {
 
 #[derive(Default)]
 struct State {
-    /// The last is woken first.
+    /// The last is woken first. Those in front may be on their way yet, or searching: see [`Idle::lie_down`].
     sleepers: Vec<usize>,
     searchers: Vec<usize>,
-}
-
-/// What a worker that searches no more leaves behind.
-pub(crate) enum Left {
-    /// Others search still.
-    Others,
-    /// It was the last.
-    Nobody,
-    /// It counted as asleep: see [`Idle::lie_down`].
-    Bed,
 }
 
 impl Idle {
@@ -67,9 +57,9 @@ impl Idle {
 
     /// The worker is about to sleep; it looks for work once more after this.
     ///
-    /// Those that search still count as asleep from now on: it has looked everywhere, and they may not run at all. A
-    /// worker that is woken, or gives way between two looks, may wait for milliseconds for a CPU somebody else holds,
-    /// and who sees it search wakes nobody.
+    /// Those that search still are relieved, and count as asleep from now on: it has looked everywhere, and they may not
+    /// run at all. A worker that is woken, or gives way between two looks, may wait for milliseconds for a CPU somebody
+    /// else holds, and who sees it search wakes nobody.
     pub(crate) fn lie_down(&self, index: usize) {
         self.change(|state| {
             state.sleepers.splice(..0, state.searchers.drain(..));
@@ -86,12 +76,15 @@ impl Idle {
         self.state.lock().sleepers.contains(&index)
     }
 
-    /// The worker does not sleep (any more).
-    pub(crate) fn get_up(&self, index: usize) {
-        self.change(|state| remove(&mut state.sleepers, index));
+    /// The worker ends.
+    pub(crate) fn leave(&self, index: usize) {
+        self.change(|state| {
+            remove(&mut state.sleepers, index);
+            remove(&mut state.searchers, index);
+        });
     }
 
-    /// The worker searches. One that was chosen is counted already.
+    /// The worker is awake, and searches. One that was chosen is counted already.
     pub(crate) fn start_searching(&self, index: usize) {
         self.change(|state| {
             remove(&mut state.sleepers, index);
@@ -101,22 +94,21 @@ impl Idle {
         });
     }
 
-    /// Whether a worker that searches may stop, since it counts as asleep.
+    /// Whether a worker that searches has been relieved; false while others search.
     pub(crate) fn nobody_searches(&self) -> bool {
         // Relaxed: seen later, it searches longer.
         self.searching.load(Ordering::Relaxed) == 0
     }
 
-    /// The worker searches no more. If it has found nothing it lies down next, or lies already.
-    pub(crate) fn stop_searching(&self, index: usize, found: bool) -> Left {
+    /// The worker searches no more. One that has `found` something is awake; otherwise it lies down next, or was relieved
+    /// and counts as asleep already. True: nobody searches now.
+    pub(crate) fn stop_searching(&self, index: usize, found: bool) -> bool {
         self.change(|state| {
-            if remove(&mut state.searchers, index) {
-                return if state.searchers.is_empty() { Left::Nobody } else { Left::Others };
-            }
+            remove(&mut state.searchers, index);
             if found {
                 remove(&mut state.sleepers, index);
             }
-            Left::Bed
+            state.searchers.is_empty()
         })
     }
 
@@ -129,10 +121,8 @@ impl Idle {
     }
 }
 
-/// Whether it was there.
-fn remove(workers: &mut Vec<usize>, index: usize) -> bool {
-    let at = workers.iter().position(|worker| *worker == index);
-    at.map(|at| workers.remove(at)).is_some()
+fn remove(workers: &mut Vec<usize>, index: usize) {
+    workers.retain(|worker| *worker != index);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -163,13 +153,15 @@ mod tests {
     fn a_searching_worker_that_gave_way_keeps_nobody_else_asleep() {
         let idle = the_late_one_is_not_waited_for(|idle| idle.start_searching(1));
         assert!(idle.nobody_searches(), "it stops when it comes back");
-        assert!(matches!(idle.stop_searching(1, true), Left::Bed));
+        assert!(idle.stop_searching(1, true), "nobody else looks after the rest");
         assert_eq!(idle.sleeping(), 1);
         idle.start_searching(1);
         idle.lie_down(0);
-        assert!(matches!(idle.stop_searching(1, false), Left::Bed));
+        assert!(idle.stop_searching(1, false));
         idle.lie_down(1);
         assert_eq!((idle.sleeping(), idle.choose()), (2, Some(0)));
+        idle.leave(0);
+        assert_eq!((idle.sleeping(), idle.choose()), (1, Some(1)), "who ends is not waited for");
     }
 }
 
@@ -181,10 +173,14 @@ mod models {
     use loom::sync::atomic::AtomicBool;
     use loom::thread;
 
-    /// A queue reduced to whether there is anything in it.
+    /// Queues reduced to whether there is anything in them.
     struct Pool {
         idle: Idle,
         work: AtomicBool,
+        /// The work is taken, as a batch.
+        taken: AtomicBool,
+        /// The rest of the batch lies in the queue of who took it.
+        rest: AtomicBool,
     }
 
     impl Pool {
@@ -192,6 +188,25 @@ mod models {
         fn produce(&self) -> bool {
             self.work.store(true, Ordering::Relaxed);
             self.idle.choose().is_some()
+        }
+
+        fn new() -> Arc<Pool> {
+            let [work, taken, rest] = [(); 3].map(|()| AtomicBool::new(false));
+            Arc::new(Pool { idle: Idle::new(), work, taken, rest })
+        }
+
+        /// As `Worker::search` where the work is a batch of two: takes it and leaves one for thieves. Whether it found it,
+        /// or lies down and sees it, or has somebody woken for the rest.
+        fn take_a_batch(&self, index: usize) -> bool {
+            self.idle.start_searching(index);
+            let found = self.work.load(Ordering::Relaxed);
+            self.taken.store(found, Ordering::Relaxed);
+            self.rest.store(found, Ordering::Relaxed);
+            let nobody_searches = self.idle.stop_searching(index, found);
+            match found {
+                true => nobody_searches && self.idle.choose().is_some(),
+                false => self.lie_down(index),
+            }
         }
 
         /// As `Worker::search`. Whether there is work.
@@ -205,7 +220,8 @@ mod models {
         /// As the beginning of `Worker::sleep`. Whether there is work; otherwise it sleeps until it is chosen.
         fn lie_down(&self, index: usize) -> bool {
             self.idle.lie_down(index);
-            self.work.load(Ordering::Relaxed)
+            self.work.load(Ordering::Relaxed) && !self.taken.load(Ordering::Relaxed)
+                || self.rest.load(Ordering::Relaxed)
         }
     }
 
@@ -216,7 +232,7 @@ mod models {
         // and Qadeer, 2007: two find nearly all bugs).
         model.preemption_bound = (works.len() > 1).then_some(4);
         model.check(move || {
-            let pool = Arc::new(Pool { idle: Idle::new(), work: AtomicBool::new(false) });
+            let pool = Pool::new();
             let worker = |(index, work): (usize, &'static fn(&Pool, usize) -> bool)| {
                 let theirs = pool.clone();
                 thread::spawn(move || work(&theirs, index))
@@ -226,7 +242,6 @@ mod models {
             let seen: Vec<bool> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
             assert!(seen.contains(&true) || chosen, "all sleep, and there is work");
             for index in 0..works.len() {
-                pool.idle.get_up(index);
                 assert!(pool.search(index));
             }
             assert_eq!((pool.idle.sleeping(), pool.idle.searching.load(Ordering::SeqCst)), (0, 0));
@@ -242,6 +257,11 @@ mod models {
     fn a_worker_whose_search_ends_as_work_comes_does_not_sleep_over_it() {
         // A producer that sees it search wakes nobody.
         one_sees_or_is_woken(&[|pool, index| pool.search(index) || pool.lie_down(index)]);
+    }
+
+    #[test]
+    fn the_rest_of_a_batch_that_one_took_as_another_lay_down_is_not_slept_over() {
+        one_sees_or_is_woken(&[Pool::lie_down, Pool::take_a_batch]);
     }
 
     #[test]

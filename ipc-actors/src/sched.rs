@@ -10,7 +10,7 @@ use crossbeam_deque::{Injector, Steal, Stealer};
 
 use crate::cell::{Task, TaskSlot};
 use crate::fail;
-use crate::idle::{Idle, Left};
+use crate::idle::Idle;
 use crate::local;
 use crate::random::Random;
 use crate::reactor::Reactor;
@@ -232,15 +232,24 @@ impl Worker {
             while let Some(task) = self.next() {
                 self.run(task);
             }
-            let found = self.search().or_else(|| {
-                self.sleep();
-                self.search()
-            });
-            match found {
+            match self.find() {
                 Some(task) => self.run(task),
-                None if self.pool.is_stopping() => return,
-                None => {}
+                None => return self.pool.idle.leave(self.index),
             }
+        }
+    }
+
+    /// Searches and sleeps until there is something to run, or nothing is left and the pool stops. Until then it counts
+    /// as searching or asleep, and runs nothing.
+    fn find(&self) -> Option<Task> {
+        loop {
+            // Before the look: what was pushed before the stop is run.
+            let is_stopping = self.pool.is_stopping();
+            let found = self.search();
+            if found.is_some() || is_stopping {
+                return found;
+            }
+            self.sleep();
         }
     }
 
@@ -309,22 +318,23 @@ impl Worker {
     /// Looks everywhere, as one of the searching workers.
     fn search(&self) -> Option<Task> {
         self.pool.idle.start_searching(self.index);
-        let task = (0..ROUNDS)
-            .take_while(|round| {
-                if *round >= HASTY {
-                    thread::yield_now();
-                }
-                !self.pool.idle.nobody_searches()
-            })
-            .find_map(|_| self.inject().or_else(|| self.steal(false)));
+        let task = (0..ROUNDS).find_map(|round| {
+            // Who is relieved does not give way any more, and is through soon.
+            if round >= HASTY && !self.pool.idle.nobody_searches() {
+                thread::yield_now();
+            }
+            self.inject().or_else(|| self.steal(false))
+        });
         let task = task
             .or_else(|| self.pool.rescue.swap(false, Ordering::SeqCst).then(|| self.steal(true)).flatten());
-        match self.pool.idle.stop_searching(self.index, task.is_some()) {
-            // While it searched, nobody else was woken for what came in.
-            Left::Nobody if task.is_some() => self.pool.nudge(),
-            // All may have been asleep, and the watchdog with them.
-            Left::Bed if task.is_some() => self.pool.reactor.stir(),
-            _ => {}
+        let nobody_searches = self.pool.idle.stop_searching(self.index, task.is_some());
+        if task.is_some() {
+            // All may have counted as asleep, and the watchdog with them.
+            self.pool.reactor.stir();
+            if nobody_searches {
+                // While it searched, nobody else was woken for what came in.
+                self.pool.nudge();
+            }
         }
         task
     }
@@ -350,14 +360,12 @@ impl Worker {
     fn sleep(&self) {
         self.pool.idle.lie_down(self.index);
         // Whoever pushed before seeing us lie down woke nobody; see it now.
-        if self.pool.has_work() || self.pool.is_stopping() {
-            self.pool.idle.get_up(self.index);
+        if self.pool.has_work() {
             return;
         }
         while self.pool.idle.is_lying(self.index) && !self.pool.is_stopping() {
             thread::park();
         }
-        self.pool.idle.get_up(self.index);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The shared mapping of the memory limits.
 //!
 //! Invariant: a [`Memory`] is the whole of one memfd, mapped readable until it is dropped, writable but for what
-//! [`Memory::seal`] was told, and the file has at least that length. Both processes write it; nothing here forms a reference to bytes the
+//! [`Memory::protect`] was told, and the file has at least that length. Both processes write it; nothing here forms a reference to bytes the
 //! peer may write, except to atomic control words and, for the in-place limits, to payload whose turn is ours.
 #![allow(unsafe_code, reason = "maps shared memory and hands out pointers into it")]
 
@@ -27,7 +27,9 @@ use std::{
 pub(crate) const APART: usize = 128;
 
 /// Bytes of a page.
-pub(crate) const PAGE: usize = 4096;
+pub(crate) fn page() -> usize {
+    rustix::param::page_size()
+}
 
 /// Creates an anonymous file of `len` bytes, all zero.
 pub(crate) fn create(len: usize) -> io::Result<OwnedFd> {
@@ -63,13 +65,14 @@ impl Memory {
         Ok(Arc::new(Memory { base, len }))
     }
 
-    /// Leaves the `len` bytes at `offset`, whole pages, to be read: this side does not write them.
+    /// Leaves the `len` bytes at `offset`, whole pages, to be read only. Writing them ends this process, so a layout has
+    /// nothing there that this side writes.
     ///
     /// # Panics
     /// If they are not inside the mapping.
-    pub(crate) fn seal(&self, offset: usize, len: usize) -> io::Result<()> {
+    pub(crate) fn protect(&self, offset: usize, len: usize) -> io::Result<()> {
         let at = self.at(offset, len);
-        // SAFETY: our own mapping. The caller's layout has nothing in these pages that this side writes.
+        // SAFETY: our own mapping; it stays readable.
         Ok(unsafe { mprotect(at.as_ptr().cast(), len, MprotectFlags::READ) }?)
     }
 

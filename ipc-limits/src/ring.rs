@@ -15,7 +15,7 @@
 use crate::{
     Bare, InPlace, Params,
     lifeline::Lifeline,
-    memory::{APART, Area, Memory, PAGE, Word},
+    memory::{APART, Area, Memory, Word, page},
     out_of_step, wrong_length,
 };
 use std::{
@@ -33,7 +33,7 @@ const HEADER: usize = 8;
 
 /// Bytes from one direction's ring to the other's.
 fn pitch(params: &Params) -> usize {
-    (CONTROL + params.slots * params.stride).next_multiple_of(PAGE)
+    (CONTROL + params.slots * params.stride).next_multiple_of(page())
 }
 
 /// Bytes of shared memory.
@@ -125,7 +125,7 @@ impl Ring {
         // Whose ring has the head of ours, and of theirs.
         let (taken, taking) = if params.sealed { (back, out) } else { (out, back) };
         if params.sealed {
-            memory.seal(back, pitch(params))?;
+            memory.protect(back, pitch(params))?;
         }
         Ok(Ring {
             size: params.size,

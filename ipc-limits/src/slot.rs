@@ -9,12 +9,12 @@
 //! ```
 //! `commit` counts messages in steps of [`STEP`]; its two low bits belong to the waiting. Up to 56 bytes of
 //! payload share the commit word's line, so a message is one line handed over, and the receiver polls that
-//! very line. There is no acknowledgement: in a closed loop the answer is one.
+//! very line. Where memory is sealed, each side's slot has pages of its own. There is no acknowledgement: in a closed loop the answer is one.
 
 use crate::{
     Bare, InPlace, Params,
     lifeline::Lifeline,
-    memory::{APART, Area, Memory, PAGE, Word},
+    memory::{APART, Area, Memory, Word, page},
     out_of_step, wrong_length,
 };
 use std::{
@@ -36,7 +36,7 @@ const STEP: u32 = 4;
 
 /// Bytes from one direction's slot to the other's.
 fn pitch(params: &Params) -> usize {
-    (HEADER + params.size).next_multiple_of(if params.sealed { PAGE } else { APART })
+    (HEADER + params.size).next_multiple_of(if params.sealed { page() } else { APART })
 }
 
 /// Bytes of shared memory.
@@ -100,7 +100,7 @@ impl<W: Waiting> Slot<W> {
         let theirs = (1 - side) * pitch;
         let [tx, rx] = [side * pitch, theirs].map(|at| Half::new(memory, at, size));
         if params.sealed {
-            memory.seal(theirs, pitch)?;
+            memory.protect(theirs, pitch)?;
         }
         let waiting = waiting(memory.word(theirs))?;
         Ok(Slot { waiting, size, tx, rx })

@@ -44,6 +44,11 @@ pub fn over_progress(progress: &'static AtomicU64, limit: Duration) {
     let watch = move || {
         wait_while_it_gets_on(progress, limit);
         eprintln!("nothing has got on for {limit:?}\n{}", report());
+        // One that was stopped would stay so.
+        for child in children_of(std::process::id()) {
+            let pid = i32::try_from(child).ok().and_then(rustix::process::Pid::from_raw);
+            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        }
         std::process::abort();
     };
     thread::Builder::new().name("watchdog".into()).spawn(watch).expect("a thread for the watchdog");
@@ -108,8 +113,16 @@ mod tests {
     #[test]
     fn what_stands_still_is_reported_with_all_its_threads() {
         wait_while_it_gets_on(&AtomicU64::new(7), Duration::from_millis(1));
+        let ((here, came), (end, ends)) = (channel(), channel::<()>());
+        let waits = thread::Builder::new().name("hangs-here".into()).spawn(move || {
+            here.send(()).expect("the test waits for it");
+            let _ = ends.recv();
+        });
+        came.recv().expect("it comes");
         let report = report();
+        drop(end);
+        waits.expect("a thread").join().expect("it ends");
         assert!(report.contains(&format!("process {}", std::process::id())), "{report}");
-        assert!(report.contains("syscall"), "{report}");
+        assert!(report.contains("hangs-here"), "{report}");
     }
 }

@@ -132,8 +132,8 @@ fn out_of_descriptors_accepting_pauses_and_recovers() {
             server.turn(add, Wait::within(Duration::from_millis(200))).unwrap();
         }
         let share = (used_by_this_thread() - used).as_secs_f64() / began.elapsed().as_secs_f64();
-        assert!(share <= 0.05, "{:.1} % of a CPU to wait for a descriptor", 100.0 * share);
         setrlimit(Resource::Nofile, limit).unwrap();
+        assert!(share <= 0.05, "{:.1} % of a CPU to wait for a descriptor", 100.0 * share);
         while server.clients() < 2 {
             server.turn(add, patiently()).unwrap();
         }

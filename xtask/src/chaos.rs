@@ -9,7 +9,8 @@ use std::process::{Command, ExitCode};
 pub(crate) fn main(args: Vec<String>) -> Result<ExitCode> {
     let root = workspace::root()?;
     // Ten million inputs are a matter of processor time alone; all other faults mostly wait.
-    let profile = if args.iter().any(|arg| arg == "fuzz") { "fuzz" } else { "dev" };
+    let asks_for = |fault: &str| args.iter().any(|arg| arg == fault);
+    let profile = if asks_for("fuzz") && !asks_for("orphans") { "fuzz" } else { "dev" };
     let built = build(&root, profile).status().context("cannot start cargo")?;
     ensure!(built.success(), "the program chaos does not build");
     let mut chaos = program(&root, profile)?;

@@ -105,6 +105,12 @@ fn sealed(limit: Through) -> Through {
     }
 }
 
+/// The row of a stream, held against a ring with such memory.
+fn against_sealed(row: Row) -> Row {
+    let limit = (sealed(row.limit.0), row.limit.1);
+    Row { name: format!("{}, sealed", row.name), against: "bare sealed ring".into(), limit, ..row }
+}
+
 fn bound(figure: Figure, floor: f64, goal: f64) -> Vec<Bound> {
     vec![Bound { figure, floor: Some(floor), goal: Some(goal) }]
 }
@@ -144,7 +150,8 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
         let (ours, slot) = (transport("shm", "wait=spin"), bare(Kind::Slot, size));
         let bounds = bound(Figure::P50, 1.25, 1.10);
         rows.push(trip(name.clone(), "bare slot", ours.clone(), slot.clone(), size, bounds.clone()));
-        rows.push(trip(name.clone(), "bare sealed slot", ours, sealed(slot.clone()), size, bounds));
+        let limit = sealed(slot.clone());
+        rows.push(trip(format!("{name}, sealed"), "bare sealed slot", ours, limit, size, bounds));
         let name = format!("{name}, trusting");
         rows.push(trip(name, "bare slot", trusting(), slot, size, bound(Figure::P50, 1.25, 1.10)));
     }
@@ -259,8 +266,7 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
             if (size, access) == (4 * KIB, "copy") {
                 let name = format!("{}, trusting", row.name);
                 rows.push(Row { name, ours: (trusting(), row.ours.1), ..row.clone() });
-                let limit = (sealed(row.limit.0), row.limit.1);
-                rows.push(Row { against: "bare sealed ring".into(), limit, ..row });
+                rows.push(against_sealed(row));
             }
         }
     }

@@ -217,6 +217,12 @@ impl Cell {
         }
     }
 
+    /// Counts a round that was played without its fault.
+    pub fn miss(&mut self) {
+        got_on();
+        self.missed += 1;
+    }
+
     /// I4: nothing is there that was not there after the first round.
     ///
     /// # Errors

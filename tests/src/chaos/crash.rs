@@ -143,7 +143,7 @@ pub fn run(cell: &mut Cell, rounds: u64) {
                 cell.count(Ok(()));
             }
             Ok(false) => {
-                cell.missed += 1;
+                cell.miss();
                 reach.entry(point).or_default().missed(nth, cell.points.contains_key(point));
             }
             Err(violation) => {
@@ -154,7 +154,7 @@ pub fn run(cell: &mut Cell, rounds: u64) {
         if cell.mechanism == "shm-direct" && cell.role == Role::Listener && repairs {
             match killed_repairing(cell, &journal) {
                 Ok(true) => doubles += 1,
-                Ok(false) => cell.missed += 1,
+                Ok(false) => cell.miss(),
                 Err(violation) => cell.count(Err(violation)),
             }
         }

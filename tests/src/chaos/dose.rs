@@ -204,7 +204,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "growth",
-        what: "many messages over one connection, after as many as warm it up; memory may grow by 1 MiB; counted in messages",
+        what: "many messages over one connection, after a tenth as many; memory may grow by 128 KiB; counted in messages",
         mechanisms: &[],
         roles: ENDS,
         ci: 100_000,
@@ -259,7 +259,7 @@ pub struct Asked {
     pub budget: Option<Duration>,
 }
 
-/// A cell in which nothing has happened for so long hangs, which its end by SIGABRT tells. The longest that is waited for
+/// A cell in which nothing has happened for this long, or up to twice as long, hangs, which its end by SIGABRT tells. The longest that is waited for
 /// on purpose is a stop of five seconds; the rest is for machines full of other work.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -289,7 +289,7 @@ pub fn run(program: &Path, asked: &Asked) -> (Vec<String>, usize) {
     let (lines, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     let skipped = AtomicUsize::new(0);
     let (alone, together): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|(fault, ..)| fault.alone);
-    // Those alone first: they are short, and a budget that runs out is to cost rounds of what has most.
+    // Those alone first: they are short. What a budget leaves out is said.
     for (jobs, at_once) in [(alone, 1), (together, if asked.idle { 1 } else { AT_ONCE })] {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -357,10 +357,11 @@ pub fn play(arguments: &[String]) -> Option<bool> {
     let seed = seed.parse().ok()?;
     super::own_sigpipe();
     let program = std::env::current_exe().ok()?;
+    let _turn = (*mechanism == "mq").then(|| crate::turn::Turn::of::<ipc_transports::Mq>(""));
+    // The harnesses of `fuzz` take their inputs in one call.
     if fault.name != "fuzz" {
         crate::watchdog::over_progress(&super::cell::PROGRESS, STUCK);
     }
-    let _turn = (*mechanism == "mq").then(|| crate::turn::Turn::of::<ipc_transports::Mq>(""));
     let mut cell = Cell::new(mechanism, role, &program, seed);
     cell.only = points.to_vec();
     (fault.run)(&mut cell, rounds.parse().ok()?);

@@ -8,7 +8,7 @@ use super::storm::{converse, pass};
 use crate::traces::Traces;
 
 /// What memory may grow by after the warm-up, in KiB.
-const MOST_KIB: f64 = 1024.0;
+const MOST_KIB: f64 = 128.0;
 
 /// `messages` in one direction, after a tenth as many.
 pub fn run(cell: &mut Cell, messages: u64) {

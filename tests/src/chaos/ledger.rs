@@ -185,7 +185,7 @@ impl Sum {
         for (why, (rounds, violations)) in &self.superseded {
             notes.push(format!("{rounds} more rounds with {violations} violations are superseded: {why}"));
         }
-        let tested = self.rounds + self.missed > 0;
+        let tested = self.rounds > 0;
         let rounds = match self.messages.max(self.rounds) {
             _ if !tested => "not tested".to_owned(),
             rounds => rounds.to_string(),

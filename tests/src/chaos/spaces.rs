@@ -43,7 +43,7 @@ pub fn other_process(cell: &mut Cell, rounds: u64) {
         let seed = cell.random.next().to_string();
         match guest::ask_at(cell, "pid-reuse", &ground, &seed) {
             Ok(told) if told.starts_with("skipped: ") => {
-                cell.missed += 1;
+                cell.miss();
                 if round == 0 {
                     cell.notes.push(told);
                 }

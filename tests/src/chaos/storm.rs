@@ -221,7 +221,8 @@ pub(super) fn converse<T>(
     };
     let (began, ours, theirs) = (Instant::now(), processor_time(), victim.processor_time());
     let talked = talk(&mut connection, &mut Series::of(seed));
-    let used = processor_time() - ours + (victim.processor_time() - theirs);
+    // Of a victim that was reaped nothing can be asked.
+    let used = processor_time() - ours + victim.processor_time().saturating_sub(theirs);
     let share = used.as_secs_f64() / began.elapsed().as_secs_f64();
     // What a stream still holds goes out before the other side is ended.
     let _ = connection.tx.flush(Wait::within(3 * DEADLINE));

@@ -109,6 +109,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         to: "",
     },
     Mutant {
+        name: "a relieved worker leaves the rest of its batch",
+        file: IDLE,
+        models: "idle::models",
+        from: "            remove(&mut state.searchers, index);\n            if found {",
+        to: "            let counts = state.searchers.contains(&index);\n            remove(&mut state.searchers, index);\n            if found && !counts {\n                remove(&mut state.sleepers, index);\n                return false;\n            }\n            if found {",
+    },
+    Mutant {
         name: "workers are counted before the change",
         file: IDLE,
         models: "idle::models",
