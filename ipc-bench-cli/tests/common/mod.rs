@@ -17,7 +17,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A directory for the files and the names of the program, and a mark on its processes.
 pub(crate) struct Place {
     directory: TempDir,
-    queues: OnceLock<File>,
+    /// The turn with message queues, and those that were there before it: what a killed run of others left.
+    queues: OnceLock<(File, Vec<PathBuf>)>,
 }
 
 /// A test that fails half-way leaves no process that measures for an hour.
@@ -50,7 +51,10 @@ impl Place {
     /// The program with `line` as its arguments, in this place.
     pub(crate) fn command(&self, line: &str) -> Command {
         if line.contains("mq") || line.contains("-t all") {
-            self.queues.get_or_init(queues);
+            self.queues.get_or_init(|| {
+                let turn = queues();
+                (turn, self.all_queue_names())
+            });
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-bench"));
         command.args(line.split_whitespace()).current_dir(self.path());
@@ -92,12 +96,17 @@ impl Place {
         assert!(names.is_empty(), "left behind: {names:?}");
     }
 
-    /// Message queues of this machine that have a name of ours. Only while this place has the turn: then nobody else makes
-    /// queues. Where they are not mounted, a mount that nobody else sees shows them to root, and nothing to others.
+    /// Message queues that came while this place has had the turn: then nobody else makes queues.
     fn queue_names(&self) -> Vec<PathBuf> {
-        if self.queues.get().is_none() {
-            return Vec::new();
-        }
+        let Some((_, before)) = self.queues.get() else { return Vec::new() };
+        let mut names = self.all_queue_names();
+        names.retain(|name| !before.contains(name));
+        names
+    }
+
+    /// Message queues of this machine that have a name of ours. Where they are not mounted, a mount that nobody else sees
+    /// shows them to root, and nothing to others.
+    fn all_queue_names(&self) -> Vec<PathBuf> {
         let directory = self.path().join("queues");
         fs::create_dir_all(&directory).unwrap();
         let mut look = Command::new("unshare");
