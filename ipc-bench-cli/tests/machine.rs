@@ -75,8 +75,9 @@ fn limits_holds_ours_against_the_bare_loops() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let document = document(&output);
     let measured = document["rows"].as_array().unwrap();
-    // The first row has a line for its tail, too, and the stream that is copied one for sides that trust each other.
-    assert_eq!(measured.len(), 9, "{document:#}");
+    // The first row has a line for its tail, too, the stream that is copied one for sides that trust each other, and both
+    // streams have one against a sealed ring.
+    assert_eq!(measured.len(), 11, "{document:#}");
     for row in measured.iter().filter(|row| row["figure"] != "p99_ns") {
         assert!(row["ratio"]["value"].as_f64().unwrap() > 0.0, "{row:#}");
         assert_eq!(row["ratio"]["trials"], 1);

@@ -323,7 +323,7 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step {
         name: "chaos",
-        budget_s: 200,
+        budget_s: 180,
         what: "processes killed, stopped, interrupted, starved and hostile; random input for the fuzz harnesses",
         needs: &[],
         full: false,
