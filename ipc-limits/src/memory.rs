@@ -1,8 +1,9 @@
 //! The shared mapping of the memory limits.
 //!
 //! Invariant: a [`Memory`] is the whole of one memfd, mapped readable until it is dropped, writable but for what
-//! [`Memory::protect`] was told, and the file has at least that length. Both processes write it; nothing here forms a reference to bytes the
-//! peer may write, except to atomic control words and, for the in-place limits, to payload whose turn is ours.
+//! [`Memory::protect`] was told, and the file has at least that length. Both processes write it; nothing here
+//! forms a reference to bytes the peer may write, except to atomic control words and, for the in-place limits, to
+//! payload whose turn is ours.
 #![allow(unsafe_code, reason = "maps shared memory and hands out pointers into it")]
 
 use crate::copy;

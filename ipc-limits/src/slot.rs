@@ -9,7 +9,8 @@
 //! ```
 //! `commit` counts messages in steps of [`STEP`]; its two low bits belong to the waiting. Up to 56 bytes of
 //! payload share the commit word's line, so a message is one line handed over, and the receiver polls that
-//! very line. Where memory is sealed, each side's slot has pages of its own. There is no acknowledgement: in a closed loop the answer is one.
+//! very line. Where memory is sealed, each side's slot has pages of its own. There is no acknowledgement: in a
+//! closed loop the answer is one.
 
 use crate::{
     Bare, InPlace, Params,

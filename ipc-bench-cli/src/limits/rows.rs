@@ -229,11 +229,7 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
             bounds: bound(Figure::Rate, floor, goal),
         };
         rows.push(row.clone());
-        rows.push(Row {
-            against: "bare sealed ring".into(),
-            limit: (sealed(row.limit.0), row.limit.1),
-            ..row
-        });
+        rows.push(against_sealed(row));
     }
     let fenced = Through::Transport { scheme: "shm", query: "wait=spin", how: How::Fenced };
     rows.push(Row {
