@@ -110,6 +110,9 @@ pub(crate) unsafe trait Backing {
     /// Asks for the line at ring offset `at` without waiting for it. A hint: it reads nothing.
     fn prefetch(&self, _at: usize) {}
 
+    /// Asks for the lines from ring offset `from` to `to`, which will be written soon. A hint: it changes nothing.
+    fn prefetch_for_writing(&self, _from: usize, _to: usize) {}
+
     /// Sleeps until `word` is rung, unless it no longer is `expected`; at most `timeout`. May return early.
     fn sleep_on(&self, word: Word, expected: u32, timeout: Duration);
     /// Wakes who sleeps on `word`.
@@ -187,6 +190,25 @@ unsafe impl Backing for Memory {
             use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             // SAFETY: a hint, which faults on no address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(_line.cast()) }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch_for_writing(&self, from: usize, to: usize) {
+        for at in (from..to).step_by(LINE) {
+            let _line = self.base().wrapping_add(DATA + at);
+            // By its name: `_mm_prefetch` with the hint for writing is compiled to a fetch for reading unless the build is for
+            // CPUs known to have this instruction. All of 64 bits take it, some of them as a `nop`.
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            // SAFETY: a hint, which faults on no address.
+            unsafe {
+                core::arch::asm!("prefetchw [{}]", in(reg) _line, options(nostack, preserves_flags, readonly))
+            }
+            #[cfg(all(target_arch = "aarch64", not(miri)))]
+            // SAFETY: a hint, which faults on no address.
+            unsafe {
+                core::arch::asm!("prfm pstl1keep, [{}]", in(reg) _line, options(nostack, preserves_flags, readonly))
+            }
         }
     }
 

@@ -77,11 +77,18 @@ pub(crate) struct Sleeper {
     bell: Word,
     ticket: u32,
     barrier: Barrier,
+    /// The barrier of the last announcement was one.
+    ordered: bool,
 }
 
 impl Sleeper {
     pub(crate) fn new(state: Word, bell: Word, barrier: Barrier) -> Self {
-        Sleeper { state, bell, ticket: 0, barrier }
+        Sleeper { state, bell, ticket: 0, barrier, ordered: true }
+    }
+
+    /// Whether a ring after the last announcement cannot be missed, so that a sleep needs no bound.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.ordered
     }
 
     /// Reads the bell; before [`announce`](Sleeper::announce).
@@ -104,9 +111,8 @@ impl Sleeper {
             Barrier::Both => fence(Ordering::SeqCst),
             Barrier::Sleeper => {
                 let expedited = rustix::thread::MembarrierCommand::GlobalExpedited;
-                // Cannot fail once `register` has succeeded (membarrier(2)); if it did, the 50 ms slices still bound
-                // the sleep.
-                let _ = rustix::thread::membarrier(expedited);
+                // Cannot fail once `register` has succeeded (membarrier(2)), unless a filter of system calls came since.
+                self.ordered = rustix::thread::membarrier(expedited).is_ok();
             }
         }
     }

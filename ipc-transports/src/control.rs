@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use ipc_core::hello::{Agreed, Hello};
 use ipc_core::{Address, PeerInfo, SetupError, SetupErrorKind, Wait};
@@ -50,17 +51,25 @@ impl Control {
     /// True once the peer has closed both halves or died. Whether it said goodbye is
     /// [`has_left`](Control::has_left)'s to answer, *after* this: what it said precedes its end. One system call.
     pub(crate) fn peer_gone(&self) -> bool {
-        let hang_up = PollFlags::RDHUP;
-        let mut fds = [
-            PollFd::new(&self.socket, hang_up),
-            PollFd::from_borrowed_fd(
-                self.pidfd.as_ref().map_or(self.socket.as_fd(), |fd| fd.as_fd()),
-                PollFlags::IN,
-            ),
-        ];
-        let watched = if self.pidfd.is_some() { 2 } else { 1 };
-        // HUP and ERR are reported unasked.
-        matches!(rustix::event::poll(&mut fds[..watched], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(rustix::event::poll(&mut self.ends(), Some(&at_once)), Ok(1..))
+    }
+
+    /// Sleeps until `bell` rings, or the peer has closed both halves or died, at most `left`; `None`: for as long as it takes.
+    /// May return early. True: the peer is [`gone`](Control::peer_gone).
+    pub(crate) fn sleep_on(&self, bell: BorrowedFd<'_>, left: Option<Duration>) -> bool {
+        let [hang_up, death] = self.ends();
+        let mut fds = [PollFd::from_borrowed_fd(bell, PollFlags::IN), hang_up, death];
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        rustix::event::poll(&mut fds, left.as_ref()).is_ok()
+            && fds[1..].iter().any(|fd| !fd.revents().is_empty())
+    }
+
+    /// What tells of the peer's end. HUP and ERR are reported unasked.
+    fn ends(&self) -> [PollFd<'_>; 2] {
+        let hang_up = PollFd::new(&self.socket, PollFlags::RDHUP);
+        let death = self.pidfd.as_ref().map_or(hang_up.clone(), |fd| PollFd::new(fd, PollFlags::IN));
+        [hang_up, death]
     }
 
     /// Whether the peer has said goodbye for its `half`.

@@ -89,10 +89,16 @@ impl Half {
         self.owner.is_forked() | self.broken.is_some()
     }
 
-    /// The peer broke the protocol: it gets no more from us, and we take no more from it.
+    /// The peer broke the protocol: it gets no more from us, and is woken to see it; and we take no more from it.
     #[cold]
-    pub(crate) fn corrupt(&mut self, ours: &Memory, what: &'static str) -> Broken {
-        self.sleeper.leave(ours);
+    pub(crate) fn corrupt(
+        &mut self,
+        ours: &Memory,
+        theirs: &Memory,
+        stats: &mut Stats,
+        what: &'static str,
+    ) -> Broken {
+        self.leave(ours, theirs, stats);
         self.breaks(Broken::Corrupt(what))
     }
 
@@ -171,6 +177,25 @@ impl Half {
         let waker = &self.waker;
         let slept = self.sleeper.park(ours, theirs, slice, || !ready() && !waker.peer_left(theirs));
         stats.parks += u64::from(slept);
+    }
+
+    /// Sleeps until the peer rings or its end shows, at most `left`, unless it is `ready` or the peer has left. True: the end.
+    pub(crate) fn doze(
+        &mut self,
+        ours: &Memory,
+        theirs: &Memory,
+        left: Option<Duration>,
+        stats: &mut Stats,
+        ready: impl Fn() -> bool,
+    ) -> bool {
+        self.sleeper.announce(ours, WokenBy::Eventfd);
+        let left = if self.sleeper.is_ordered() { left } else { Some(left.unwrap_or(SLICE).min(SLICE)) };
+        let sleeps = !ready() && !self.waker.peer_left(theirs);
+        let gone = sleeps && self.control.sleep_on(self.event.as_fd(), left);
+        stats.parks += u64::from(sleeps);
+        self.sleeper.awake(ours);
+        eventfd::silence(&self.event);
+        gone
     }
 
     /// Counts a fruitless call with [`Wait::Never`]; true when it is time to ask whether the peer still lives. The clock

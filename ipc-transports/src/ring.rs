@@ -42,6 +42,16 @@ pub(crate) const fn longest_message(capacity: usize) -> usize {
     capacity / 2 - RECORD_HEADER
 }
 
+/// Bytes of the pieces of a message that is copied in pieces. From 2,112 bytes on glibc's `memcpy` is one `rep movsb` on AMD
+/// processors, below that moves of whole vectors.
+pub(crate) const PIECE: usize = 2048;
+
+/// Longest message that is copied in pieces; longer ones never gain by it.
+pub(crate) const LONGEST_IN_PIECES: usize = 4 * PIECE;
+
+/// Bytes of payload in a record of two lines. A reader looks at the first line, and asks for the second.
+pub(crate) const TWO_LINES: usize = 2 * LINE - RECORD_HEADER;
+
 /// Bytes a message of `len` bytes takes in the ring.
 #[inline]
 const fn record_size(len: usize) -> u64 {
@@ -81,6 +91,8 @@ pub(crate) struct Producer<B> {
     cleared: u64,
     /// Most bytes seen in flight.
     max_occupancy: u64,
+    /// Longest message that is copied in whole without a further question.
+    whole: usize,
 }
 
 /// Records written behind the published ones: the first one's commit word is held back, and publishing it publishes all.
@@ -109,7 +121,19 @@ impl<B: Backing> Producer<B> {
             consumed: 0,
             cleared: 0,
             max_occupancy: 0,
+            whole: usize::MAX,
         }
+    }
+
+    /// Whether messages of more than [`PIECE`] and up to [`LONGEST_IN_PIECES`] bytes are copied in pieces, to lines that were
+    /// asked for, instead of whole.
+    pub(crate) fn copy_in_pieces(&mut self, pieces: bool) {
+        self.whole = if pieces { PIECE } else { usize::MAX };
+    }
+
+    #[cfg(test)]
+    pub(crate) fn copies_in_pieces(&self) -> bool {
+        self.whole == PIECE
     }
 
     pub(crate) fn ours(&self) -> &B {
@@ -212,8 +236,29 @@ impl<B: Backing> Producer<B> {
     #[inline]
     pub(crate) unsafe fn write(&mut self, space: Space, at: usize, bytes: &[u8]) {
         let offset = self.offset(space.start) as usize + RECORD_HEADER + at;
+        if bytes.len() > self.whole {
+            // SAFETY: as below.
+            return unsafe { self.write_in_pieces(offset, bytes) };
+        }
         // SAFETY: the record lies inside the ring, which we own, and is not published.
         unsafe { self.ours.write(offset, bytes) }
+    }
+
+    /// # Safety
+    /// As [`Backing::write`].
+    #[cold]
+    unsafe fn write_in_pieces(&mut self, offset: usize, bytes: &[u8]) {
+        if bytes.len() > LONGEST_IN_PIECES {
+            // SAFETY: the caller's contract.
+            return unsafe { self.ours.write(offset, bytes) };
+        }
+        let (first, rest) = bytes.split_at(PIECE);
+        for (number, piece) in rest.chunks(PIECE).enumerate() {
+            // SAFETY: inside the caller's range.
+            unsafe { self.ours.write(offset + (number + 1) * PIECE, piece) };
+        }
+        // SAFETY: the beginning of the caller's range; last, as in `Backing::write`.
+        unsafe { self.ours.write(offset, first) }
     }
 
     /// Ring offset of the payload of `space`.
@@ -257,6 +302,19 @@ impl<B: Backing> Producer<B> {
             && end + LINE as u64 - self.consumed <= self.capacity
         {
             self.clear(end);
+        }
+    }
+
+    /// Asks for the lines of a next record as long as the last one of more than [`TWO_LINES`] bytes, if they are free: like
+    /// [`prepare`](Producer::prepare), for the payload. Not for its first line, which the reader looks at.
+    #[inline]
+    pub(crate) fn fetch_next(&self, len: usize) {
+        let (from, size) = (self.offset(self.head), record_size(len));
+        if from + size <= self.capacity
+            && self.head + size - self.consumed <= self.capacity
+            && (len <= PIECE || (self.whole == PIECE && len <= LONGEST_IN_PIECES))
+        {
+            self.ours.prefetch_for_writing(from as usize + LINE, (from + size) as usize);
         }
     }
 

@@ -5,6 +5,7 @@
 //! Layout: [`backing`](crate::backing); records: [`ring`](crate::ring); sleeping: [`bell`](crate::bell).
 #![allow(unsafe_code, reason = "the trust option is an unsafe promise of the caller")]
 
+mod copying;
 mod receiver;
 mod sender;
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{Wait, WaitPolicy};
 
-/// Longest sleep without asking whether the peer still lives.
+/// Longest sleep on a futex, which cannot tell whether the peer still lives. Who waits longer than that waits on descriptors,
+/// which can.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
 /// How long `adaptive` spins before it yields and parks: about two cross-core wake-ups. The classic bound: spinning as
@@ -46,6 +47,13 @@ pub(crate) trait Site {
 
     /// Announces, looks again, sleeps at most `slice`. May return early.
     fn park(&mut self, slice: Duration);
+
+    /// As [`park`](Site::park) for a wait that has already been long: sleeps at most `left`, `None` for as long as it takes, where
+    /// the peer's end shows, too. True: it shows. Where there is nothing to sleep on like that, slices go on.
+    fn doze(&mut self, left: Option<Duration>) -> bool {
+        self.park(left.unwrap_or(SLICE).min(SLICE));
+        false
+    }
 }
 
 /// Why waiting ended without success.
@@ -212,22 +220,29 @@ impl Crowd {
     }
 }
 
+/// Sleeps: one slice on the futex, which wakes soonest, and from then on on descriptors, without any slices. An endpoint that
+/// waits for long wakes nobody, and learns at once of its peer's end.
 fn park<S: Site>(site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
-    let mut asked = Instant::now();
+    let (mut asked, mut long) = (Instant::now(), false);
     loop {
-        let left = wait.remaining().unwrap_or(SLICE);
-        if left.is_zero() {
+        let left = wait.remaining();
+        if left.is_some_and(|left| left.is_zero()) {
             return time_up(site);
         }
-        site.park(left.min(SLICE));
+        let gone = if long {
+            site.doze(left)
+        } else {
+            site.park(left.unwrap_or(SLICE).min(SLICE));
+            false
+        };
         if site.is_ready() {
             return Ok(());
         }
         // Signals may wake us far more often than once per slice; the kernel is asked once per slice.
         let now = Instant::now();
-        if now - asked >= SLICE {
+        if gone || now - asked >= SLICE {
             site.check_peer().map_err(Stopped::Failed)?;
-            asked = now;
+            (asked, long) = (now, true);
         } else {
             site.check().map_err(Stopped::Failed)?;
         }
@@ -243,10 +258,15 @@ fn time_up<S: Site>(site: &mut S) -> Result<(), Stopped<S::Error>> {
     if site.is_ready() { Ok(()) } else { Err(Stopped::TimeUp) }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(not(loom))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    use ipc_core::{Options, Receiver, RecvError, SendError, Sender, Transport};
+
+    use crate::{Shm, ShmDirect};
 
     /// Ready at the given look.
     struct After(Cell<u32>);
@@ -282,5 +302,81 @@ mod tests {
         }
         assert!(!crowd.is_here(), "then it is tried again");
         assert!(yield_briefly(&After(Cell::new(1)), &crowd));
+    }
+
+    /// Somebody waits at either end for so long that both sleep on descriptors; then one sends, or leaves. What the other got.
+    fn after_a_long_wait<T: Transport>(
+        then: impl FnOnce(T::Tx, T::Rx) -> Option<(T::Tx, T::Rx)>,
+    ) -> Result<usize, RecvError>
+    where
+        T::Rx: 'static,
+    {
+        let mut options = T::Options::default();
+        options.fill("wait", "park").unwrap();
+        let (mut one, mut other) = T::pair(&options).unwrap();
+        let waits = std::thread::spawn(move || other.rx.recv(&mut Vec::new()));
+        let waited = one.rx.recv_timeout(&mut Vec::new(), 10 * SLICE);
+        assert!(matches!(waited, Err(RecvError::TimedOut)), "{waited:?}");
+        // One slice, and the rest at once. A signal may end a sleep early.
+        let parks = one.rx.stats().parks;
+        assert!((1..=4).contains(&parks), "{parks} sleeps in ten slices");
+        let kept = then(one.tx, one.rx);
+        let result = waits.join().unwrap();
+        drop(kept);
+        result
+    }
+
+    fn long_waits_end<T: Transport>()
+    where
+        T::Rx: 'static,
+    {
+        let sent = after_a_long_wait::<T>(|mut tx, rx| {
+            tx.send(b"at last").unwrap();
+            Some((tx, rx))
+        });
+        assert!(matches!(sent, Ok(7)), "{sent:?}");
+        let left = after_a_long_wait::<T>(|tx, rx| {
+            drop(tx);
+            // Only the sender has left.
+            std::mem::forget(rx);
+            None
+        });
+        assert!(matches!(left, Err(RecvError::Closed)), "{left:?}");
+        let left = after_a_long_wait::<T>(|_, _| None);
+        assert!(matches!(left, Err(RecvError::Closed)), "{left:?}");
+    }
+
+    #[test]
+    fn who_has_waited_for_long_wakes_nobody_and_is_woken() {
+        std::thread::scope(|scope| {
+            scope.spawn(long_waits_end::<Shm>);
+            scope.spawn(long_waits_end::<ShmDirect>);
+        });
+    }
+
+    fn long_waits_for_room_end<T: Transport>(capacity: Option<&str>)
+    where
+        T::Tx: 'static,
+    {
+        let mut options = T::Options::default();
+        options.fill("wait", "park").unwrap();
+        if let Some(capacity) = capacity {
+            options.fill("capacity", capacity).unwrap();
+        }
+        let (mut one, mut other) = T::pair(&options).unwrap();
+        while one.tx.try_send(&[1; 100]).is_ok() {}
+        assert!(matches!(one.tx.send_timeout(&[2; 100], 5 * SLICE), Err(SendError::TimedOut)));
+        let waits = std::thread::spawn(move || one.tx.send(&[2; 100]));
+        let waited = one.rx.recv_timeout(&mut Vec::new(), 5 * SLICE);
+        assert!(matches!(waited, Err(RecvError::TimedOut)), "{waited:?}");
+        // Room for one message, far less than a sender that looks again by itself would be woken for.
+        other.rx.recv(&mut Vec::new()).unwrap();
+        waits.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn who_has_waited_for_room_for_long_is_woken_for_the_first_of_it() {
+        long_waits_for_room_end::<Shm>(Some("64K"));
+        long_waits_for_room_end::<ShmDirect>(None);
     }
 }

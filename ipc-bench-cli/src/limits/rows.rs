@@ -302,7 +302,7 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
 
 /// Every transport, waiting.
 pub(super) fn idle_rows() -> Vec<IdleRow> {
-    [("shm", 20.0), ("shm-direct", 20.0), ("mq", 20.0), ("uds", 0.0), ("tcp", 0.0), ("pipe", 0.0)]
+    [("shm", 1.0), ("shm-direct", 1.0), ("mq", 0.0), ("uds", 0.0), ("tcp", 0.0), ("pipe", 0.0)]
         .map(|(scheme, most_per_s)| IdleRow {
             name: format!("{scheme} idle"),
             through: transport(scheme, ""),

@@ -227,7 +227,7 @@ impl Reader {
 
     #[cold]
     fn corrupt(&mut self, Corrupt(what): Corrupt) -> RecvError {
-        self.half.corrupt(self.ring.ours(), what).into()
+        self.half.corrupt(self.ring.ours(), self.ring.theirs(), &mut self.stats, what).into()
     }
 
     #[inline(never)]
@@ -392,6 +392,11 @@ impl Site for ForRecord<'_> {
     fn park(&mut self, slice: Duration) {
         let Reader { ring, half, slow, stats, .. } = &mut *self.0;
         half.park(ring.ours(), ring.theirs(), slice, stats, || has_news(ring, *slow));
+    }
+
+    fn doze(&mut self, left: Option<Duration>) -> bool {
+        let Reader { ring, half, slow, stats, .. } = &mut *self.0;
+        half.doze(ring.ours(), ring.theirs(), left, stats, || has_news(ring, *slow))
     }
 }
 

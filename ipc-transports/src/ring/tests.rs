@@ -31,6 +31,7 @@ fn send(producer: &mut Producer<Memory>, message: &[u8]) -> bool {
     unsafe { producer.write(space, 0, message) };
     producer.commit(space, message.len());
     producer.prepare(message.len());
+    producer.fetch_next(message.len());
     true
 }
 
@@ -73,6 +74,21 @@ fn every_length_at_every_offset_arrives_whole() {
             assert_eq!(recv(&mut consumer).unwrap(), message);
             assert_eq!(recv(&mut consumer), None);
         }
+    }
+}
+
+#[test]
+fn messages_copied_in_pieces_arrive_whole_and_nothing_beside_them() {
+    let (mut producer, mut consumer, _) = ring(8 * CAPACITY);
+    producer.copy_in_pieces(true);
+    let around = [PIECE, 2 * PIECE, LONGEST_IN_PIECES].map(|len| len - 70..len + 70);
+    for len in around.into_iter().flatten().step_by(if cfg!(miri) { 23 } else { 1 }) {
+        let message: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+        assert!(send(&mut producer, &message), "an empty ring has room for {len} bytes");
+        assert!(send(&mut producer, b"behind it"));
+        assert_eq!(recv(&mut consumer).unwrap(), message);
+        assert_eq!(recv(&mut consumer).unwrap(), b"behind it");
+        assert_eq!(recv(&mut consumer), None);
     }
 }
 

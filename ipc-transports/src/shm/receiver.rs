@@ -93,7 +93,7 @@ impl ShmReceiver {
 
     #[cold]
     fn corrupt(&mut self, Corrupt(what): Corrupt) -> RecvError {
-        self.half.corrupt(self.ring.ours(), what).into()
+        self.half.corrupt(self.ring.ours(), self.ring.theirs(), &mut self.stats, what).into()
     }
 
     #[inline(never)]
@@ -218,7 +218,7 @@ impl Receiver for ShmReceiver {
                 Ok(Some(next)) => record = next,
                 Ok(None) => break,
                 Err(Corrupt(what)) => {
-                    self.half.corrupt(self.ring.ours(), what);
+                    self.half.corrupt(self.ring.ours(), self.ring.theirs(), &mut self.stats, what);
                     break;
                 }
             }
@@ -267,6 +267,11 @@ impl Site for ForRecord<'_> {
     fn park(&mut self, slice: Duration) {
         let ShmReceiver { ring, half, stats, .. } = &mut *self.0;
         half.park(ring.ours(), ring.theirs(), slice, stats, || ring.is_ready());
+    }
+
+    fn doze(&mut self, left: Option<Duration>) -> bool {
+        let ShmReceiver { ring, half, stats, .. } = &mut *self.0;
+        half.doze(ring.ours(), ring.theirs(), left, stats, || ring.is_ready())
     }
 }
 

@@ -4,15 +4,16 @@
 use std::io::IoSlice;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_core::{Armed, Interest, Loan, LoanSender, Pollable, SendError, Sender, Stats, Wait};
 
 use super::Ring;
+use super::copying::Copying;
 use crate::backing::DATA;
 use crate::half::{Broken, Half, HalfSite, wait_at};
 use crate::memory::Memory;
-use crate::ring::{Batch, Corrupt, Producer, Space};
+use crate::ring::{Batch, Corrupt, PIECE, Producer, Space, TWO_LINES};
 use crate::waiting::Site;
 
 /// Ring bytes after which a batch is published although more is to come: the receiver should not wait for the last
@@ -35,6 +36,7 @@ pub struct ShmSender {
     ring: Producer<Memory>,
     max_message: usize,
     half: Half,
+    copying: Copying,
     stats: Stats,
 }
 
@@ -45,8 +47,14 @@ impl ShmSender {
             ring: Producer::new(ring.ours, ring.theirs, capacity),
             max_message: ring.max_message,
             half,
+            copying: Copying::new(),
             stats: Stats::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn copies_in_pieces(&self) -> bool {
+        self.ring.copies_in_pieces()
     }
 
     /// Room for a message of `len` bytes.
@@ -92,7 +100,9 @@ impl ShmSender {
     fn refreshed(&mut self, len: usize) -> Result<Option<Space>, SendError> {
         match self.ring.refresh() {
             Ok(_) => Ok(self.ring.reserve(len)),
-            Err(Corrupt(what)) => Err(self.half.corrupt(self.ring.ours(), what).into()),
+            Err(Corrupt(what)) => {
+                Err(self.half.corrupt(self.ring.ours(), self.ring.theirs(), &mut self.stats, what).into())
+            }
         }
     }
 
@@ -104,6 +114,25 @@ impl ShmSender {
         self.stats.bytes += len as u64;
         self.wake();
         self.ring.prepare(len);
+        if len > TWO_LINES {
+            self.ring.fetch_next(len);
+        }
+    }
+
+    /// Publishes a message that was copied in.
+    #[inline(always)]
+    fn commit_copy(&mut self, space: Space, len: usize) {
+        self.commit(space, len);
+        if len > PIECE {
+            self.count(len);
+        }
+    }
+
+    /// Counts a message of more than [`PIECE`] bytes that was copied in, or the first one of a batch.
+    fn count(&mut self, len: usize) {
+        if self.copying.ends_with(len) {
+            self.ring.copy_in_pieces(self.copying.turn(Instant::now()));
+        }
     }
 
     /// Wakes the peer's receiver if it sleeps.
@@ -120,7 +149,7 @@ impl Sender for ShmSender {
             let space = self.space(message.len(), wait)?;
             // SAFETY: `space` was reserved for just this length.
             unsafe { self.ring.write(space, 0, message) };
-            self.commit(space, message.len());
+            self.commit_copy(space, message.len());
             return Ok(());
         }
         let len = parts.iter().map(|part| part.len()).sum();
@@ -131,7 +160,7 @@ impl Sender for ShmSender {
             unsafe { self.ring.write(space, at, part) };
             at += part.len();
         }
-        self.commit(space, len);
+        self.commit_copy(space, len);
         Ok(())
     }
 
@@ -166,6 +195,9 @@ impl Sender for ShmSender {
             }
         }
         self.ring.publish(batch);
+        if first.len() > PIECE {
+            self.count(first.len());
+        }
         self.stats.messages += taken as u64;
         self.wake();
         Ok(taken)
@@ -215,6 +247,11 @@ impl Site for ForSpace<'_> {
     fn park(&mut self, slice: Duration) {
         let (ShmSender { ring, half, stats, .. }, len) = (&mut *self.tx, self.len);
         half.park(ring.ours(), ring.theirs(), slice, stats, || ring.has_room(len));
+    }
+
+    fn doze(&mut self, left: Option<Duration>) -> bool {
+        let (ShmSender { ring, half, stats, .. }, len) = (&mut *self.tx, self.len);
+        half.doze(ring.ours(), ring.theirs(), left, stats, || ring.has_room(len))
     }
 }
 

@@ -74,6 +74,34 @@ fn a_stream_through_a_small_ring_arrives_in_order_under_every_policy() {
 }
 
 #[test]
+fn long_messages_are_tried_whole_and_in_pieces_and_arrive_however_they_are_sent() {
+    let (mut one, mut other) = pair("wait=spin");
+    let (mut received, mut ways) = (Vec::new(), [0; 2]);
+    let mut check = |message: &[u8]| {
+        other.rx.recv_with(&mut received, soon()).unwrap();
+        assert!(received == message, "a message of {} bytes has changed", message.len());
+    };
+    for number in 0..700_usize {
+        ways[usize::from(one.tx.copies_in_pieces())] += 1;
+        let message: Vec<u8> = (0..2049 + number * 97 % 6144).map(|at| (at * 3 + number) as u8).collect();
+        let (head, tail) = message.split_at(number);
+        match number % 3 {
+            0 => one.tx.send(&message).unwrap(),
+            1 => one.tx.send_with(&[IoSlice::new(head), IoSlice::new(tail)], soon()).unwrap(),
+            _ => {
+                let batch = [IoSlice::new(&message), IoSlice::new(tail)];
+                assert_eq!(one.tx.send_batch(&batch, soon()).unwrap(), 2);
+            }
+        }
+        check(&message);
+        if number % 3 == 2 {
+            check(tail);
+        }
+    }
+    assert!(ways[0] >= 576 && ways[1] >= 64, "whole and in pieces: {ways:?}");
+}
+
+#[test]
 fn parts_are_one_message() {
     let (mut one, mut other) = pair("");
     one.tx.send_with(&[IoSlice::new(b"he"), IoSlice::new(b""), IoSlice::new(b"llo")], Wait::Never).unwrap();
@@ -152,6 +180,18 @@ fn a_peer_that_vanishes_without_goodbye_has_died() {
         assert!(matches!(one.tx.send(&[0; 1000]), Err(SendError::PeerDied)));
         drop(other);
     }
+}
+
+#[test]
+fn the_death_of_a_peer_ends_a_wait_that_has_been_long() {
+    let (mut one, mut other) = pair("wait=park");
+    let peer_control = Arc::clone(other.rx.control());
+    let waits = std::thread::spawn(move || (one.rx.recv(&mut Vec::new()), one));
+    let waited = other.rx.recv_timeout(&mut Vec::new(), Duration::from_millis(200));
+    assert!(matches!(waited, Err(RecvError::TimedOut)), "{waited:?}");
+    rustix::net::shutdown(peer_control.socket(), rustix::net::Shutdown::Both).unwrap();
+    let (ended, _one) = waits.join().unwrap();
+    assert!(matches!(ended, Err(RecvError::PeerDied { partial_bytes: 0 })), "{ended:?}");
 }
 
 #[test]

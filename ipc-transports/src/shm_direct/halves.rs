@@ -296,6 +296,16 @@ impl Site for Sleeper<'_> {
             self.0.side.sleep(slice);
         }
     }
+
+    fn doze(&mut self, left: Option<Duration>) -> bool {
+        let half = &mut *self.0;
+        let Ok(true) = half.side.announce(true, left.unwrap_or(SLICE).min(SLICE)) else { return false };
+        half.stats.parks += 1;
+        let gone = half.control.sleep_on(half.bell.as_fd(), left);
+        half.side.awake();
+        eventfd::silence(&half.bell);
+        gone
+    }
 }
 
 /// Sending half of a `shm-direct` connection.
