@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{Wait, WaitPolicy};
 
-/// Longest sleep on a futex, which cannot tell whether the peer still lives. Who waits longer than that waits on descriptors,
-/// which can.
+/// Longest time without asking whether the peer still lives, for who spins or has nothing to sleep on that would tell.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
+
+/// How long a wait sleeps on the futex, which is the cheapest to be woken from but cannot tell of the peer's death. Who waits
+/// longer sleeps on descriptors, which can.
+const FUTEX_FOR: Duration = Duration::from_millis(10);
 
 /// How long `adaptive` spins before it yields and parks: about two cross-core wake-ups. The classic bound: spinning as
 /// long as a sleep would cost is at most twice as bad as knowing the future (Karlin et al., SODA 1990).
@@ -220,8 +223,8 @@ impl Crowd {
     }
 }
 
-/// Sleeps: one slice on the futex, which wakes soonest, and from then on on descriptors, without any slices. An endpoint that
-/// waits for long wakes nobody, and learns at once of its peer's end.
+/// Sleeps: for [`FUTEX_FOR`] on the futex, and from then on on descriptors, without any slices. An endpoint that waits for
+/// long wakes nobody, and learns at once of its peer's end.
 fn park<S: Site>(site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
     let (mut asked, mut long) = (Instant::now(), false);
     loop {
@@ -232,15 +235,15 @@ fn park<S: Site>(site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
         let gone = if long {
             site.doze(left)
         } else {
-            site.park(left.unwrap_or(SLICE).min(SLICE));
+            site.park(left.unwrap_or(FUTEX_FOR).min(FUTEX_FOR));
             false
         };
         if site.is_ready() {
             return Ok(());
         }
-        // Signals may wake us far more often than once per slice; the kernel is asked once per slice.
+        // Signals may wake us far more often than that; the kernel is asked no more often.
         let now = Instant::now();
-        if gone || now - asked >= SLICE {
+        if gone || now - asked >= if long { SLICE } else { FUTEX_FOR } {
             site.check_peer().map_err(Stopped::Failed)?;
             (asked, long) = (now, true);
         } else {
@@ -317,7 +320,7 @@ mod tests {
         let waits = std::thread::spawn(move || other.rx.recv(&mut Vec::new()));
         let waited = one.rx.recv_timeout(&mut Vec::new(), 10 * SLICE);
         assert!(matches!(waited, Err(RecvError::TimedOut)), "{waited:?}");
-        // One slice, and the rest at once. A signal may end a sleep early.
+        // One sleep on the futex, and the rest at once. A signal may end one early.
         let parks = one.rx.stats().parks;
         assert!((1..=4).contains(&parks), "{parks} sleeps in ten slices");
         let kept = then(one.tx, one.rx);
