@@ -231,7 +231,7 @@ unsafe impl Backing for Memory {
             len = LINE_PAYLOAD;
             let (rest, to) = (&bytes[len..], to.wrapping_add(len));
             // SAFETY: the rest of the range that the caller keeps inside the ring; `bytes` is private memory.
-            unsafe { copy_in(rest.as_ptr(), to, rest.len()) };
+            unsafe { core::ptr::copy_nonoverlapping(rest.as_ptr(), to, rest.len()) };
             compiler_fence(Ordering::SeqCst);
         }
         // SAFETY: the caller keeps the range inside the ring; `bytes` is private memory, so the two do not overlap.
@@ -247,15 +247,6 @@ unsafe impl Backing for Memory {
             // SAFETY: the rest of the record's line lies inside the ring; the caller has room for it. The peer may be
             // changing the bytes if it is hostile: they are copied raw, never referred to, and parsed from the copy.
             unsafe { core::ptr::copy_nonoverlapping(from, to, LINE_PAYLOAD) }
-        } else if len <= 2 * LINE_PAYLOAD {
-            let last = len - LINE_PAYLOAD;
-            // Two copies of constant size that overlap, instead of a call.
-            // SAFETY: as above, for `len` bytes.
-            unsafe { core::ptr::copy_nonoverlapping(from, to, LINE_PAYLOAD) };
-            // SAFETY: as above.
-            unsafe {
-                core::ptr::copy_nonoverlapping(from.wrapping_add(last), to.wrapping_add(last), LINE_PAYLOAD)
-            }
         } else {
             // SAFETY: as above, for `len` bytes.
             unsafe { core::ptr::copy_nonoverlapping(from, to, len) }
