@@ -350,6 +350,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "maps memory and asks the kernel")]
     fn who_has_waited_for_long_wakes_nobody_and_is_woken() {
         std::thread::scope(|scope| {
             scope.spawn(long_waits_end::<Shm>);
@@ -378,6 +379,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "maps memory and asks the kernel")]
     fn who_has_waited_for_room_for_long_is_woken_for_the_first_of_it() {
         long_waits_for_room_end::<Shm>(Some("64K"));
         long_waits_for_room_end::<ShmDirect>(None);
