@@ -64,7 +64,7 @@ pub(crate) fn register(features: &Features) -> bool {
 pub(crate) enum WokenBy {
     /// The bell.
     Futex,
-    /// The sleeper's eventfd, in an event loop.
+    /// The sleeper's eventfd, in an event loop or in a wait that has been long.
     Eventfd,
 }
 
@@ -193,7 +193,7 @@ impl Waker {
         theirs.load(self.state, Ordering::Relaxed) & MODE != AWAKE
     }
 
-    /// Whether the peer may be waiting in an event loop, where no time slice makes it look again.
+    /// Whether the peer may be waiting where no time slice makes it look again: in an event loop, or for long.
     #[inline]
     pub(crate) fn peer_polls<B: Backing>(&self, theirs: &B) -> bool {
         match self.barrier {

@@ -57,12 +57,18 @@ impl Control {
 
     /// Sleeps until `bell` rings, or the peer has closed both halves or died, at most `left`; `None`: for as long as it takes.
     /// May return early. True: the peer is [`gone`](Control::peer_gone).
-    pub(crate) fn sleep_on(&self, bell: BorrowedFd<'_>, left: Option<Duration>) -> bool {
+    ///
+    /// # Errors
+    /// The kernel does not let us sleep so: a limit of fewer descriptors than are watched, a filter of system calls.
+    pub(crate) fn sleep_on(&self, bell: BorrowedFd<'_>, left: Option<Duration>) -> rustix::io::Result<bool> {
         let [hang_up, death] = self.ends();
         let mut fds = [PollFd::from_borrowed_fd(bell, PollFlags::IN), hang_up, death];
         let left = left.and_then(|left| Timespec::try_from(left).ok());
-        rustix::event::poll(&mut fds, left.as_ref()).is_ok()
-            && fds[1..].iter().any(|fd| !fd.revents().is_empty())
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Ok(_) => Ok(fds[1..].iter().any(|fd| !fd.revents().is_empty())),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What tells of the peer's end. HUP and ERR are reported unasked.

@@ -1,4 +1,4 @@
-//! The bells of event loops: non-blocking eventfds, handed over in the hello.
+//! The bells of event loops, and of whoever waits for long: non-blocking eventfds, handed over in the hello.
 //!
 //! Whether they block is a flag of the open file, which the peer shares and can change at any time, and so is the counter
 //! that a write would wait for. So nothing here relies on what was checked at the hello.
@@ -42,7 +42,8 @@ pub(crate) fn is_one(fd: &OwnedFd) -> bool {
 /// an eventfd (`EOPNOTSUPP`, tried on 6.18). Looking at the flag, too, would cost one more call and only halve the odds of
 /// a race that can be run again and again.
 pub(crate) fn ring(bell: &OwnedFd) {
-    if is_ready(bell, PollFlags::OUT) {
+    // Where the kernel refuses to be asked (a limit of no descriptors, a filter of system calls), ringing comes first.
+    if is_ready(bell, PollFlags::OUT).unwrap_or(true) {
         let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
     }
 }
@@ -52,16 +53,21 @@ pub(crate) fn silence(bell: &OwnedFd) -> bool {
     let mut count = [0u8; 8];
     let into = &mut [IoSliceMut::new(&mut count)];
     match rustix::io::preadv2(bell, into, u64::MAX, ReadWriteFlags::NOWAIT) {
-        // No native kernel since 5.8 says so, but there are others that speak its language.
-        Err(Errno::OPNOTSUPP) => is_ready(bell, PollFlags::IN) && rustix::io::read(bell, &mut count).is_ok(),
-        done => done.is_ok(),
+        Ok(_) => true,
+        Err(Errno::AGAIN) => false,
+        // No native kernel since 5.8 does not know it, but there are others that speak its language, and filters.
+        Err(_) => {
+            is_ready(bell, PollFlags::IN).unwrap_or(false) && rustix::io::read(bell, &mut count).is_ok()
+        }
     }
 }
 
-fn is_ready(bell: &OwnedFd, readiness: PollFlags) -> bool {
+/// # Errors
+/// The kernel refuses to be asked.
+fn is_ready(bell: &OwnedFd, readiness: PollFlags) -> rustix::io::Result<bool> {
     let mut fds = [PollFd::new(bell, readiness)];
-    matches!(rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1))
-        && fds[0].revents().contains(readiness)
+    let found = rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(found == 1 && fds[0].revents().contains(readiness))
 }
 
 #[cfg(test)]

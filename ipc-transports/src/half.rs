@@ -12,7 +12,7 @@ use crate::eventfd;
 use crate::fork::Owner;
 use crate::memory::Memory;
 use crate::pollset::PollSet;
-use crate::waiting::{SLICE, Site, Stopped, Waiting};
+use crate::waiting::{NoDoze, SLICE, Site, Stopped, Waiting};
 
 /// Why a half cannot be used any more. Sticky.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub(crate) struct Half {
     pub(crate) owner: Owner,
     pub(crate) broken: Option<Broken>,
     pub(crate) control: Arc<Control>,
-    /// Rung by the peer while we wait in an event loop.
+    /// Rung by the peer while we wait in an event loop, or for long.
     pub(crate) event: Arc<OwnedFd>,
     poll: PollSet,
     armed: bool,
@@ -187,15 +187,19 @@ impl Half {
         left: Option<Duration>,
         stats: &mut Stats,
         ready: impl Fn() -> bool,
-    ) -> bool {
+    ) -> Result<bool, NoDoze> {
         self.sleeper.announce(ours, WokenBy::Eventfd);
-        let left = if self.sleeper.is_ordered() { left } else { Some(left.unwrap_or(SLICE).min(SLICE)) };
-        let sleeps = !ready() && !self.waker.peer_left(theirs);
-        let gone = sleeps && self.control.sleep_on(self.event.as_fd(), left);
-        stats.parks += u64::from(sleeps);
+        let slept = match () {
+            () if !self.sleeper.is_ordered() => Err(NoDoze),
+            () if ready() || self.waker.peer_left(theirs) => Ok(false),
+            () => {
+                stats.parks += 1;
+                self.control.sleep_on(self.event.as_fd(), left).map_err(|_| NoDoze)
+            }
+        };
         self.sleeper.awake(ours);
         eventfd::silence(&self.event);
-        gone
+        slept
     }
 
     /// Counts a fruitless call with [`Wait::Never`]; true when it is time to ask whether the peer still lives. The clock

@@ -52,12 +52,15 @@ pub(crate) trait Site {
     fn park(&mut self, slice: Duration);
 
     /// As [`park`](Site::park) for a wait that has already been long: sleeps at most `left`, `None` for as long as it takes, where
-    /// the peer's end shows, too. True: it shows. Where there is nothing to sleep on like that, slices go on.
-    fn doze(&mut self, left: Option<Duration>) -> bool {
-        self.park(left.unwrap_or(SLICE).min(SLICE));
-        false
+    /// the peer's end shows, too. True: it shows.
+    fn doze(&mut self, _left: Option<Duration>) -> Result<bool, NoDoze> {
+        Err(NoDoze)
     }
 }
+
+/// There is nothing to sleep on that would tell of the peer's end; slices go on.
+#[derive(Debug)]
+pub(crate) struct NoDoze;
 
 /// Why waiting ended without success.
 #[derive(Debug, PartialEq, Eq)]
@@ -224,7 +227,7 @@ impl Crowd {
 }
 
 /// Sleeps: for [`FUTEX_FOR`] on the futex, and from then on on descriptors, without any slices. An endpoint that waits for
-/// long wakes nobody, and learns at once of its peer's end.
+/// long does not wake up for nothing, and learns at once of its peer's end.
 fn park<S: Site>(site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
     let (mut asked, mut long) = (Instant::now(), false);
     loop {
@@ -232,18 +235,18 @@ fn park<S: Site>(site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
         if left.is_some_and(|left| left.is_zero()) {
             return time_up(site);
         }
-        let gone = if long {
-            site.doze(left)
-        } else {
-            site.park(left.unwrap_or(FUTEX_FOR).min(FUTEX_FOR));
+        let slice = if long { SLICE } else { FUTEX_FOR };
+        let dozed = if long { site.doze(left) } else { Err(NoDoze) };
+        let gone = dozed.unwrap_or_else(|NoDoze| {
+            site.park(left.unwrap_or(slice).min(slice));
             false
-        };
+        });
         if site.is_ready() {
             return Ok(());
         }
         // Signals may wake us far more often than that; the kernel is asked no more often.
         let now = Instant::now();
-        if gone || now - asked >= if long { SLICE } else { FUTEX_FOR } {
+        if gone || now - asked >= slice {
             site.check_peer().map_err(Stopped::Failed)?;
             (asked, long) = (now, true);
         } else {
@@ -317,7 +320,7 @@ mod tests {
         let mut options = T::Options::default();
         options.fill("wait", "park").unwrap();
         let (mut one, mut other) = T::pair(&options).unwrap();
-        let waits = std::thread::spawn(move || other.rx.recv(&mut Vec::new()));
+        let waits = std::thread::spawn(move || other.rx.recv_timeout(&mut Vec::new(), 1200 * SLICE));
         let waited = one.rx.recv_timeout(&mut Vec::new(), 10 * SLICE);
         assert!(matches!(waited, Err(RecvError::TimedOut)), "{waited:?}");
         // One sleep on the futex, and the rest at once. A signal may end one early.
@@ -351,7 +354,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "maps memory and asks the kernel")]
-    fn who_has_waited_for_long_wakes_nobody_and_is_woken() {
+    fn who_has_waited_for_long_sleeps_on_and_is_woken() {
         std::thread::scope(|scope| {
             scope.spawn(long_waits_end::<Shm>);
             scope.spawn(long_waits_end::<ShmDirect>);
@@ -370,7 +373,7 @@ mod tests {
         let (mut one, mut other) = T::pair(&options).unwrap();
         while one.tx.try_send(&[1; 100]).is_ok() {}
         assert!(matches!(one.tx.send_timeout(&[2; 100], 5 * SLICE), Err(SendError::TimedOut)));
-        let waits = std::thread::spawn(move || one.tx.send(&[2; 100]));
+        let waits = std::thread::spawn(move || one.tx.send_timeout(&[2; 100], 1200 * SLICE));
         let waited = one.rx.recv_timeout(&mut Vec::new(), 5 * SLICE);
         assert!(matches!(waited, Err(RecvError::TimedOut)), "{waited:?}");
         // Room for one message, far less than a sender that looks again by itself would be woken for.

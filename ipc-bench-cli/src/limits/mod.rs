@@ -69,7 +69,7 @@ pub(crate) fn limits(global: &Global, args: &LimitsArgs) -> Result<(), Failure> 
         |name: &str| args.only.is_empty() || args.only.iter().any(|part| name.contains(part.as_str()));
     let rows: Vec<Row> = rows::rows(length).into_iter().filter(|row| wanted(&row.name)).collect();
     let idle_rows: Vec<IdleRow> =
-        rows::idle_rows().into_iter().filter(|row| !idle.is_zero() && wanted(&row.name)).collect();
+        rows::idle_rows(idle).into_iter().filter(|row| !idle.is_zero() && wanted(&row.name)).collect();
     if rows.is_empty() && idle_rows.is_empty() {
         let names: Vec<String> = rows::rows(length).into_iter().map(|row| row.name).collect();
         return Err(Failure::usage("--only names no row")

@@ -300,9 +300,10 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
     rows
 }
 
-/// Every transport, waiting.
-pub(super) fn idle_rows() -> Vec<IdleRow> {
-    [("shm", 1.0), ("shm-direct", 1.0), ("mq", 0.0), ("uds", 0.0), ("tcp", 0.0), ("pipe", 0.0)]
+/// Every transport, waiting for so long. Who parks on a futex wakes up once, to go on waiting where the peer's end shows.
+pub(super) fn idle_rows(length: Duration) -> Vec<IdleRow> {
+    let once = (1.0 / length.as_secs_f64()).max(1.0);
+    [("shm", once), ("shm-direct", once), ("mq", 0.0), ("uds", 0.0), ("tcp", 0.0), ("pipe", 0.0)]
         .map(|(scheme, most_per_s)| IdleRow {
             name: format!("{scheme} idle"),
             through: transport(scheme, ""),

@@ -393,11 +393,6 @@ impl Site for ForRecord<'_> {
         let Reader { ring, half, slow, stats, .. } = &mut *self.0;
         half.park(ring.ours(), ring.theirs(), slice, stats, || has_news(ring, *slow));
     }
-
-    fn doze(&mut self, left: Option<Duration>) -> bool {
-        let Reader { ring, half, slow, stats, .. } = &mut *self.0;
-        half.doze(ring.ours(), ring.theirs(), left, stats, || has_news(ring, *slow))
-    }
 }
 
 impl HalfSite for ForRecord<'_> {

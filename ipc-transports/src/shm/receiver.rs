@@ -15,7 +15,7 @@ use crate::backing::{DATA, FEW_LINES, LINE_PAYLOAD};
 use crate::half::{Half, HalfSite, wait_at};
 use crate::memory::Memory;
 use crate::ring::{Consumer, Corrupt, Record};
-use crate::waiting::Site;
+use crate::waiting::{NoDoze, Site};
 
 /// Messages taken without waiting after which a reader has caught up with a writer at work.
 const STREAK: u64 = 8;
@@ -269,7 +269,7 @@ impl Site for ForRecord<'_> {
         half.park(ring.ours(), ring.theirs(), slice, stats, || ring.is_ready());
     }
 
-    fn doze(&mut self, left: Option<Duration>) -> bool {
+    fn doze(&mut self, left: Option<Duration>) -> Result<bool, NoDoze> {
         let ShmReceiver { ring, half, stats, .. } = &mut *self.0;
         half.doze(ring.ours(), ring.theirs(), left, stats, || ring.is_ready())
     }

@@ -14,7 +14,7 @@ use crate::backing::DATA;
 use crate::half::{Broken, Half, HalfSite, wait_at};
 use crate::memory::Memory;
 use crate::ring::{Batch, Corrupt, PIECE, Producer, Space, TWO_LINES};
-use crate::waiting::Site;
+use crate::waiting::{NoDoze, Site};
 
 /// Ring bytes after which a batch is published although more is to come: the receiver should not wait for the last
 /// message before it can begin with the first.
@@ -124,13 +124,13 @@ impl ShmSender {
     fn commit_copy(&mut self, space: Space, len: usize) {
         self.commit(space, len);
         if len > PIECE {
-            self.count(len);
+            self.count(len, len);
         }
     }
 
-    /// Counts a message of more than [`PIECE`] bytes that was copied in, or the first one of a batch.
-    fn count(&mut self, len: usize) {
-        if self.copying.ends_with(len) {
+    /// Counts a call that has copied in `bytes`, in messages the first of which has `len`, more than [`PIECE`].
+    fn count(&mut self, len: usize, bytes: usize) {
+        if self.copying.ends_with(len, bytes) {
             self.ring.copy_in_pieces(self.copying.turn(Instant::now()));
         }
     }
@@ -196,7 +196,7 @@ impl Sender for ShmSender {
         }
         self.ring.publish(batch);
         if first.len() > PIECE {
-            self.count(first.len());
+            self.count(first.len(), messages[..taken].iter().map(|message| message.len()).sum());
         }
         self.stats.messages += taken as u64;
         self.wake();
@@ -249,7 +249,7 @@ impl Site for ForSpace<'_> {
         half.park(ring.ours(), ring.theirs(), slice, stats, || ring.has_room(len));
     }
 
-    fn doze(&mut self, left: Option<Duration>) -> bool {
+    fn doze(&mut self, left: Option<Duration>) -> Result<bool, NoDoze> {
         let (ShmSender { ring, half, stats, .. }, len) = (&mut *self.tx, self.len);
         half.doze(ring.ours(), ring.theirs(), left, stats, || ring.has_room(len))
     }

@@ -15,7 +15,7 @@ use crate::fork::Owner;
 use crate::lent::{self, CopiesOut, Lent};
 use crate::pollset::PollSet;
 use crate::slot::{Attempt, Cells, Corrupt, Ring, SharedCells, Side};
-use crate::waiting::{SLICE, Site, Stopped, Waiting};
+use crate::waiting::{NoDoze, SLICE, Site, Stopped, Waiting};
 
 /// How long [`Pollable::arm`] waits for the lock before it says "try again".
 const ARM_PATIENCE: Duration = Duration::from_millis(1);
@@ -64,9 +64,9 @@ pub(super) struct Half {
     side: Side<SharedCells>,
     waiting: Waiting,
     control: Arc<Control>,
-    /// Rung by the peer while we wait in an event loop.
+    /// Rung by the peer while we wait in an event loop, or for long.
     bell: Arc<OwnedFd>,
-    /// Rung by us while the peer waits in an event loop.
+    /// Rung by us while the peer does.
     peers_bell: Arc<OwnedFd>,
     poll: PollSet,
     armed: bool,
@@ -113,9 +113,17 @@ impl Half {
     fn breaks(&mut self, how: Broken) -> Broken {
         let how = *self.broken.get_or_insert(how);
         if let Broken::Corrupt(_) = how {
-            self.side.leave();
+            self.leave();
         }
         how
+    }
+
+    /// Says that this half is gone, and wakes the peer to hear it. A forked child's copy must not say it for its parent.
+    fn leave(&mut self) {
+        if !self.owner.is_forked() {
+            self.side.leave();
+            self.ring();
+        }
     }
 
     /// Repeats `attempt` until it is done, within `wait`. True: it had to wait.
@@ -255,11 +263,7 @@ impl Half {
 
 impl Drop for Half {
     fn drop(&mut self) {
-        // A forked child's copy must not say goodbye for its parent.
-        if !self.owner.is_forked() {
-            self.side.leave();
-            self.ring();
-        }
+        self.leave();
     }
 }
 
@@ -297,14 +301,20 @@ impl Site for Sleeper<'_> {
         }
     }
 
-    fn doze(&mut self, left: Option<Duration>) -> bool {
+    fn doze(&mut self, left: Option<Duration>) -> Result<bool, NoDoze> {
         let half = &mut *self.0;
-        let Ok(true) = half.side.announce(true, left.unwrap_or(SLICE).min(SLICE)) else { return false };
+        if half.side.sleeps_on_condvar() {
+            return Err(NoDoze);
+        }
+        let deadline = left.and_then(|left| Instant::now().checked_add(left));
+        let Ok(true) = half.side.announce(true, left.unwrap_or(SLICE).min(SLICE)) else { return Ok(false) };
         half.stats.parks += 1;
+        // The lock may have taken its time.
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let gone = half.control.sleep_on(half.bell.as_fd(), left);
         half.side.awake();
         eventfd::silence(&half.bell);
-        gone
+        gone.map_err(|_| NoDoze)
     }
 }
 

@@ -4,7 +4,7 @@
 use core::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::{APART, CONDVARS, Cells, Corrupt, LINE_PAYLOAD, Lock, PAYLOAD, Word, slot_len};
+use super::{APART, CONDVARS, Cells, Corrupt, LINE_PAYLOAD, Lock, PAYLOAD, Side, Word, slot_len};
 use crate::atomics::Ordering;
 use crate::backing::copy_in;
 use crate::condvar::Condvar;
@@ -20,6 +20,13 @@ pub(crate) struct SharedCells {
     mutex: RobustMutex,
     /// Of the variant that sleeps on them: the writer's and the reader's.
     condvars: Option<[Condvar; 2]>,
+}
+
+impl Side<SharedCells> {
+    /// Whether this side's sleeps are those of [`Lock::Condvar`].
+    pub(crate) fn sleeps_on_condvar(&self) -> bool {
+        self.cells.condvars.is_some()
+    }
 }
 
 impl SharedCells {
