@@ -193,8 +193,9 @@ impl Half {
             () if !self.sleeper.is_ordered() => Err(NoDoze),
             () if ready() || self.waker.peer_left(theirs) => Ok(false),
             () => {
-                stats.parks += 1;
-                self.control.sleep_on(self.event.as_fd(), left).map_err(|_| NoDoze)
+                let slept = self.control.sleep_on(self.event.as_fd(), left);
+                stats.parks += u64::from(slept.is_ok());
+                slept.map_err(|_| NoDoze)
             }
         };
         self.sleeper.awake(ours);

@@ -308,10 +308,10 @@ impl Site for Sleeper<'_> {
         }
         let deadline = left.and_then(|left| Instant::now().checked_add(left));
         let Ok(true) = half.side.announce(true, left.unwrap_or(SLICE).min(SLICE)) else { return Ok(false) };
-        half.stats.parks += 1;
         // The lock may have taken its time.
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let gone = half.control.sleep_on(half.bell.as_fd(), left);
+        half.stats.parks += u64::from(gone.is_ok());
         half.side.awake();
         eventfd::silence(&half.bell);
         gone.map_err(|_| NoDoze)
