@@ -45,7 +45,7 @@ pub trait Receiver: Send {
     fn stats(&self) -> Stats;
 
     /// Receives one message, waiting as long as it takes. Errors as [`recv_with`](Receiver::recv_with).
-    #[inline]
+    #[inline(always)]
     fn recv(&mut self, buf: &mut Vec<u8>) -> Result<usize, RecvError> {
         self.recv_with(buf, Wait::Forever)
     }

@@ -26,7 +26,7 @@
 #![allow(unsafe_code, reason = "upholds the ranges that Backing asks for")]
 
 use crate::atomics::{Ordering, fence};
-use crate::backing::{Backing, LINE, RECORD_HEADER};
+use crate::backing::{Backing, LINE, PIECE, RECORD_HEADER};
 
 const COMMITTED: u64 = 1 << 31;
 const PADDING: u64 = 1 << 30;
@@ -42,11 +42,7 @@ pub(crate) const fn longest_message(capacity: usize) -> usize {
     capacity / 2 - RECORD_HEADER
 }
 
-/// Bytes of the pieces of a message that is copied in pieces. From 2,112 bytes on glibc's `memcpy` is one `rep movsb` on AMD
-/// processors, below that moves of whole vectors.
-pub(crate) const PIECE: usize = 2048;
-
-/// Longest message that is copied in pieces; longer ones never gain by it.
+/// Longest message that is copied in pieces into a ring; longer ones never gain by it.
 pub(crate) const LONGEST_IN_PIECES: usize = 4 * PIECE;
 
 /// Bytes of payload in a record of two lines. A reader looks at the first line, and asks for the second.

@@ -40,7 +40,7 @@ impl Copying {
     }
 
     /// Counts a call that has copied `bytes` in, in messages the first of which has `len`, more than
-    /// [`PIECE`](crate::ring::PIECE). True: it is time for the next [`turn`](Copying::turn).
+    /// [`PIECE`](crate::backing::PIECE). True: it is time for the next [`turn`](Copying::turn).
     pub(super) fn ends_with(&mut self, len: usize, bytes: usize) -> bool {
         if len > LONGEST_IN_PIECES {
             return false;

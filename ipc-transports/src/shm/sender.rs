@@ -10,10 +10,10 @@ use ipc_core::{Armed, Interest, Loan, LoanSender, Pollable, SendError, Sender, S
 
 use super::Ring;
 use super::copying::Copying;
-use crate::backing::DATA;
+use crate::backing::{DATA, PIECE};
 use crate::half::{Broken, Half, HalfSite, wait_at};
 use crate::memory::Memory;
-use crate::ring::{Batch, Corrupt, PIECE, Producer, Space, TWO_LINES};
+use crate::ring::{Batch, Corrupt, Producer, Space, TWO_LINES};
 use crate::waiting::{NoDoze, Site};
 
 /// Ring bytes after which a batch is published although more is to come: the receiver should not wait for the last
