@@ -277,7 +277,7 @@ pub(crate) const PIECE: usize = 2048;
 unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
     if (PIECE + 1..=2 * PIECE).contains(&len) {
         // SAFETY: the caller's contract.
-        return unsafe { copy_in_two(from, to, len) };
+        return unsafe { copy_out_in_two(from, to, len) };
     }
     // SAFETY: the caller's contract.
     unsafe { core::ptr::copy_nonoverlapping(from, to, len) }
@@ -288,7 +288,7 @@ unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
 /// # Safety
 /// As [`core::ptr::copy_nonoverlapping`], and `len` is one to two pieces.
 #[inline(never)]
-unsafe fn copy_in_two(from: *const u8, to: *mut u8, len: usize) {
+unsafe fn copy_out_in_two(from: *const u8, to: *mut u8, len: usize) {
     for at in [0, len - PIECE] {
         // SAFETY: at + PIECE ≤ len.
         unsafe { core::ptr::copy_nonoverlapping(from.wrapping_add(at), to.wrapping_add(at), PIECE) };

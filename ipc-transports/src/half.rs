@@ -189,14 +189,14 @@ impl Half {
         ready: impl Fn() -> bool,
     ) -> Result<bool, NoDoze> {
         self.sleeper.announce(ours, WokenBy::Eventfd);
-        let slept = match () {
-            () if !self.sleeper.is_ordered() => Err(NoDoze),
-            () if ready() || self.waker.peer_left(theirs) => Ok(false),
-            () => {
-                let slept = self.control.sleep_on(self.event.as_fd(), left);
-                stats.parks += u64::from(slept.is_ok());
-                slept.map_err(|_| NoDoze)
-            }
+        let slept = if !self.sleeper.is_ordered() {
+            Err(NoDoze)
+        } else if ready() || self.waker.peer_left(theirs) {
+            Ok(false)
+        } else {
+            let slept = self.control.sleep_on(self.event.as_fd(), left);
+            stats.parks += u64::from(slept.is_ok());
+            slept.map_err(|_| NoDoze)
         };
         self.sleeper.awake(ours);
         eventfd::silence(&self.event);

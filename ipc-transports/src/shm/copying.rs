@@ -1,4 +1,4 @@
-//! Whether long messages are copied in whole or in pieces, found by trying both.
+//! Whether a sender copies long messages into the ring whole or in pieces, found by trying both.
 //!
 //! Which is faster depends on where the two CPUs are to each other, on the processor, and on whether messages go one way or
 //! there and back, by up to two times either way (docs/performance.md, "shm"). Nothing tells a process where its peer runs, and
@@ -39,7 +39,7 @@ impl Copying {
         Copying { costs: [0.0; 4], tried: 4, left: FIRST, bytes: 0, since: Instant::now() }
     }
 
-    /// Counts a call that has copied `bytes` in, in messages the first of which has `len`, more than
+    /// Counts a call that has copied `bytes`, in messages the first of which has `len`, more than
     /// [`PIECE`](crate::backing::PIECE). True: it is time for the next [`turn`](Copying::turn).
     pub(super) fn ends_with(&mut self, len: usize, bytes: usize) -> bool {
         if len > LONGEST_IN_PIECES {
