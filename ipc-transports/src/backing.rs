@@ -41,9 +41,17 @@ pub(crate) const RECORD_HEADER: usize = 8;
 /// Bytes of payload that fit behind the header into one line.
 pub(crate) const LINE_PAYLOAD: usize = LINE - RECORD_HEADER;
 
-/// Longest payload for which a waiting reader asks for the second line, and a reader that has caught up holds back: longer ones
-/// lose by either (docs/performance.md, "shm").
-pub(crate) const FEW_LINES: usize = 4 * LINE - RECORD_HEADER;
+/// Bytes of payload in a record of two lines. A reader looks at the first line, and asks for the second.
+pub(crate) const TWO_LINES: usize = 2 * LINE - RECORD_HEADER;
+
+/// Longest payload of which [`Backing::read`] copies whole lines.
+const WHOLE_LINES: usize = 8 * LINE - RECORD_HEADER;
+
+/// Bytes of room that [`Backing::read`] needs for a payload of `len` bytes, and may write.
+#[inline]
+pub(crate) const fn room_for(len: usize) -> usize {
+    if len > WHOLE_LINES { len } else { ((len + RECORD_HEADER + LINE - 1) & !(LINE - 1)) - RECORD_HEADER }
+}
 
 /// A shared 32-bit word, by its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +107,11 @@ pub(crate) unsafe trait Backing {
     /// `at + bytes.len()` is at most the capacity; this side owns the memory and the range is not published.
     unsafe fn write(&self, at: usize, bytes: &[u8]);
 
-    /// Copies `len` bytes from ring offset `at`. With `len` ≤ [`LINE_PAYLOAD`] it always writes `LINE_PAYLOAD` bytes,
-    /// the rest of the record's line: a copy of constant size needs neither a call nor a branch.
+    /// Copies `len` bytes from ring offset `at`, and may copy up to [`room_for`]`(len)`, the rest of the record's last line: a
+    /// copy of one line needs neither a call nor a branch, and one of a few lines reads from places that do not depend on `len`.
     ///
     /// # Safety
-    /// `at` is a payload's offset, `at + len` is at most the capacity, and `to` has room for
-    /// `max(len, LINE_PAYLOAD)` bytes.
+    /// `at` is a payload's offset, `at + len` is at most the capacity, and `to` has room for `room_for(len)` bytes.
     unsafe fn read(&self, at: usize, len: usize, to: *mut u8);
 
     /// Asks for the line at ring offset `at` without waiting for it. A hint: it reads nothing.
@@ -241,14 +248,14 @@ unsafe impl Backing for Memory {
 
     #[inline]
     unsafe fn read(&self, at: usize, len: usize, to: *mut u8) {
-        debug_assert!(DATA + at + len.max(LINE_PAYLOAD) <= self.len());
+        debug_assert!(DATA + at + room_for(len) <= self.len());
         let from = self.base().wrapping_add(DATA + at);
         if len <= LINE_PAYLOAD {
             // SAFETY: the rest of the record's line lies inside the ring; the caller has room for it. The peer may be
             // changing the bytes if it is hostile: they are copied raw, never referred to, and parsed from the copy.
             unsafe { core::ptr::copy_nonoverlapping(from, to, LINE_PAYLOAD) }
         } else {
-            // SAFETY: as above, for `len` bytes.
+            // SAFETY: as above, for the lines that `len` bytes take.
             unsafe { copy_out(from, to, len) }
         }
     }
@@ -267,20 +274,40 @@ unsafe impl Backing for Memory {
 /// processors, below that moves of whole vectors.
 pub(crate) const PIECE: usize = 2048;
 
-/// Copies `len` bytes; one to two pieces in two, the second as long as the first and beginning inside it. Vectors read lines of
-/// another CPU faster than `rep movsb` (docs/performance.md, "shm"). Not inlined: a branch more there makes a call of what
-/// receives short messages.
+/// Copies `len` bytes, in the way that reads another CPU's lines fastest (docs/performance.md, "shm"): records of three to eight
+/// lines line by line, one to two pieces in two, the second as long as the first and beginning inside it. Not inlined: a branch
+/// more there makes a call of what receives short messages.
 ///
 /// # Safety
-/// As [`core::ptr::copy_nonoverlapping`].
+/// As [`core::ptr::copy_nonoverlapping`] for [`room_for`]`(len)` bytes.
 #[inline(never)]
 unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
+    if len <= WHOLE_LINES && len > TWO_LINES {
+        // SAFETY: the caller's contract.
+        return unsafe { copy_lines(from, to, len) };
+    }
     if (PIECE + 1..=2 * PIECE).contains(&len) {
         // SAFETY: the caller's contract.
         return unsafe { copy_out_in_two(from, to, len) };
     }
     // SAFETY: the caller's contract.
     unsafe { core::ptr::copy_nonoverlapping(from, to, len) }
+}
+
+/// Copies the lines of a payload from the first to the last. Where a line lies does not depend on `len`, which has just come with
+/// the first one: a processor that guesses how many there are asks for all of them while that one is still on its way. `memcpy`
+/// finds the end of what it copies by `len`.
+///
+/// # Safety
+/// As [`copy_out`].
+#[inline(always)]
+unsafe fn copy_lines(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { core::ptr::copy_nonoverlapping(from, to, LINE_PAYLOAD) };
+    for at in (LINE_PAYLOAD..len).step_by(LINE) {
+        // SAFETY: at < len, so at + LINE ≤ room_for(len).
+        unsafe { core::ptr::copy_nonoverlapping(from.wrapping_add(at), to.wrapping_add(at), LINE) };
+    }
 }
 
 /// As [`copy_out`], which is not to save registers for this.
@@ -357,6 +384,22 @@ mod tests {
             // SAFETY: both are longer than `len`.
             unsafe { copy_out(from.as_ptr(), to.as_mut_ptr(), len) };
             assert!(to[..len] == from[..len] && to[len..] == [0xEE; 8], "len {len}");
+        }
+    }
+
+    #[test]
+    fn payloads_of_a_few_lines_are_read_whole_and_nothing_behind_their_room() {
+        let memory = Memory::heap(DATA + 4 * DATA);
+        let bytes: Vec<u8> = (0..WHOLE_LINES + LINE).map(|at| (at * 7) as u8).collect();
+        // SAFETY: 8 + 568 bytes are fewer than the ring has, and nobody else has this memory.
+        unsafe { memory.write(RECORD_HEADER, &bytes) };
+        for len in 0..=WHOLE_LINES + 1 {
+            let room = room_for(len);
+            assert!(room >= len && room < len + LINE, "len {len}");
+            let mut to = vec![0xEE; room + 8];
+            // SAFETY: the ring has as many bytes and `to` has that room.
+            unsafe { memory.read(RECORD_HEADER, len, to.as_mut_ptr()) };
+            assert!(to[..len] == bytes[..len] && to[room..] == [0xEE; 8], "len {len}");
         }
     }
 

@@ -18,7 +18,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use loom::sync::{Condvar, Mutex};
 
 use crate::atomics::Ordering;
-use crate::backing::{Backing, LINE, LINE_PAYLOAD, RECORD_HEADER, Word};
+use crate::backing::{Backing, LINE, LINE_PAYLOAD, RECORD_HEADER, Word, room_for};
 
 /// Explores every interleaving with at most `preemptions` involuntary switches of threads (Musuvathi and Qadeer, 2007:
 /// two find nearly all bugs), the bound that keeps a model within seconds.
@@ -237,7 +237,7 @@ unsafe impl Backing for ModelMemory {
 
     unsafe fn read(&self, at: usize, len: usize, to: *mut u8) {
         // SAFETY: the caller has room for that many bytes.
-        let to = unsafe { std::slice::from_raw_parts_mut(to, len.max(LINE_PAYLOAD)) };
+        let to = unsafe { std::slice::from_raw_parts_mut(to, room_for(len)) };
         let size = to.len();
         Self::pieces(at, size, |line, inside, from, len| {
             let (line, to) = (&self.shared.lines[line], &mut to[from..from + len]);

@@ -45,9 +45,6 @@ pub(crate) const fn longest_message(capacity: usize) -> usize {
 /// Longest message that is copied in pieces into a ring; longer ones never gain by it.
 pub(crate) const LONGEST_IN_PIECES: usize = 4 * PIECE;
 
-/// Bytes of payload in a record of two lines. A reader looks at the first line, and asks for the second.
-pub(crate) const TWO_LINES: usize = 2 * LINE - RECORD_HEADER;
-
 /// Bytes a message of `len` bytes takes in the ring.
 #[inline]
 const fn record_size(len: usize) -> u64 {
@@ -151,7 +148,23 @@ impl<B: Backing> Producer<B> {
         debug_assert!(len <= longest_message(self.capacity as usize));
         let size = record_size(len);
         let room = self.capacity - self.offset(self.head);
-        let start = if size <= room { self.head } else { self.head + room };
+        if size > room {
+            return self.reserve_at_zero(size, room);
+        }
+        self.space(self.head, size)
+    }
+
+    /// Room behind the padding that takes up the last `room` bytes of the ring.
+    // A call, so that no compiler makes one expression of both places: the address of a message would wait for its length, and
+    // its line would be asked for that much later (docs/performance.md, "shm").
+    #[cold]
+    #[inline(never)]
+    fn reserve_at_zero(&mut self, size: u64, room: u64) -> Option<Space> {
+        self.space(self.head + room, size)
+    }
+
+    #[inline]
+    fn space(&mut self, start: u64, size: u64) -> Option<Space> {
         let end = start + size;
         if end + LINE as u64 - self.consumed > self.capacity {
             return None;
@@ -301,7 +314,7 @@ impl<B: Backing> Producer<B> {
         }
     }
 
-    /// Asks for the lines of a next record as long as the last one of more than [`TWO_LINES`] bytes, if they are free: like
+    /// Asks for the lines of a next record as long as the last one of more than [`TWO_LINES`](crate::backing::TWO_LINES) bytes, if they are free: like
     /// [`prepare`](Producer::prepare), for the payload. Not for its first line, which the reader looks at.
     #[inline]
     pub(crate) fn fetch_next(&self, len: usize) {
@@ -456,7 +469,7 @@ impl<B: Backing> Consumer<B> {
     /// Copies the payload of `record` to `to`.
     ///
     /// # Safety
-    /// `to` has room for `max(record.len, LINE_PAYLOAD)` bytes; `record` is the one last looked at.
+    /// `to` has room for [`room_for`](crate::backing::room_for)`(record.len)` bytes; `record` is the one last looked at.
     #[inline]
     pub(crate) unsafe fn read(&self, record: Record, to: *mut u8) {
         // SAFETY: `look` checked that the record lies inside the ring.

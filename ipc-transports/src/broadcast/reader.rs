@@ -15,7 +15,7 @@ use ipc_core::{Armed, Interest, PeekReceiver, PeerInfo, Pollable, Receiver, Recv
 use super::joining::Side;
 use super::{Join, NUMBER, Settings, SlowReader};
 use crate::atomics::{Ordering, fence};
-use crate::backing::{Backing, DATA, LINE_PAYLOAD, Word};
+use crate::backing::{Backing, DATA, Word, room_for};
 use crate::bell::{Sleeper, Waker};
 use crate::control::Control;
 use crate::half::{Broken, Half, HalfSite, wait_at};
@@ -172,7 +172,7 @@ impl Reader {
     /// Copies `record` to `to`, message and number; false if the writer has overwritten it meanwhile.
     ///
     /// # Safety
-    /// `to` has room for `max(record.len, LINE_PAYLOAD)` bytes; `record` is the one last looked at.
+    /// `to` has room for `room_for(record.len)` bytes; `record` is the one last looked at.
     #[inline]
     unsafe fn copied_whole(&self, record: Record, to: *mut u8) -> bool {
         // SAFETY: the caller's contract.
@@ -190,8 +190,8 @@ impl Reader {
     #[inline]
     fn take_into(&mut self, buf: &mut Vec<u8>, record: Record) -> bool {
         buf.clear();
-        buf.reserve(record.len.max(LINE_PAYLOAD));
-        // SAFETY: there is room for max(len, LINE_PAYLOAD) bytes, and `record` is the one just looked at.
+        buf.reserve(room_for(record.len));
+        // SAFETY: there is room for room_for(len) bytes, and `record` is the one just looked at.
         if !unsafe { self.copied_whole(record, buf.as_mut_ptr()) } {
             return false;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Feed;
 use crate::atomics::Ordering;
-use crate::backing::{Backing, LINE, LINE_PAYLOAD, Word};
+use crate::backing::{Backing, LINE, Word, room_for};
 use crate::bell::{Barrier, Sleeper, Waker, WokenBy};
 use crate::ring::{Batch, Consumer, Producer, longest_message};
 
@@ -64,9 +64,9 @@ unsafe impl Backing for Hostile<'_> {
     }
 
     unsafe fn read(&self, at: usize, len: usize, to: *mut u8) {
-        assert!(at + len.max(LINE_PAYLOAD) <= CAPACITY, "{len} bytes read at {at}");
+        assert!(at + room_for(len) <= CAPACITY, "{len} bytes read at {at}");
         // SAFETY: the caller has room for that many.
-        unsafe { core::ptr::write_bytes(to, 0xEE, len.max(LINE_PAYLOAD)) };
+        unsafe { core::ptr::write_bytes(to, 0xEE, room_for(len)) };
     }
 
     fn sleep_on(&self, _: Word, _: u32, _: Duration) {}
@@ -83,7 +83,7 @@ pub fn ring(data: &[u8]) {
     let mut consumer = Consumer::new(memory.clone(), memory.clone(), CAPACITY, longest);
     let mut sleeper = Sleeper::new(Word::RxState, Word::TxBell, Barrier::Both);
     let mut waker = Waker::new(Word::TxBell, Word::RxState, Barrier::Both, None);
-    let mut copy = vec![0; longest.max(LINE_PAYLOAD)];
+    let mut copy = vec![0; room_for(longest)];
     while !feed.is_over() {
         match feed.byte() % 8 {
             0..3 => {

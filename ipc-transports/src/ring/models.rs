@@ -4,7 +4,7 @@
 use loom::thread;
 
 use super::*;
-use crate::backing::LINE_PAYLOAD;
+use crate::backing::{LINE_PAYLOAD, room_for};
 use crate::model::{Life, ModelMemory, explore};
 
 type Ends = (Producer<ModelMemory>, Consumer<ModelMemory>);
@@ -41,7 +41,7 @@ fn send(producer: &mut Producer<ModelMemory>, message: &[u8]) {
 
 fn take(consumer: &mut Consumer<ModelMemory>) -> Option<Vec<u8>> {
     let record = consumer.look().unwrap()?;
-    let mut message = Vec::with_capacity(record.len.max(LINE_PAYLOAD));
+    let mut message = Vec::with_capacity(room_for(record.len));
     // SAFETY: there is room, and `record` was just looked at.
     unsafe { consumer.read(record, message.as_mut_ptr()) };
     // SAFETY: `read` wrote `len` bytes.

@@ -1,7 +1,7 @@
 #![allow(unsafe_code, reason = "plays the shm halves, and the hostile peer")]
 
 use super::*;
-use crate::backing::{DATA, LINE_PAYLOAD};
+use crate::backing::{DATA, room_for};
 use crate::memory::Memory;
 
 const CAPACITY: usize = 4096;
@@ -36,7 +36,7 @@ fn send(producer: &mut Producer<Memory>, message: &[u8]) -> bool {
 }
 
 fn copied(consumer: &Consumer<Memory>, record: Record) -> Vec<u8> {
-    let mut message = Vec::with_capacity(record.len.max(LINE_PAYLOAD));
+    let mut message = Vec::with_capacity(room_for(record.len));
     // SAFETY: there is room, and `record` was just looked at.
     unsafe { consumer.read(record, message.as_mut_ptr()) };
     // SAFETY: `read` wrote `len` bytes.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipc_core::{Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, Stats, Wait};
 
 use super::Ring;
-use crate::backing::{DATA, FEW_LINES, LINE_PAYLOAD};
+use crate::backing::{DATA, LINE, LINE_PAYLOAD, RECORD_HEADER, TWO_LINES, room_for};
 use crate::half::{Half, HalfSite, wait_at};
 use crate::memory::Memory;
 use crate::ring::{Consumer, Corrupt, Record};
@@ -23,6 +23,9 @@ const STREAK: u64 = 8;
 /// Looks that such a reader leaves out before it looks again. Faster than its writer, it would look at the very line that is
 /// being written, and take it away from the writer for every message (docs/performance.md, "shm").
 const HOLD_BACK: u32 = 16;
+
+/// Longest message for which it does, 32 lines: longer ones lose by it.
+const HELD_BACK: usize = 32 * LINE - RECORD_HEADER;
 
 /// The receiving half of a shared-memory connection.
 ///
@@ -59,7 +62,7 @@ pub struct ShmReceiver {
 impl ShmReceiver {
     pub(super) fn new(ring: Ring, half: Half, trusted: bool) -> Self {
         let capacity = ring.theirs.len() - DATA;
-        let copy = if trusted { 0 } else { ring.max_message.max(LINE_PAYLOAD) };
+        let copy = if trusted { 0 } else { room_for(ring.max_message) };
         ShmReceiver {
             ring: Consumer::new(ring.ours, ring.theirs, capacity, ring.max_message),
             half,
@@ -101,7 +104,7 @@ impl ShmReceiver {
         if self.rung_at != self.ring.position() {
             self.wake();
         }
-        if self.waited_for <= FEW_LINES
+        if self.waited_for <= HELD_BACK
             && self.stats.messages - self.waited_at >= STREAK
             && wait != Wait::Never
             && self.half.waiting.spins()
@@ -163,8 +166,7 @@ impl ShmReceiver {
     #[inline]
     fn copied(&mut self, record: Record) -> &[u8] {
         self.copy.clear();
-        // SAFETY: the buffer was made with room for the longest message and at least LINE_PAYLOAD bytes, and `look`
-        // refuses longer ones.
+        // SAFETY: the buffer was made with the room that the longest message needs, and `look` refuses longer ones.
         unsafe { self.ring.read(record, self.copy.as_mut_ptr()) };
         // SAFETY: `read` wrote at least `len` bytes.
         unsafe { self.copy.set_len(record.len) };
@@ -178,8 +180,8 @@ impl Receiver for ShmReceiver {
     fn recv_with(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
         buf.clear();
         let record = self.next(wait)?;
-        buf.reserve(record.len.max(LINE_PAYLOAD));
-        // SAFETY: there is room for max(len, LINE_PAYLOAD) bytes, and `record` is the one just looked at.
+        buf.reserve(room_for(record.len));
+        // SAFETY: there is room for room_for(len) bytes, and `record` is the one just looked at.
         unsafe { self.ring.read(record, buf.as_mut_ptr()) };
         // SAFETY: `read` wrote at least `len` bytes.
         unsafe { buf.set_len(record.len) };
@@ -249,7 +251,7 @@ impl Site for ForRecord<'_> {
     #[inline]
     fn is_ready(&self) -> bool {
         let ready = self.0.ring.is_ready();
-        if self.0.waited_for > LINE_PAYLOAD && self.0.waited_for <= FEW_LINES {
+        if self.0.waited_for > LINE_PAYLOAD && self.0.waited_for <= TWO_LINES {
             self.0.ring.prefetch_second_line();
         }
         ready

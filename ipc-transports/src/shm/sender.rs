@@ -10,10 +10,10 @@ use ipc_core::{Armed, Interest, Loan, LoanSender, Pollable, SendError, Sender, S
 
 use super::Ring;
 use super::copying::Copying;
-use crate::backing::{DATA, PIECE};
+use crate::backing::{DATA, PIECE, TWO_LINES};
 use crate::half::{Broken, Half, HalfSite, wait_at};
 use crate::memory::Memory;
-use crate::ring::{Batch, Corrupt, Producer, Space, TWO_LINES};
+use crate::ring::{Batch, Corrupt, Producer, Space};
 use crate::waiting::{NoDoze, Site};
 
 /// Ring bytes after which a batch is published although more is to come: the receiver should not wait for the last
@@ -60,14 +60,49 @@ impl ShmSender {
     /// Room for a message of `len` bytes.
     #[inline]
     fn space(&mut self, len: usize, wait: Wait) -> Result<Space, SendError> {
-        if self.half.is_unusable() || len > self.max_message || self.half.waker.peer_left(self.ring.theirs())
-        {
-            return Err(self.refusal(len));
-        }
-        match self.ring.reserve(len) {
+        match self.free_space(len) {
             Some(space) => Ok(space),
             None => self.wait_for_space(len, wait),
         }
+    }
+
+    /// Room for a message of `len` bytes that is there as far as we know, if nothing is against sending one.
+    #[inline]
+    fn free_space(&mut self, len: usize) -> Option<Space> {
+        if self.half.is_unusable() || len > self.max_message || self.half.waker.peer_left(self.ring.theirs())
+        {
+            return None;
+        }
+        self.ring.reserve(len)
+    }
+
+    /// Copies `message` into a record and publishes it.
+    #[inline]
+    fn send_one(&mut self, message: &[u8], wait: Wait) -> Result<(), SendError> {
+        match self.free_space(message.len()) {
+            Some(space) => {
+                self.put(space, message);
+                Ok(())
+            }
+            None => self.send_late(message, wait),
+        }
+    }
+
+    /// [`send_one`](ShmSender::send_one) where that is not to be had at once. Apart from it to the end: where both met again, the
+    /// place of every message would pass through memory.
+    #[cold]
+    #[inline(never)]
+    fn send_late(&mut self, message: &[u8], wait: Wait) -> Result<(), SendError> {
+        let space = self.wait_for_space(message.len(), wait)?;
+        self.put(space, message);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn put(&mut self, space: Space, message: &[u8]) {
+        // SAFETY: the callers reserved `space` for just this length.
+        unsafe { self.ring.write(space, 0, message) };
+        self.commit_copy(space, message.len());
     }
 
     #[cold]
@@ -83,6 +118,10 @@ impl ShmSender {
 
     #[cold]
     fn wait_for_space(&mut self, len: usize, wait: Wait) -> Result<Space, SendError> {
+        if self.half.is_unusable() || len > self.max_message || self.half.waker.peer_left(self.ring.theirs())
+        {
+            return Err(self.refusal(len));
+        }
         if let Some(space) = self.refreshed(len)? {
             return Ok(space);
         }
@@ -146,11 +185,7 @@ impl Sender for ShmSender {
     #[inline]
     fn send_with(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
         if let [message] = parts {
-            let space = self.space(message.len(), wait)?;
-            // SAFETY: `space` was reserved for just this length.
-            unsafe { self.ring.write(space, 0, message) };
-            self.commit_copy(space, message.len());
-            return Ok(());
+            return self.send_one(message, wait);
         }
         let len = parts.iter().map(|part| part.len()).sum();
         let space = self.space(len, wait)?;
