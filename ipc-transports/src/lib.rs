@@ -25,6 +25,7 @@ mod fault;
 pub mod fault;
 mod features;
 mod fork;
+mod frames;
 #[cfg(any(test, fuzzing, feature = "__fault-points"))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -154,6 +154,16 @@ impl<B: Backing> Producer<B> {
         self.space(self.head, size)
     }
 
+    /// As [`reserve`](Producer::reserve), for a message behind others that are not published yet: nobody waits for its place, and
+    /// choosing without a branch carries a tenth more of them.
+    #[inline]
+    pub(crate) fn reserve_behind(&mut self, len: usize) -> Option<Space> {
+        let size = record_size(len);
+        let room = self.capacity - self.offset(self.head);
+        let start = if size <= room { self.head } else { self.head + room };
+        self.space(start, size)
+    }
+
     /// Room behind the padding that takes up the last `room` bytes of the ring.
     // A call, so that no compiler makes one expression of both places: the address of a message would wait for its length, and
     // its line would be asked for that much later (docs/performance.md, "shm").

@@ -14,9 +14,10 @@ use rustix::io::Errno;
 
 use crate::fault::fault_point;
 use crate::fork::Owner;
+use crate::frames;
 use crate::lent;
 use crate::socket::Socket;
-use crate::stream::{Halt, LINGER, Link, MAX_GATHERED, Shared, transfer};
+use crate::stream::{Halt, LINGER, Link, Shared, transfer};
 
 /// Sends each message as one datagram: it is taken whole or not at all.
 ///
@@ -36,6 +37,8 @@ pub struct UdsSeqpacketSender {
     shared: Arc<Shared>,
     framing: Framing,
     spins: u32,
+    /// Where the frame of a short message is put together.
+    room: Vec<u8>,
     ended: Option<Ended>,
     owner: Owner,
     stats: Stats,
@@ -51,7 +54,7 @@ enum Ended {
 impl UdsSeqpacketSender {
     pub(crate) fn new(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self {
         let (owner, stats) = (Owner::here(), Stats::default());
-        UdsSeqpacketSender { socket, shared, framing, spins, ended: None, owner, stats }
+        UdsSeqpacketSender { socket, shared, framing, spins, room: frames::room(), ended: None, owner, stats }
     }
 
     #[inline]
@@ -101,30 +104,15 @@ impl Sender for UdsSeqpacketSender {
             Some(Ended::Closed) => return Err(SendError::Closed),
             Some(Ended::PeerDied) => return Err(SendError::PeerDied),
         }
-        let len = parts.iter().map(|part| part.len()).sum();
-        let header = self.framing.header(len)?;
-        let trailer = match self.framing.check {
-            Check::None => [0; 4],
-            Check::Crc => self.framing.trailer(header, parts.iter().map(|part| &part[..])),
-        };
-        let trailer = &trailer[..self.framing.overhead() - header.len()];
-        if parts.len() <= MAX_GATHERED {
-            let mut frame = [IoSlice::new(&[]); MAX_GATHERED + 2];
-            frame[0] = IoSlice::new(&header);
-            frame[1..=parts.len()].copy_from_slice(parts);
-            frame[parts.len() + 1] = IoSlice::new(trailer);
-            let count = parts.len() + 1 + usize::from(!trailer.is_empty());
-            self.write(&frame[..count], wait)?;
-        } else {
-            let mut joined = Vec::with_capacity(len + self.framing.overhead());
-            joined.extend_from_slice(&header);
-            parts.iter().for_each(|part| joined.extend_from_slice(part));
-            joined.extend_from_slice(trailer);
-            self.write(&[IoSlice::new(&joined)], wait)?;
-        }
-        self.stats.messages += 1;
-        self.stats.bytes += len as u64;
-        Ok(())
+        let mut room = std::mem::take(&mut self.room);
+        let sent = frames::with_frame(self.framing, parts, &mut room, |frame, lengths| {
+            self.write(frame, wait)?;
+            self.stats.messages += 1;
+            self.stats.bytes += lengths.message as u64;
+            Ok(())
+        });
+        self.room = room;
+        sent
     }
 
     #[inline]

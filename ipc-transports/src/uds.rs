@@ -145,7 +145,8 @@ pub struct UdsOptions {
     pub sndbuf: Option<usize>,
     /// `SO_RCVBUF` in bytes, `rcvbuf=`; the kernel caps it at `net.core.rmem_max` and doubles it.
     pub rcvbuf: Option<usize>,
-    /// `park` (default) or `spin`: non-blocking attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
+    /// `park` (default), behind messages that came in a bunch after up to 16 looks, or `spin`: non-blocking attempts before a call
+    /// sleeps, `wait=`. `adaptive` is `park` here.
     pub wait: Option<WaitPolicy>,
     /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
     pub fingerprint: Option<Fingerprint>,

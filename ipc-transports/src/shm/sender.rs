@@ -220,7 +220,7 @@ impl Sender for ShmSender {
                 self.ring.publish(std::mem::take(&mut batch));
                 self.wake();
             }
-            match self.ring.reserve(next.len()) {
+            match self.ring.reserve_behind(next.len()) {
                 Some(found) => space = found,
                 None => match self.refreshed(next.len()) {
                     Ok(Some(found)) => space = found,

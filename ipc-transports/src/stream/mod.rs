@@ -71,9 +71,6 @@ impl Shared {
     }
 }
 
-/// Parts of a message that are gathered without allocating.
-pub(crate) const MAX_GATHERED: usize = 14;
-
 /// How long dropping a sender waits for room for what is still to go out.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 

@@ -15,6 +15,10 @@ use crate::fork::Owner;
 /// Bytes asked of the kernel at once: hundreds of small messages in one call.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// Attempts before a sleep where the last read brought several messages: the next ones are probably on their way. They take no
+/// longer than to be woken does, which costs the sender as much (docs/adr/0019).
+const BUNCH_ATTEMPTS: u32 = 16;
+
 /// Messages from this many bytes on are read straight into the caller's buffer.
 const DIRECT_BYTES: usize = 8 * 1024;
 
@@ -40,6 +44,8 @@ pub struct StreamReceiver<L: Link> {
     shared: Arc<Shared>,
     framing: Framing,
     spins: u32,
+    /// The last read brought more than one message.
+    bunched: bool,
     /// Unparsed bytes of the stream: `buffer[start..end]`.
     buffer: Vec<u8>,
     start: usize,
@@ -78,6 +84,7 @@ impl<L: Link> StreamReceiver<L> {
             shared,
             framing,
             spins,
+            bunched: false,
             buffer: vec![0; BUFFER_BYTES],
             start: 0,
             end: 0,
@@ -137,6 +144,8 @@ impl<L: Link> StreamReceiver<L> {
         self.start = next;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
+        } else {
+            self.bunched = true;
         }
         self.last_len = len;
         self.stats.messages += 1;
@@ -148,7 +157,9 @@ impl<L: Link> StreamReceiver<L> {
     #[inline]
     fn read(&mut self, parts: &mut [IoSliceMut<'_>], wait: Wait, held: usize) -> Result<usize, RecvError> {
         let readiness = PollFlags::IN;
-        let done = transfer(&self.link, self.spins, readiness, wait, |link, mode| link.read(parts, mode));
+        let bunched = std::mem::take(&mut self.bunched);
+        let spins = if bunched { self.spins.max(BUNCH_ATTEMPTS) } else { self.spins };
+        let done = transfer(&self.link, spins, readiness, wait, |link, mode| link.read(parts, mode));
         fault_point!("stream.read");
         match done {
             Ok(0) | Err(Halt::PeerExited | Halt::Failed(Errno::CONNRESET)) => {

@@ -7,9 +7,10 @@ use ipc_core::{Armed, Interest, Pollable, SendError, Sender, Stats, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::{Halt, LINGER, Link, MAX_GATHERED, Shared, transfer};
+use super::{Halt, LINGER, Link, Shared, transfer};
 use crate::fault::fault_point;
 use crate::fork::Owner;
+use crate::frames;
 
 /// A batch is written when it has grown to this many bytes: as much as one read at the other end takes.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -30,6 +31,8 @@ pub struct StreamSender<L: Link> {
     /// Bytes of taken messages that the kernel has not taken yet: `rest[written..]`.
     rest: Vec<u8>,
     written: usize,
+    /// Where the frame of a short message is put together.
+    room: Vec<u8>,
     end: Option<End>,
     owner: Owner,
     stats: Stats,
@@ -51,6 +54,7 @@ impl<L: Link> StreamSender<L> {
             spins,
             rest: Vec::new(),
             written: 0,
+            room: frames::room(),
             end: None,
             owner: Owner::here(),
             stats: Stats::default(),
@@ -189,32 +193,15 @@ impl<L: Link> Sender for StreamSender<L> {
     #[inline]
     fn send_with(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
         self.usable()?;
-        let len = parts.iter().map(|part| part.len()).sum();
-        let header = self.framing.header(len)?;
-        self.flush(wait)?;
-        let trailer = match self.framing.check {
-            Check::None => [0; 4],
-            Check::Crc => self.framing.trailer(header, parts.iter().map(|part| &part[..])),
-        };
-        let trailer = &trailer[..self.framing.overhead() - header.len()];
-        let frame_len = len + self.framing.overhead();
-        if parts.len() <= MAX_GATHERED {
-            let mut frame = [IoSlice::new(&[]); MAX_GATHERED + 2];
-            frame[0] = IoSlice::new(&header);
-            frame[1..=parts.len()].copy_from_slice(parts);
-            frame[parts.len() + 1] = IoSlice::new(trailer);
-            let count = parts.len() + 1 + usize::from(!trailer.is_empty());
-            self.write_frame(&mut frame[..count], frame_len, wait)?;
-        } else {
-            // More parts than fit on the stack, perhaps more than IOV_MAX: one copy instead.
-            let mut joined = Vec::with_capacity(frame_len);
-            joined.extend_from_slice(&header);
-            parts.iter().for_each(|part| joined.extend_from_slice(part));
-            joined.extend_from_slice(trailer);
-            self.write_frame(&mut [IoSlice::new(&joined)], frame_len, wait)?;
-        }
-        self.count(len);
-        Ok(())
+        let mut room = std::mem::take(&mut self.room);
+        let sent = frames::with_frame(self.framing, parts, &mut room, |frame, lengths| {
+            self.flush(wait)?;
+            self.write_frame(frame, lengths.frame, wait)?;
+            self.count(lengths.message);
+            Ok(())
+        });
+        self.room = room;
+        sent
     }
 
     fn send_batch(&mut self, messages: &[IoSlice<'_>], wait: Wait) -> Result<usize, SendError> {

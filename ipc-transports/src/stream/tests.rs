@@ -24,6 +24,8 @@ struct Scripted {
     fd: std::fs::File,
     steps: RefCell<VecDeque<Step>>,
     stream: RefCell<VecDeque<u8>>,
+    /// Whether each read might have slept.
+    reads: RefCell<Vec<Mode>>,
     /// How often it was asked why nothing can be written.
     asked: Arc<AtomicU32>,
 }
@@ -34,6 +36,7 @@ impl Scripted {
             fd: std::fs::File::open("/dev/null").unwrap(),
             steps: RefCell::new(steps.iter().copied().collect()),
             stream: RefCell::new(stream.iter().copied().collect()),
+            reads: RefCell::default(),
             asked: Arc::default(),
         }
     }
@@ -59,7 +62,8 @@ impl Link for Scripted {
         Ok(bytes.len())
     }
 
-    fn read(&self, parts: &mut [IoSliceMut<'_>], _: Mode) -> Result<usize> {
+    fn read(&self, parts: &mut [IoSliceMut<'_>], mode: Mode) -> Result<usize> {
+        self.reads.borrow_mut().push(mode);
         let room = self.room()?;
         let mut stream = self.stream.borrow_mut();
         let mut read = 0;
@@ -186,4 +190,27 @@ fn a_failed_read_in_mid_message_loses_nothing() {
             assert_eq!(failed, 2);
         }
     }
+}
+
+#[test]
+fn a_receiver_looks_again_before_it_sleeps_only_where_messages_come_in_bunches() {
+    let one = frame(b"message").len();
+    let none = Fails(Errno::AGAIN);
+    let mut steps = vec![Moves(one), Moves(3 * one), none, none, Moves(one), Moves(2 * one)];
+    steps.extend([none; 16]);
+    let stream = frame(b"message").repeat(9);
+    let mut receiver = StreamReceiver::new(Scripted::new(&steps, &stream), Arc::default(), framing(), 0);
+    let mut reads = |messages: usize| {
+        for _ in 0..messages {
+            assert_eq!(receiver.recv(&mut Vec::new()).unwrap(), 7);
+        }
+        receiver.link().reads.borrow_mut().drain(..).collect::<Vec<Mode>>()
+    };
+    assert_eq!(reads(1), [Mode::Block], "the first read may sleep");
+    assert_eq!(reads(3), [Mode::Block], "and the one behind a single message");
+    assert_eq!(reads(1), [Mode::Try; 3], "behind three messages there is one at the third look");
+    assert_eq!(reads(2), [Mode::Block], "which came alone");
+    let looks = reads(1);
+    assert_eq!(looks[..16], [Mode::Try; 16], "behind two messages there is none, for sixteen looks");
+    assert_eq!(looks[16..], [Mode::Block]);
 }
