@@ -380,10 +380,11 @@ mod tests {
         for len in
             [0, 1, 57, PIECE - 1, PIECE, PIECE + 1, PIECE + 56, 2 * PIECE - 1, 2 * PIECE, 2 * PIECE + 1]
         {
-            let mut to = vec![0xEE; len + 8];
-            // SAFETY: both are longer than `len`.
+            let room = room_for(len);
+            let mut to = vec![0xEE; room + 8];
+            // SAFETY: both have that room.
             unsafe { copy_out(from.as_ptr(), to.as_mut_ptr(), len) };
-            assert!(to[..len] == from[..len] && to[len..] == [0xEE; 8], "len {len}");
+            assert!(to[..len] == from[..len] && to[room..] == [0xEE; 8], "len {len}");
         }
     }
 

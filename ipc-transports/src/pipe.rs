@@ -25,7 +25,7 @@ use crate::errno::setup_error;
 use crate::features::{Features, RWF_NOSIGNAL, features};
 use crate::handshake::{agreed_in_a_pair, own_hello, sleep};
 use crate::sigpipe::{self, SigPipe};
-use crate::stream::{Link, Mode, Shared, StreamReceiver, StreamSender, attempts};
+use crate::stream::{Attempts, Link, Mode, Shared, StreamReceiver, StreamSender};
 use crate::uds::DEFAULT_MAX_MESSAGE;
 
 const LAYOUT: u64 = Hello::layout_of("pipe stream frame/1");
@@ -108,10 +108,6 @@ impl PipeOptions {
 
     fn longest(&self) -> usize {
         self.max_message.unwrap_or(DEFAULT_MAX_MESSAGE).min(frame::MAX_PAYLOAD)
-    }
-
-    fn spins(&self) -> u32 {
-        attempts(self.wait.unwrap_or(WaitPolicy::Park))
     }
 
     fn new_pipe(&self) -> SysResult<(OwnedFd, OwnedFd)> {
@@ -262,8 +258,9 @@ fn connection(
     let (peer, info) = peer;
     let write = PipeEnd::new(write, peer.clone(), features)?;
     let read = PipeEnd::new(read, peer, features)?;
-    let tx = StreamSender::new(write, shared.clone(), framing, options.spins());
-    let rx = StreamReceiver::new(read, shared, framing, options.spins());
+    let attempts = Attempts::under(options.wait, agreed.share_one_cpu);
+    let tx = StreamSender::new(write, shared.clone(), framing, attempts);
+    let rx = StreamReceiver::new(read, shared, framing, attempts);
     Ok(Connection::new(tx, rx, info, effective))
 }
 

@@ -428,8 +428,8 @@ impl<B: Backing> Consumer<B> {
         unsafe { self.theirs.load_commit(self.offset()) != 0 }
     }
 
-    /// Asks for the second line of the next record. Where messages are longer than a line, whoever waits for one does this
-    /// as often as it looks: the line then comes together with the commit word instead of after it (docs/performance.md,
+    /// Asks for the second line of the next record. Where messages have two lines, whoever waits for one does this as often
+    /// as it looks: the line then comes together with the commit word instead of after it (docs/performance.md,
     /// "shm").
     #[inline]
     pub(crate) fn prefetch_second_line(&self) {

@@ -19,7 +19,7 @@ use crate::features::{Features, features};
 use crate::handshake::{Handshakes, Opening, agreed_in_a_pair, greet, own_hello, say, sleep};
 use crate::places::Place;
 use crate::socket::{Buffers, Socket, halves};
-use crate::stream::{StreamReceiver, StreamSender, attempts};
+use crate::stream::{Attempts, StreamReceiver, StreamSender};
 use crate::token::{self, Gate, Token};
 use crate::uds::DEFAULT_MAX_MESSAGE;
 
@@ -296,10 +296,10 @@ fn connection(
     op: &'static str,
     target: &str,
 ) -> Result<Connection<TcpSender, TcpReceiver>, SetupError> {
+    let attempts = Attempts::under(options.wait, agreed.share_one_cpu);
     let halves = halves(socket, (PeerInfo::default(), Place::default()), agreed, features, op, target)?;
-    let spins = attempts(options.wait.unwrap_or(WaitPolicy::Park));
-    let tx = StreamSender::new(halves.write, halves.shared.clone(), halves.framing, spins);
-    let rx = StreamReceiver::new(halves.read, halves.shared, halves.framing, spins);
+    let tx = StreamSender::new(halves.write, halves.shared.clone(), halves.framing, attempts);
+    let rx = StreamReceiver::new(halves.read, halves.shared, halves.framing, attempts);
     Ok(Connection::new(tx, rx, PeerInfo::default(), halves.effective))
 }
 

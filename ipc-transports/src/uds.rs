@@ -22,7 +22,7 @@ use crate::places::Place;
 use crate::rendezvous::Rendezvous;
 use crate::seqpacket::{UdsSeqpacketReceiver, UdsSeqpacketSender};
 use crate::socket::{Buffers, Socket, halves};
-use crate::stream::{Shared, StreamReceiver, StreamSender, attempts};
+use crate::stream::{Attempts, Shared, StreamReceiver, StreamSender};
 use crate::{peer, rendezvous};
 
 /// Longest message when nothing else is asked for: 16 MiB.
@@ -74,8 +74,8 @@ pub trait Kind: Sized + std::fmt::Debug + 'static {
 
     /// Longest message `socket` can carry, at most `wanted`.
     fn max_message(socket: BorrowedFd<'_>, wanted: usize) -> usize;
-    fn sender(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self::Tx;
-    fn receiver(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self::Rx;
+    fn sender(socket: Socket, shared: Arc<Shared>, framing: Framing, attempts: Attempts) -> Self::Tx;
+    fn receiver(socket: Socket, shared: Arc<Shared>, framing: Framing, attempts: Attempts) -> Self::Rx;
 }
 
 impl Kind for Uds {
@@ -92,12 +92,12 @@ impl Kind for Uds {
         wanted
     }
 
-    fn sender(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> UdsSender {
-        StreamSender::new(socket, shared, framing, spins)
+    fn sender(socket: Socket, shared: Arc<Shared>, framing: Framing, attempts: Attempts) -> UdsSender {
+        StreamSender::new(socket, shared, framing, attempts)
     }
 
-    fn receiver(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> UdsReceiver {
-        StreamReceiver::new(socket, shared, framing, spins)
+    fn receiver(socket: Socket, shared: Arc<Shared>, framing: Framing, attempts: Attempts) -> UdsReceiver {
+        StreamReceiver::new(socket, shared, framing, attempts)
     }
 }
 
@@ -115,12 +115,22 @@ impl Kind for UdsSeqpacket {
         wanted.min(sndbuf.saturating_sub(32 + frame::HEADER_LEN + 4))
     }
 
-    fn sender(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> UdsSeqpacketSender {
-        UdsSeqpacketSender::new(socket, shared, framing, spins)
+    fn sender(
+        socket: Socket,
+        shared: Arc<Shared>,
+        framing: Framing,
+        attempts: Attempts,
+    ) -> UdsSeqpacketSender {
+        UdsSeqpacketSender::new(socket, shared, framing, attempts.always)
     }
 
-    fn receiver(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> UdsSeqpacketReceiver {
-        UdsSeqpacketReceiver::new(socket, shared, framing, spins)
+    fn receiver(
+        socket: Socket,
+        shared: Arc<Shared>,
+        framing: Framing,
+        attempts: Attempts,
+    ) -> UdsSeqpacketReceiver {
+        UdsSeqpacketReceiver::new(socket, shared, framing, attempts.always)
     }
 }
 
@@ -213,10 +223,10 @@ impl UdsOptions {
         op: &'static str,
         target: &str,
     ) -> Result<Connection<K::Tx, K::Rx>, SetupError> {
+        let attempts = Attempts::under(self.wait, agreed.share_one_cpu);
         let halves = halves(socket, (peer, place), agreed, features, op, target)?;
-        let spins = attempts(self.wait.unwrap_or(WaitPolicy::Park));
-        let tx = K::sender(halves.write, halves.shared.clone(), halves.framing, spins);
-        let rx = K::receiver(halves.read, halves.shared, halves.framing, spins);
+        let tx = K::sender(halves.write, halves.shared.clone(), halves.framing, attempts);
+        let rx = K::receiver(halves.read, halves.shared, halves.framing, attempts);
         Ok(Connection::new(tx, rx, peer, halves.effective))
     }
 }

@@ -9,7 +9,7 @@ use ipc_core::{Address, Options, PeekReceiver, Receiver, RecvError, SendError, W
 use rustix::io::{Errno, Result};
 
 use super::Feed;
-use crate::stream::{Link, Mode, StreamReceiver};
+use crate::stream::{Attempts, Link, Mode, StreamReceiver};
 
 /// A stream that gives out its bytes in pieces, and now and then none.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ pub fn frames(data: &[u8]) {
     bytes.extend(feed.rest());
     let expected = in_one_piece(&framing, &bytes);
     let link = Pieces { bytes, state: Mutex::new((0, random)) };
-    let mut receiver = StreamReceiver::new(link, Default::default(), framing, 0);
+    let mut receiver = StreamReceiver::new(link, Default::default(), framing, Attempts::under(None, false));
     let (mut messages, mut buf) = (Vec::new(), Vec::new());
     let end = loop {
         // By both ways there are.

@@ -115,7 +115,7 @@ pub fn ring(data: &[u8]) {
                 let mut batch = Batch::default();
                 for _ in 0..feed.byte() % 4 {
                     let len = feed.below(300);
-                    let Some(space) = producer.reserve(len) else { break };
+                    let Some(space) = producer.reserve_behind(len) else { break };
                     producer.stage(&mut batch, space, len);
                 }
                 producer.publish(batch);

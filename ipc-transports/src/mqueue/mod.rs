@@ -23,7 +23,7 @@ use crate::doorbell::pollable_listener;
 use crate::errno::setup_error;
 use crate::features::{Features, features, unsupported};
 use crate::handshake::{Greeted, agreed_in_a_pair, own_hello};
-use crate::stream::attempts;
+use crate::stream::Attempts;
 use halves::Link;
 use name::Ends;
 use sys::{Limits, Size};
@@ -175,7 +175,7 @@ impl Settings {
             size: Limits::now().fit(options.depth, options.max_message),
             priority,
             order: options.order.unwrap_or_default(),
-            spins: attempts(options.wait.unwrap_or(WaitPolicy::Park)),
+            spins: Attempts::under(options.wait, false).always,
             fingerprint: options.fingerprint.map_or(0, Fingerprint::number),
             allowed_uids: options.allow_uid.into_iter().collect(),
             features,

@@ -94,7 +94,8 @@ fn l1_a_batch_is_seen_from_its_first_message_on() {
         let writer = thread::spawn(move || {
             let mut batch = Batch::default();
             for number in 0..2 {
-                let space = producer.reserve(8).unwrap();
+                let reserved = if number == 0 { producer.reserve(8) } else { producer.reserve_behind(8) };
+                let space = reserved.unwrap();
                 // SAFETY: reserved for just this length.
                 unsafe { producer.write(space, 0, &payload(number, 8)) };
                 producer.stage(&mut batch, space, 8);

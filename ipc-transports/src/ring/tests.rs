@@ -138,7 +138,8 @@ fn a_batch_is_published_at_once_and_in_order() {
         let mut lens = Vec::new();
         for _ in 0..1 + random.next() % 8 {
             let len = random.next() as usize % 300;
-            let Some(space) = producer.reserve(len) else { break };
+            let reserved = if lens.is_empty() { producer.reserve(len) } else { producer.reserve_behind(len) };
+            let Some(space) = reserved else { break };
             // SAFETY: reserved for just this length.
             unsafe { producer.write(space, 0, &vec![len as u8; len]) };
             producer.stage(&mut batch, space, len);

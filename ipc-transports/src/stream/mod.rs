@@ -74,15 +74,32 @@ impl Shared {
 /// How long dropping a sender waits for room for what is still to go out.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
-/// Attempts of the `spin` policy before a call sleeps: about a millisecond of looking, so that a peer on the same CPU
-/// is starved no longer than that.
-const SPIN_ATTEMPTS: u32 = 2_000;
+/// Attempts that do not sleep, before the one that does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub struct Attempts {
+    /// Of every call.
+    pub(crate) always: u32,
+    /// Of a receiver whose last read brought more than the message it was for: the next ones are probably on their way.
+    pub(crate) behind_more: u32,
+}
 
-/// How many non-blocking attempts precede a sleep under `policy`.
-pub(crate) fn attempts(policy: WaitPolicy) -> u32 {
-    match policy {
-        WaitPolicy::Spin => SPIN_ATTEMPTS,
-        WaitPolicy::Park | WaitPolicy::Adaptive => 0,
+impl Attempts {
+    /// `spin`: about a millisecond of looking, so that a peer on the same CPU is starved no longer than that.
+    const SPIN: u32 = 2_000;
+
+    /// Behind more than one message: they take no longer than to be woken does, which costs the sender as much (ADR 0019).
+    const BEHIND_MORE: u32 = 16;
+
+    /// Of a connection that waits as `policy` says, by default `park`. On a CPU that both ends share, looking keeps the peer from
+    /// sending: only who asks for `spin` does it.
+    pub(crate) fn under(policy: Option<WaitPolicy>, share_one_cpu: bool) -> Attempts {
+        let always = match policy {
+            Some(WaitPolicy::Spin) => Attempts::SPIN,
+            Some(WaitPolicy::Park | WaitPolicy::Adaptive) | None => 0,
+        };
+        let behind_more = if share_one_cpu { 0 } else { Attempts::BEHIND_MORE };
+        Attempts { always, behind_more: behind_more.max(always) }
     }
 }
 

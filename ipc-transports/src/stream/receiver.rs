@@ -8,16 +8,12 @@ use ipc_core::{Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, Sta
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use super::{Halt, Link, Shared, transfer};
+use super::{Attempts, Halt, Link, Shared, transfer};
 use crate::fault::fault_point;
 use crate::fork::Owner;
 
 /// Bytes asked of the kernel at once: hundreds of small messages in one call.
 const BUFFER_BYTES: usize = 64 * 1024;
-
-/// Attempts before a sleep where the last read brought several messages: the next ones are probably on their way. They take no
-/// longer than to be woken does, which costs the sender as much (docs/adr/0019).
-const BUNCH_ATTEMPTS: u32 = 16;
 
 /// Messages from this many bytes on are read straight into the caller's buffer.
 const DIRECT_BYTES: usize = 8 * 1024;
@@ -43,9 +39,9 @@ pub struct StreamReceiver<L: Link> {
     link: L,
     shared: Arc<Shared>,
     framing: Framing,
-    spins: u32,
-    /// The last read brought more than one message.
-    bunched: bool,
+    attempts: Attempts,
+    /// Since the last read something was left behind a message.
+    more: bool,
     /// Unparsed bytes of the stream: `buffer[start..end]`.
     buffer: Vec<u8>,
     start: usize,
@@ -78,13 +74,13 @@ impl End {
 }
 
 impl<L: Link> StreamReceiver<L> {
-    pub(crate) fn new(link: L, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self {
+    pub(crate) fn new(link: L, shared: Arc<Shared>, framing: Framing, attempts: Attempts) -> Self {
         StreamReceiver {
             link,
             shared,
             framing,
-            spins,
-            bunched: false,
+            attempts,
+            more: false,
             buffer: vec![0; BUFFER_BYTES],
             start: 0,
             end: 0,
@@ -145,7 +141,7 @@ impl<L: Link> StreamReceiver<L> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else {
-            self.bunched = true;
+            self.more = true;
         }
         self.last_len = len;
         self.stats.messages += 1;
@@ -157,8 +153,8 @@ impl<L: Link> StreamReceiver<L> {
     #[inline]
     fn read(&mut self, parts: &mut [IoSliceMut<'_>], wait: Wait, held: usize) -> Result<usize, RecvError> {
         let readiness = PollFlags::IN;
-        let bunched = std::mem::take(&mut self.bunched);
-        let spins = if bunched { self.spins.max(BUNCH_ATTEMPTS) } else { self.spins };
+        let more = wait != Wait::Never && std::mem::take(&mut self.more);
+        let spins = if more { self.attempts.behind_more } else { self.attempts.always };
         let done = transfer(&self.link, spins, readiness, wait, |link, mode| link.read(parts, mode));
         fault_point!("stream.read");
         match done {

@@ -7,7 +7,7 @@ use ipc_core::{Armed, Interest, Pollable, SendError, Sender, Stats, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use super::{Halt, LINGER, Link, Shared, transfer};
+use super::{Attempts, Halt, LINGER, Link, Shared, transfer};
 use crate::fault::fault_point;
 use crate::fork::Owner;
 use crate::frames;
@@ -18,7 +18,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// Messages of a batch up to this many bytes are copied together; longer ones are cheaper to gather.
 const COPIED_BYTES: usize = 8 * 1024;
 
-/// Sends messages as frames over a byte stream: one gathered system call for header and payload.
+/// Sends messages as frames over a byte stream: one system call for header and payload.
 ///
 /// Dropped, it pushes out what was taken and says goodbye, waiting at most a second for room if the peer does not read;
 /// [`flush`](Sender::flush) first to be sure.
@@ -46,12 +46,12 @@ enum End {
 }
 
 impl<L: Link> StreamSender<L> {
-    pub(crate) fn new(link: L, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self {
+    pub(crate) fn new(link: L, shared: Arc<Shared>, framing: Framing, attempts: Attempts) -> Self {
         StreamSender {
             link,
             shared,
             framing,
-            spins,
+            spins: attempts.always,
             rest: Vec::new(),
             written: 0,
             room: frames::room(),
@@ -193,9 +193,13 @@ impl<L: Link> Sender for StreamSender<L> {
     #[inline]
     fn send_with(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
         self.usable()?;
+        if !self.rest.is_empty() {
+            // First, as long as nothing is made of the message that may have to wait.
+            self.framing.header(parts.iter().map(|part| part.len()).sum())?;
+            self.flush(wait)?;
+        }
         let mut room = std::mem::take(&mut self.room);
         let sent = frames::with_frame(self.framing, parts, &mut room, |frame, lengths| {
-            self.flush(wait)?;
             self.write_frame(frame, lengths.frame, wait)?;
             self.count(lengths.message);
             Ok(())

@@ -99,7 +99,7 @@ fn framing() -> Framing {
 }
 
 fn sender(steps: &[Step]) -> StreamSender<Scripted> {
-    StreamSender::new(Scripted::new(steps, &[]), Arc::default(), framing(), 0)
+    StreamSender::new(Scripted::new(steps, &[]), Arc::default(), framing(), Attempts::under(None, false))
 }
 
 fn frame(message: &[u8]) -> Vec<u8> {
@@ -177,8 +177,12 @@ fn a_failed_read_in_mid_message_loses_nothing() {
         // The first in pieces through the buffer and beside it; the second where its length is guessed.
         for cut in [1, 3, 4, 5, 9_000, 19_999, 20_003, 20_004, 20_007, 20_009, 35_000] {
             let steps = [Moves(cut), Fails(error), Moves(100), Fails(error)];
-            let mut receiver =
-                StreamReceiver::new(Scripted::new(&steps, &stream), Arc::default(), framing(), 0);
+            let mut receiver = StreamReceiver::new(
+                Scripted::new(&steps, &stream),
+                Arc::default(),
+                framing(),
+                Attempts::under(None, false),
+            );
             let (mut buf, mut failed) = (Vec::new(), 0);
             for expected in [&long[..], &long, b"last"] {
                 while let Err(told) = receiver.recv(&mut buf) {
@@ -199,7 +203,12 @@ fn a_receiver_looks_again_before_it_sleeps_only_where_messages_come_in_bunches()
     let mut steps = vec![Moves(one), Moves(3 * one), none, none, Moves(one), Moves(2 * one)];
     steps.extend([none; 16]);
     let stream = frame(b"message").repeat(9);
-    let mut receiver = StreamReceiver::new(Scripted::new(&steps, &stream), Arc::default(), framing(), 0);
+    let mut receiver = StreamReceiver::new(
+        Scripted::new(&steps, &stream),
+        Arc::default(),
+        framing(),
+        Attempts::under(None, false),
+    );
     let mut reads = |messages: usize| {
         for _ in 0..messages {
             assert_eq!(receiver.recv(&mut Vec::new()).unwrap(), 7);
@@ -213,4 +222,18 @@ fn a_receiver_looks_again_before_it_sleeps_only_where_messages_come_in_bunches()
     let looks = reads(1);
     assert_eq!(looks[..16], [Mode::Try; 16], "behind two messages there is none, for sixteen looks");
     assert_eq!(looks[16..], [Mode::Block]);
+}
+
+#[test]
+fn who_looks_how_often_before_it_sleeps() {
+    let under = |policy, share_one_cpu| {
+        let Attempts { always, behind_more } = Attempts::under(policy, share_one_cpu);
+        (always, behind_more)
+    };
+    for parks in [None, Some(WaitPolicy::Park), Some(WaitPolicy::Adaptive)] {
+        assert_eq!(under(parks, false), (0, 16));
+        assert_eq!(under(parks, true), (0, 0), "on one CPU looking keeps the peer from sending");
+    }
+    assert_eq!(under(Some(WaitPolicy::Spin), false), (2_000, 2_000));
+    assert_eq!(under(Some(WaitPolicy::Spin), true), (2_000, 2_000));
 }
