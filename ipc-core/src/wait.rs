@@ -57,8 +57,8 @@ impl Wait {
 pub enum WaitPolicy {
     /// Keep looking; lowest latency, one core burnt while waiting.
     Spin,
-    /// Sleep in the kernel; no CPU while waiting, one wake-up of latency. At once, but for a receiver of a byte stream whose last
-    /// read brought several messages: it looks up to 16 times first, a few µs.
+    /// Sleep in the kernel; no CPU while waiting, one wake-up of latency. At once, but for a receiver of a byte stream behind
+    /// messages that came several at a time, on a CPU of its own: it looks up to 16 times first, a few µs.
     Park,
     /// Spin briefly, yield, then park. Without spinning where both ends can run on one CPU only.
     Adaptive,

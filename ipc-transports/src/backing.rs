@@ -47,10 +47,16 @@ pub(crate) const TWO_LINES: usize = 2 * LINE - RECORD_HEADER;
 /// Longest payload of which [`Backing::read`] copies whole lines.
 const WHOLE_LINES: usize = 8 * LINE - RECORD_HEADER;
 
+/// Bytes of the lines that a payload of `len` bytes takes with its header.
+#[inline]
+pub(crate) const fn bytes_of_lines(len: usize) -> usize {
+    (len + RECORD_HEADER + LINE - 1) & !(LINE - 1)
+}
+
 /// Bytes of room that [`Backing::read`] needs for a payload of `len` bytes, and may write.
 #[inline]
 pub(crate) const fn room_for(len: usize) -> usize {
-    if len > WHOLE_LINES { len } else { ((len + RECORD_HEADER + LINE - 1) & !(LINE - 1)) - RECORD_HEADER }
+    if len > WHOLE_LINES { len } else { bytes_of_lines(len) - RECORD_HEADER }
 }
 
 /// A shared 32-bit word, by its offset.

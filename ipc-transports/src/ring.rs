@@ -26,7 +26,7 @@
 #![allow(unsafe_code, reason = "upholds the ranges that Backing asks for")]
 
 use crate::atomics::{Ordering, fence};
-use crate::backing::{Backing, LINE, PIECE, RECORD_HEADER};
+use crate::backing::{Backing, LINE, PIECE, RECORD_HEADER, bytes_of_lines};
 
 const COMMITTED: u64 = 1 << 31;
 const PADDING: u64 = 1 << 30;
@@ -48,7 +48,7 @@ pub(crate) const LONGEST_IN_PIECES: usize = 4 * PIECE;
 /// Bytes a message of `len` bytes takes in the ring.
 #[inline]
 const fn record_size(len: usize) -> u64 {
-    ((len + RECORD_HEADER + LINE - 1) & !(LINE - 1)) as u64
+    bytes_of_lines(len) as u64
 }
 
 /// The commit word of an empty message at `position`.
@@ -151,7 +151,7 @@ impl<B: Backing> Producer<B> {
         if size > room {
             return self.reserve_at_zero(size, room);
         }
-        self.space(self.head, size)
+        self.space_at(self.head, size)
     }
 
     /// As [`reserve`](Producer::reserve), for a message behind others that are not published yet: nobody waits for its place, and
@@ -161,7 +161,7 @@ impl<B: Backing> Producer<B> {
         let size = record_size(len);
         let room = self.capacity - self.offset(self.head);
         let start = if size <= room { self.head } else { self.head + room };
-        self.space(start, size)
+        self.space_at(start, size)
     }
 
     /// Room behind the padding that takes up the last `room` bytes of the ring.
@@ -170,11 +170,12 @@ impl<B: Backing> Producer<B> {
     #[cold]
     #[inline(never)]
     fn reserve_at_zero(&mut self, size: u64, room: u64) -> Option<Space> {
-        self.space(self.head + room, size)
+        self.space_at(self.head + room, size)
     }
 
+    /// Room for a record of `size` bytes at position `start`.
     #[inline]
-    fn space(&mut self, start: u64, size: u64) -> Option<Space> {
+    fn space_at(&mut self, start: u64, size: u64) -> Option<Space> {
         let end = start + size;
         if end + LINE as u64 - self.consumed > self.capacity {
             return None;
@@ -324,8 +325,8 @@ impl<B: Backing> Producer<B> {
         }
     }
 
-    /// Asks for the lines of a next record as long as the last one of more than [`TWO_LINES`](crate::backing::TWO_LINES) bytes, if they are free: like
-    /// [`prepare`](Producer::prepare), for the payload. Not for its first line, which the reader looks at.
+    /// Asks for the lines of a next record as long as the last one of more than
+    /// [`TWO_LINES`](crate::backing::TWO_LINES) bytes, if they are free: like [`prepare`](Producer::prepare), for the payload. Not for its first line, which the reader looks at.
     #[inline]
     pub(crate) fn fetch_next(&self, len: usize) {
         let (from, size) = (self.offset(self.head), record_size(len));

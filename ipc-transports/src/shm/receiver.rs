@@ -25,7 +25,7 @@ const STREAK: u64 = 8;
 const HOLD_BACK: u32 = 16;
 
 /// Longest message for which it does, 32 lines: longer ones lose by it.
-const HELD_BACK: usize = 32 * LINE - RECORD_HEADER;
+const LONGEST_HELD_BACK: usize = 32 * LINE - RECORD_HEADER;
 
 /// The receiving half of a shared-memory connection.
 ///
@@ -104,7 +104,7 @@ impl ShmReceiver {
         if self.rung_at != self.ring.position() {
             self.wake();
         }
-        if self.waited_for <= HELD_BACK
+        if self.waited_for <= LONGEST_HELD_BACK
             && self.stats.messages - self.waited_at >= STREAK
             && wait != Wait::Never
             && self.half.waiting.spins()

@@ -69,8 +69,7 @@ impl ShmSender {
     /// Room for a message of `len` bytes that is there as far as we know, if nothing is against sending one.
     #[inline]
     fn free_space(&mut self, len: usize) -> Option<Space> {
-        if self.half.is_unusable() || len > self.max_message || self.half.waker.peer_left(self.ring.theirs())
-        {
+        if self.refuses(len) {
             return None;
         }
         self.ring.reserve(len)
@@ -105,6 +104,12 @@ impl ShmSender {
         self.commit_copy(space, message.len());
     }
 
+    /// Whether a message of `len` bytes is not to be sent, whatever room there is; [`refusal`](ShmSender::refusal) says why.
+    #[inline(always)]
+    fn refuses(&self, len: usize) -> bool {
+        self.half.is_unusable() || len > self.max_message || self.half.waker.peer_left(self.ring.theirs())
+    }
+
     #[cold]
     fn refusal(&mut self, len: usize) -> SendError {
         if self.half.owner.is_forked() {
@@ -118,8 +123,7 @@ impl ShmSender {
 
     #[cold]
     fn wait_for_space(&mut self, len: usize, wait: Wait) -> Result<Space, SendError> {
-        if self.half.is_unusable() || len > self.max_message || self.half.waker.peer_left(self.ring.theirs())
-        {
+        if self.refuses(len) {
             return Err(self.refusal(len));
         }
         if let Some(space) = self.refreshed(len)? {

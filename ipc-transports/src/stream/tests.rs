@@ -102,6 +102,11 @@ fn sender(steps: &[Step]) -> StreamSender<Scripted> {
     StreamSender::new(Scripted::new(steps, &[]), Arc::default(), framing(), Attempts::under(None, false))
 }
 
+fn receiver(steps: &[Step], stream: &[u8]) -> StreamReceiver<Scripted> {
+    let link = Scripted::new(steps, stream);
+    StreamReceiver::new(link, Arc::default(), framing(), Attempts::under(None, false))
+}
+
 fn frame(message: &[u8]) -> Vec<u8> {
     [&framing().header(message.len()).unwrap()[..], message].concat()
 }
@@ -177,12 +182,7 @@ fn a_failed_read_in_mid_message_loses_nothing() {
         // The first in pieces through the buffer and beside it; the second where its length is guessed.
         for cut in [1, 3, 4, 5, 9_000, 19_999, 20_003, 20_004, 20_007, 20_009, 35_000] {
             let steps = [Moves(cut), Fails(error), Moves(100), Fails(error)];
-            let mut receiver = StreamReceiver::new(
-                Scripted::new(&steps, &stream),
-                Arc::default(),
-                framing(),
-                Attempts::under(None, false),
-            );
+            let mut receiver = receiver(&steps, &stream);
             let (mut buf, mut failed) = (Vec::new(), 0);
             for expected in [&long[..], &long, b"last"] {
                 while let Err(told) = receiver.recv(&mut buf) {
@@ -203,12 +203,7 @@ fn a_receiver_looks_again_before_it_sleeps_only_where_messages_come_in_bunches()
     let mut steps = vec![Moves(one), Moves(3 * one), none, none, Moves(one), Moves(2 * one)];
     steps.extend([none; 16]);
     let stream = frame(b"message").repeat(9);
-    let mut receiver = StreamReceiver::new(
-        Scripted::new(&steps, &stream),
-        Arc::default(),
-        framing(),
-        Attempts::under(None, false),
-    );
+    let mut receiver = receiver(&steps, &stream);
     let mut reads = |messages: usize| {
         for _ in 0..messages {
             assert_eq!(receiver.recv(&mut Vec::new()).unwrap(), 7);
