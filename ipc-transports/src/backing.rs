@@ -1,11 +1,11 @@
 //! What one side of a shared-memory connection writes and the other only reads, and how both reach it.
 //!
 //! ```text
-//! offset   0          64         128        192        256        320        384      448 ... 4096 ..... 4096 + capacity
-//!          ┌──────────┬──────────┬──────────┬──────────┬──────────┬──────────┬────────┬────────┬──────────────────────┐
-//!          │ identity │ rx state │ tx state │ tx bell  │ rx bell  │ consumed │ newest │        │ ring: 64-byte lines  │
-//!          │ 4 × u64  │ u32      │ u32      │ u32      │ u32      │ u64      │ u64    │        │                      │
-//!          └──────────┴──────────┴──────────┴──────────┴──────────┴──────────┴────────┴────────┴──────────────────────┘
+//! offset   0          64         128        192       256       320        384      448            4096 ... 4096 + capacity
+//!          ┌──────────┬──────────┬──────────┬─────────┬─────────┬──────────┬────────┬────────┬─────┬─────────────────────┐
+//!          │ identity │ rx state │ tx state │ tx bell │ rx bell │ consumed │ newest │ early  │     │ ring: 64-byte lines │
+//!          │ 4 × u64  │ u32      │ u32      │ u32     │ u32     │ u64      │ u64    │ u32    │     │                     │
+//!          └──────────┴──────────┴──────────┴─────────┴─────────┴──────────┴────────┴────────┴─────┴─────────────────────┘
 //! identity  magic, layout, nonce, capacity: compared once at connect, never read again
 //! rx state  is this side's receiver awake, asleep or gone      (read by the peer's sender)
 //! tx state  is this side's sender awake, asleep or gone        (read by the peer's receiver)
@@ -14,6 +14,7 @@
 //! consumed  bytes of the peer's ring this side's receiver is done with; of a broadcast's writer: bytes of its own ring
 //!           that it may have overwritten
 //! newest    of a broadcast's writer: position of the last message, for readers that want no other; else unused
+//! early     whether this side's receiver copies long messages out while they are being written (a hint for the peer's sender)
 //! ```
 //!
 //! One line each: a word that changes must not drag along a word that somebody else polls.
@@ -79,7 +80,10 @@ const CONSUMED: usize = 5 * LINE;
 /// Offset of `newest`.
 const NEWEST: usize = 6 * LINE;
 
-const _: () = assert!(NEWEST + LINE <= DATA, "control words lie before the ring");
+/// Offset of `early`.
+const EARLY: usize = 7 * LINE;
+
+const _: () = assert!(EARLY + LINE <= DATA, "control words lie before the ring");
 
 /// Memory with the layout above.
 ///
@@ -94,6 +98,10 @@ pub(crate) unsafe trait Backing {
     fn consumed(&self) -> u64;
     /// Publishes `consumed` with Release; only on the side that owns this memory.
     fn store_consumed(&self, value: u64);
+    /// Whether this side's receiver copies out what shows of long messages.
+    fn copies_early(&self) -> bool;
+    /// Says whether it does; only on the side that owns this memory.
+    fn store_copies_early(&self, early: bool);
 
     /// Reads the commit word at ring offset `at` with Acquire.
     ///
@@ -120,6 +128,18 @@ pub(crate) unsafe trait Backing {
     /// `at` is a payload's offset, `at + len` is at most the capacity, and `to` has room for `room_for(len)` bytes.
     unsafe fn read(&self, at: usize, len: usize, to: *mut u8);
 
+    /// Copies `bytes` to ring offset `at`, in any order.
+    ///
+    /// # Safety
+    /// As [`write`](Backing::write).
+    unsafe fn write_part(&self, at: usize, bytes: &[u8]);
+
+    /// Copies `len` bytes from ring offset `at`, and nothing else.
+    ///
+    /// # Safety
+    /// `at + len` is at most the capacity, and `to` has room for `len` bytes.
+    unsafe fn read_part(&self, at: usize, len: usize, to: *mut u8);
+
     /// Asks for the line at ring offset `at` without waiting for it. A hint: it reads nothing.
     fn prefetch(&self, _at: usize) {}
 
@@ -133,9 +153,13 @@ pub(crate) unsafe trait Backing {
 }
 
 impl Memory {
-    /// The atomic at `offset`.
     fn word(&self, word: Word) -> &AtomicU32 {
-        let at = self.base().wrapping_add(word as usize).cast::<u32>();
+        self.word_at(word as usize)
+    }
+
+    /// The atomic at `offset`, that of a control word.
+    fn word_at(&self, offset: usize) -> &AtomicU32 {
+        let at = self.base().wrapping_add(offset).cast::<u32>();
         // SAFETY: Memory is at least DATA bytes, page-aligned, mapped as long as `self`, and only accessed atomically.
         unsafe { AtomicU32::from_ptr(at) }
     }
@@ -187,6 +211,15 @@ unsafe impl Backing for Memory {
         fault_point!("shm.consumed");
         self.wide(CONSUMED).store(value, Ordering::Release);
         fault_point!("shm.consumed.stored");
+    }
+
+    fn copies_early(&self) -> bool {
+        // Relaxed, here and below: a hint.
+        self.word_at(EARLY).load(Ordering::Relaxed) != 0
+    }
+
+    fn store_copies_early(&self, early: bool) {
+        self.word_at(EARLY).store(early.into(), Ordering::Relaxed);
     }
 
     #[inline]
@@ -264,6 +297,22 @@ unsafe impl Backing for Memory {
             // SAFETY: as above, for the lines that `len` bytes take.
             unsafe { copy_out(from, to, len) }
         }
+    }
+
+    unsafe fn write_part(&self, at: usize, bytes: &[u8]) {
+        debug_assert!(DATA + at + bytes.len() <= self.len());
+        fault_point!("shm.payload");
+        let to = self.base().wrapping_add(DATA + at);
+        // SAFETY: the caller keeps the range inside the ring; `bytes` is private memory.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        fault_point!("shm.payload.stored");
+    }
+
+    unsafe fn read_part(&self, at: usize, len: usize, to: *mut u8) {
+        debug_assert!(DATA + at + len <= self.len());
+        let from = self.base().wrapping_add(DATA + at);
+        // SAFETY: the caller keeps the range inside the ring and has the room; raw, as in `read`.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, len) }
     }
 
     fn sleep_on(&self, word: Word, expected: u32, timeout: Duration) {

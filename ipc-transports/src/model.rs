@@ -106,6 +106,7 @@ struct Line {
 struct Shared {
     words: [(AtomicU32, Futex); 4],
     consumed: AtomicU64,
+    copies_early: AtomicBool,
     lines: Vec<Line>,
     left_for_good: AtomicBool,
 }
@@ -129,6 +130,7 @@ impl ModelMemory {
         let shared = Shared {
             words: [(); 4].map(|()| (AtomicU32::new(0), Futex::new())),
             consumed: AtomicU64::new(0),
+            copies_early: AtomicBool::new(false),
             lines: (0..capacity / LINE).map(|_| line()).collect(),
             left_for_good: AtomicBool::new(false),
         };
@@ -203,6 +205,16 @@ unsafe impl Backing for ModelMemory {
         }
     }
 
+    fn copies_early(&self) -> bool {
+        self.shared.copies_early.load(Ordering::Relaxed)
+    }
+
+    fn store_copies_early(&self, early: bool) {
+        if self.life.spend() {
+            self.shared.copies_early.store(early, Ordering::Relaxed);
+        }
+    }
+
     unsafe fn load_commit(&self, at: usize) -> u64 {
         // Acquire: pairs with the Release of Producer::commit and Producer::publish, as in the memory that is shared.
         self.first(at).load(Ordering::Acquire)
@@ -221,7 +233,7 @@ unsafe impl Backing for ModelMemory {
         Self::pieces(at, bytes.len(), |line, inside, from, len| {
             let (line, bytes) = (&self.shared.lines[line], &bytes[from..from + len]);
             if inside < RECORD_HEADER {
-                // Relaxed, here and in `read`: plain bytes in the memory that is shared.
+                // Relaxed, here and in `read_part`: plain bytes in the memory that is shared.
                 let mut word = line.first.load(Ordering::Relaxed).to_le_bytes();
                 word[inside..inside + len].copy_from_slice(bytes);
                 line.first.store(u64::from_le_bytes(word), Ordering::Relaxed);
@@ -237,9 +249,18 @@ unsafe impl Backing for ModelMemory {
 
     unsafe fn read(&self, at: usize, len: usize, to: *mut u8) {
         // SAFETY: the caller has room for that many bytes.
-        let to = unsafe { std::slice::from_raw_parts_mut(to, room_for(len)) };
-        let size = to.len();
-        Self::pieces(at, size, |line, inside, from, len| {
+        unsafe { self.read_part(at, room_for(len), to) }
+    }
+
+    unsafe fn write_part(&self, at: usize, bytes: &[u8]) {
+        // SAFETY: the caller's contract.
+        unsafe { self.write(at, bytes) }
+    }
+
+    unsafe fn read_part(&self, at: usize, len: usize, to: *mut u8) {
+        // SAFETY: the caller has room for that many bytes.
+        let to = unsafe { std::slice::from_raw_parts_mut(to, len) };
+        Self::pieces(at, len, |line, inside, from, len| {
             let (line, to) = (&self.shared.lines[line], &mut to[from..from + len]);
             if inside < RECORD_HEADER {
                 let word = line.first.load(Ordering::Relaxed).to_le_bytes();

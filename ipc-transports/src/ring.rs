@@ -7,7 +7,9 @@
 //!        │ commit word u64 │ payload            │ unused    │
 //!        └─────────────────┴────────────────────┴───────────┘
 //! commit word: bits 63..32  position / 64, low 32 bits         bits 29..0  payload bytes
-//!              bit 31       committed                          bit 30      padding: the next record is at offset 0
+//!              bits 31, 30  10  committed
+//!                           11  committed padding: the next record is at offset 0
+//!                           01  not committed: the first so many bytes are there, the others are being written
 //!              zero         nothing here yet
 //! ```
 //!
@@ -16,6 +18,7 @@
 //!   an old payload for a commit word. So at least one line always stays free.
 //! * A record never wraps: where it does not fit before the end of the ring, a padding word sends the reader to offset 0.
 //!   A record is at most half the ring, so an empty ring always has room for it.
+//! * A long message may show how much of it is there while it is being written ([`cut_through`]).
 //! * Positions count bytes from the beginning of the connection and never wrap (2^64); offset = position mod capacity.
 //! * The writer keeps its position and the capacity to itself and looks at the peer's `consumed` only when the last
 //!   value it saw leaves no room.
@@ -24,6 +27,11 @@
 //! The idea of a commit word in the record is Aeron's (`aeron_rb.h`); moving it into the payload's line, and dropping
 //! the tail index from the latency path, is what halves the lines moved.
 #![allow(unsafe_code, reason = "upholds the ranges that Backing asks for")]
+
+mod ask;
+mod cut_through;
+
+pub(crate) use cut_through::PART;
 
 use crate::atomics::{Ordering, fence};
 use crate::backing::{Backing, LINE, PIECE, RECORD_HEADER, bytes_of_lines};
@@ -70,6 +78,8 @@ pub(crate) struct Space {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Corrupt(pub(crate) &'static str);
 
+const OVER_THE_END: Corrupt = Corrupt("a record runs over the end of the ring");
+
 /// The writing end.
 #[derive(Debug)]
 pub(crate) struct Producer<B> {
@@ -86,6 +96,10 @@ pub(crate) struct Producer<B> {
     max_occupancy: u64,
     /// Longest message that is copied in whole without a further question.
     whole: usize,
+    /// See [`before_writing`](ask::before_writing).
+    asks_before: bool,
+    /// Bytes of ring after which a message that is being written shows anew: one that has no more does not. `usize::MAX`: none does.
+    part: usize,
 }
 
 /// Records written behind the published ones: the first one's commit word is held back, and publishing it publishes all.
@@ -115,13 +129,15 @@ impl<B: Backing> Producer<B> {
             cleared: 0,
             max_occupancy: 0,
             whole: usize::MAX,
+            asks_before: ask::before_writing(),
+            part: usize::MAX,
         }
     }
 
     /// Whether messages of more than [`PIECE`] and up to [`LONGEST_IN_PIECES`] bytes are copied in pieces, to lines that were
     /// asked for, instead of whole.
     pub(crate) fn copy_in_pieces(&mut self, pieces: bool) {
-        self.whole = if pieces { PIECE } else { usize::MAX };
+        self.whole = if pieces { PIECE } else { self.part };
     }
 
     #[cfg(test)]
@@ -258,20 +274,32 @@ impl<B: Backing> Producer<B> {
         let offset = self.offset(space.start) as usize + RECORD_HEADER + at;
         if bytes.len() > self.whole {
             // SAFETY: as below.
-            return unsafe { self.write_in_pieces(offset, bytes) };
+            return unsafe { self.write_long(space, at, bytes) };
         }
         // SAFETY: the record lies inside the ring, which we own, and is not published.
         unsafe { self.ours.write(offset, bytes) }
     }
 
     /// # Safety
-    /// As [`Backing::write`].
-    #[cold]
-    unsafe fn write_in_pieces(&mut self, offset: usize, bytes: &[u8]) {
-        if bytes.len() > LONGEST_IN_PIECES {
+    /// As [`write`](Producer::write).
+    #[inline(never)]
+    unsafe fn write_long(&mut self, space: Space, at: usize, bytes: &[u8]) {
+        let offset = self.payload_offset(space) + at;
+        if bytes.len() > self.part && self.theirs.copies_early() {
             // SAFETY: the caller's contract.
-            return unsafe { self.ours.write(offset, bytes) };
+            return unsafe { self.write_showing(space, at, bytes) };
         }
+        if self.whole == PIECE && bytes.len() <= LONGEST_IN_PIECES {
+            // SAFETY: the caller's contract.
+            return unsafe { self.write_in_pieces(offset, bytes) };
+        }
+        // SAFETY: the caller's contract.
+        unsafe { self.ours.write(offset, bytes) }
+    }
+
+    /// # Safety
+    /// As [`Backing::write`].
+    unsafe fn write_in_pieces(&mut self, offset: usize, bytes: &[u8]) {
         let (first, rest) = bytes.split_at(PIECE);
         for (number, piece) in rest.chunks(PIECE).enumerate() {
             // SAFETY: inside the caller's range.
@@ -307,6 +335,11 @@ impl<B: Backing> Producer<B> {
     fn commit_behind_padding(&mut self, start: usize, word: u64) {
         // SAFETY: the offset of a position. Relaxed: the padding word below publishes it.
         unsafe { self.ours.store_commit(start, word, Ordering::Relaxed) };
+        self.store_padding();
+    }
+
+    /// Publishes padding from the end of the last record to the end of the ring, and with it what lies at offset 0.
+    fn store_padding(&mut self) {
         let padding = commit_word(self.head) | PADDING;
         // SAFETY: the offset of a position. Release: pairs with the Acquire in Backing::load_commit.
         unsafe { self.ours.store_commit(self.offset(self.head) as usize, padding, Ordering::Release) };
@@ -325,17 +358,34 @@ impl<B: Backing> Producer<B> {
         }
     }
 
-    /// Asks for the lines of a next record as long as the last one of more than
-    /// [`TWO_LINES`](crate::backing::TWO_LINES) bytes, if they are free: like [`prepare`](Producer::prepare), for the payload. Not for its first line, which the reader looks at.
+    /// Asks for the lines of `space`, which a message of `len` bytes is about to be copied into; not for the first one, which the
+    /// reader looks at. Where [`before_writing`](ask::before_writing).
     #[inline]
-    pub(crate) fn fetch_next(&self, len: usize) {
+    pub(crate) fn ask_for(&self, space: Space, len: usize) {
+        if self.asks_before && self.asks_for(len) {
+            let (from, size) = (self.offset(space.start) as usize, record_size(len) as usize);
+            self.ours.prefetch_for_writing(from + LINE, from + size);
+        }
+    }
+
+    /// As [`ask_for`](Producer::ask_for), for the next record, if it is free and as long as the last one; like
+    /// [`prepare`](Producer::prepare), for the payload. Where not before writing.
+    #[inline]
+    pub(crate) fn ask_for_next(&self, len: usize) {
         let (from, size) = (self.offset(self.head), record_size(len));
-        if from + size <= self.capacity
+        if !self.asks_before
+            && from + size <= self.capacity
             && self.head + size - self.consumed <= self.capacity
-            && (len <= PIECE || (self.whole == PIECE && len <= LONGEST_IN_PIECES))
+            && self.asks_for(len)
         {
             self.ours.prefetch_for_writing(from as usize + LINE, (from + size) as usize);
         }
+    }
+
+    /// Whether the lines of messages of `len` bytes are asked for.
+    #[inline]
+    fn asks_for(&self, len: usize) -> bool {
+        len <= PIECE || (self.whole == PIECE && len <= LONGEST_IN_PIECES)
     }
 
     /// Writes `space` as a message of `len` bytes to be published with `batch`.
@@ -422,11 +472,11 @@ impl<B: Backing> Consumer<B> {
         &self.theirs
     }
 
-    /// Whether there is something to [`look`](Consumer::look) at. The cheapest question there is, for spinning.
+    /// Whether there is something to [`look`](Consumer::look) at.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
         // SAFETY: the offset of a position.
-        unsafe { self.theirs.load_commit(self.offset()) != 0 }
+        unsafe { self.theirs.load_commit(self.offset()) & COMMITTED != 0 }
     }
 
     /// Asks for the second line of the next record. Where messages have two lines, whoever waits for one does this as often
@@ -454,18 +504,22 @@ impl<B: Backing> Consumer<B> {
         // Any bit that is not a length and not as expected here makes the difference huge.
         let len = word ^ commit_word(self.tail);
         if len > self.max_message {
-            return self.parse_padding(len);
+            return self.parse_other(len);
         }
         let size = record_size(len as usize);
         if offset as u64 + size > self.capacity {
-            return Err(Corrupt("a record runs over the end of the ring"));
+            return Err(OVER_THE_END);
         }
         Ok(Some(Record { at: offset + RECORD_HEADER, len: len as usize, end: self.tail + size }))
     }
 
     #[cold]
-    fn parse_padding(&mut self, difference: u64) -> Result<Option<Record>, Corrupt> {
+    fn parse_other(&mut self, difference: u64) -> Result<Option<Record>, Corrupt> {
         let offset = self.offset() as u64;
+        let shown = difference ^ (COMMITTED | PADDING);
+        if shown <= self.max_message {
+            return self.fits(shown).then_some(None).ok_or(OVER_THE_END);
+        }
         if difference != PADDING {
             return Err(Corrupt("a record's length or tag is impossible"));
         }

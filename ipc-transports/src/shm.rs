@@ -47,7 +47,8 @@ const DEFAULT_ALLOW_BYTES: usize = 128 << 20;
 const MAGIC: u64 = u64::from_le_bytes(*b"ipc-shm\x01");
 
 /// Changes whenever the picture in `backing.rs` or `ring.rs` does.
-const LAYOUT: u64 = Hello::layout_of("shm/1 line=64 data=4096 commit=tag32,committed31,padding30,len");
+const LAYOUT: u64 =
+    Hello::layout_of("shm/2 line=64 data=4096 commit=tag32,committed31,padding30,unfinished,len");
 
 /// The shared-memory ring.
 ///

@@ -42,6 +42,12 @@ unsafe impl Backing for Hostile<'_> {
 
     fn store_consumed(&self, _: u64) {}
 
+    fn copies_early(&self) -> bool {
+        self.feed.byte().is_multiple_of(2)
+    }
+
+    fn store_copies_early(&self, _: bool) {}
+
     unsafe fn load_commit(&self, at: usize) -> u64 {
         assert!(at.is_multiple_of(LINE) && at < CAPACITY, "a commit word at {at}");
         let right = (self.position.get() / LINE as u64) << 32 | 1 << 31;
@@ -51,6 +57,7 @@ unsafe impl Backing for Hostile<'_> {
             2 => right | 1 << 30,
             3 => right.wrapping_add(1 << 32),
             4 => right | self.feed.number() & 0x7FFF_FFFF,
+            5 => right ^ (1 << 31 | 1 << 30) | u64::from(self.feed.byte()) << (self.feed.byte() % 8),
             _ => right | u64::from(self.feed.byte()),
         }
     }
@@ -69,6 +76,16 @@ unsafe impl Backing for Hostile<'_> {
         unsafe { core::ptr::write_bytes(to, 0xEE, room_for(len)) };
     }
 
+    unsafe fn write_part(&self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= CAPACITY, "{} bytes written at {at}", bytes.len());
+    }
+
+    unsafe fn read_part(&self, at: usize, len: usize, to: *mut u8) {
+        assert!(at + len <= CAPACITY, "{len} bytes read at {at}");
+        // SAFETY: the caller has room for that many.
+        unsafe { core::ptr::write_bytes(to, 0xEE, len) };
+    }
+
     fn sleep_on(&self, _: Word, _: u32, _: Duration) {}
 
     fn wake(&self, _: Word) {}
@@ -79,7 +96,7 @@ pub fn ring(data: &[u8]) {
     let feed = Feed::new(data);
     let memory = Hostile { feed: &feed, position: Rc::new(Cell::new(0)), consumed: Rc::new(Cell::new(0)) };
     let longest = longest_message(CAPACITY);
-    let mut producer = Producer::new(memory.clone(), memory.clone(), CAPACITY);
+    let mut producer = Producer::new(memory.clone(), memory.clone(), CAPACITY).show_every(4 * LINE);
     let mut consumer = Consumer::new(memory.clone(), memory.clone(), CAPACITY, longest);
     let mut sleeper = Sleeper::new(Word::RxState, Word::TxBell, Barrier::Both);
     let mut waker = Waker::new(Word::TxBell, Word::RxState, Barrier::Both, None);
@@ -96,7 +113,13 @@ pub fn ring(data: &[u8]) {
                         consumer.advance(record);
                         consumer.release();
                     }
-                    Ok(None) => {}
+                    // Twice, as who waits for more does.
+                    Ok(None) => {
+                        let (some, more) = (consumer.shown().bytes, consumer.shown().bytes);
+                        assert!(some.max(more) <= longest);
+                        // SAFETY: there is room for the longest message, and that much shows.
+                        unsafe { consumer.read_part(some.min(more), some.max(more), copy.as_mut_ptr()) };
+                    }
                     // A half that has seen this is never used again.
                     Err(_) => return,
                 }

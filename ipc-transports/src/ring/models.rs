@@ -1,4 +1,5 @@
-//! Loom models of the ring: L1 publish and consume, L2 laps and the wrap of tags, L9 a producer that dies.
+//! Loom models of the ring: L1 publish and consume, L2 laps and the wrap of tags, L9 a producer that dies,
+//! L14 a message that is copied out while it is being written.
 #![allow(unsafe_code, reason = "plays the shm halves")]
 
 use loom::thread;
@@ -37,6 +38,76 @@ fn send(producer: &mut Producer<ModelMemory>, message: &[u8]) {
     unsafe { producer.write(space, 0, message) };
     producer.commit(space, message.len());
     producer.prepare(message.len());
+}
+
+/// As [`next`], copying what shows of the message while it is being written; `None` once its writer is dead.
+fn next_early(consumer: &mut Consumer<ModelMemory>) -> Option<Vec<u8>> {
+    let (mut copy, mut seen) = (Vec::new(), 0);
+    loop {
+        let is_buried = consumer.theirs.is_buried();
+        let (copied, record) = (copy.len(), consumer.look().unwrap());
+        let shown = consumer.shown();
+        let end = record.map_or(shown.bytes, |record| record.len);
+        if end > copied && (record.is_some() || consumer.has_changed(seen)) {
+            copy.resize(end, 0);
+            // SAFETY: there is room for what shows, or for the record that was just looked at.
+            unsafe { consumer.read_part(copied, end, copy.as_mut_ptr()) };
+            seen = shown.word;
+        }
+        if let Some(record) = record {
+            consumer.advance(record);
+            consumer.release();
+            return Some(copy);
+        }
+        if is_buried {
+            return None;
+        }
+        thread::yield_now();
+    }
+}
+
+/// Bytes after which messages show in L14.
+const EVERY: usize = LINE;
+
+/// Messages of these lengths, more than [`EVERY`], cross from a producer with so many stores to live, who then is buried.
+fn all_show(capacity: usize, lens: &'static [usize], life: impl Fn() -> Life + Sync + Send + 'static) {
+    explore(2, move || {
+        let life = life();
+        let (producer, mut consumer) = ring(capacity, 0, life.clone());
+        let mut producer = producer.show_every(EVERY);
+        consumer.say_copies_early(true);
+        let grave = consumer.theirs.clone();
+        let writer = thread::spawn(move || {
+            for (number, len) in lens.iter().enumerate() {
+                while !life.is_over() && producer.reserve(*len).is_none() {
+                    if !producer.refresh().unwrap() {
+                        thread::yield_now();
+                    }
+                }
+                if !life.is_over() {
+                    send(&mut producer, &payload(number, *len));
+                }
+            }
+            grave.bury();
+        });
+        let mut received = 0;
+        while received < lens.len() {
+            let Some(message) = next_early(&mut consumer) else { break };
+            assert_eq!(message, payload(received, lens[received]));
+            received += 1;
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn l14_a_message_is_copied_while_it_is_written() {
+    all_show(8 * LINE, &[2 * LINE + 8], Life::default);
+}
+
+#[test]
+fn l14_a_message_behind_padding_is_copied_while_it_is_written() {
+    all_show(4 * LINE, &[LINE + 8, 8, LINE + 8], Life::default);
 }
 
 fn take(consumer: &mut Consumer<ModelMemory>) -> Option<Vec<u8>> {
@@ -191,5 +262,12 @@ fn l9_a_producer_that_dies_leaves_a_prefix() {
             let committed = writer.join().unwrap();
             assert!(received >= committed, "{received} received, {committed} committed");
         });
+    }
+}
+
+#[test]
+fn l14_a_producer_that_dies_while_it_writes_leaves_no_message() {
+    for stores in 0..12 {
+        all_show(4 * LINE, &[LINE + 8, LINE + 8], move || Life::of(stores));
     }
 }

@@ -31,7 +31,7 @@ fn send(producer: &mut Producer<Memory>, message: &[u8]) -> bool {
     unsafe { producer.write(space, 0, message) };
     producer.commit(space, message.len());
     producer.prepare(message.len());
-    producer.fetch_next(message.len());
+    producer.ask_for_next(message.len());
     true
 }
 

@@ -48,6 +48,8 @@ pub struct ShmReceiver {
     trusted: bool,
     /// Room for one message, where an untrusted peer's are copied before they are lent.
     copy: Vec<u8>,
+    /// The peer's sender was told that long messages are copied out while it writes them.
+    copies_early: bool,
     /// Ring position at which the peer's sender was last looked after.
     rung_at: u64,
     /// Bytes of the last message that had to be waited for; the next one probably has as many.
@@ -59,6 +61,10 @@ pub struct ShmReceiver {
     stats: Stats,
 }
 
+mod early;
+
+use early::is_over;
+
 impl ShmReceiver {
     pub(super) fn new(ring: Ring, half: Half, trusted: bool) -> Self {
         let capacity = ring.theirs.len() - DATA;
@@ -68,12 +74,18 @@ impl ShmReceiver {
             half,
             trusted,
             copy: Vec::with_capacity(copy),
+            copies_early: false,
             rung_at: 0,
             waited_for: 0,
             waited_at: 0,
             ring_every: capacity as u64 / 8,
             stats: Stats::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn ring(&self) -> &Consumer<Memory> {
+        &self.ring
     }
 
     #[cfg(test)]
@@ -101,6 +113,28 @@ impl ShmReceiver {
 
     #[inline(never)]
     fn wait_for_record(&mut self, wait: Wait) -> Result<Record, RecvError> {
+        self.before_waiting(wait);
+        let mut seen = 0;
+        loop {
+            wait_at(&mut ForRecord { rx: self, seen }, wait)?;
+            match self.ring.look() {
+                Ok(Some(record)) => {
+                    self.waited_for = record.len;
+                    if wait != Wait::Never {
+                        self.will_copy_early(record.len, false);
+                    }
+                    return Ok(record);
+                }
+                Ok(None) => seen = self.ring.shown().word,
+                Err(corrupt) => return Err(self.corrupt(corrupt)),
+            }
+            if is_over(wait) {
+                return Err(RecvError::TimedOut);
+            }
+        }
+    }
+
+    fn before_waiting(&mut self, wait: Wait) {
         if self.rung_at != self.ring.position() {
             self.wake();
         }
@@ -112,18 +146,17 @@ impl ShmReceiver {
             (0..HOLD_BACK).for_each(|_| std::hint::spin_loop());
         }
         self.waited_at = self.stats.messages;
-        loop {
-            wait_at(&mut ForRecord(self), wait)?;
-            match self.ring.look() {
-                Ok(Some(record)) => {
-                    self.waited_for = record.len;
-                    return Ok(record);
-                }
-                // Padding whose record is missing: only a hostile peer does that; keep waiting, it may yet come.
-                Ok(None) => {}
-                Err(corrupt) => return Err(self.corrupt(corrupt)),
-            }
-        }
+    }
+
+    /// Copies `record` into `buf`, which is empty, and steps over it.
+    #[inline(always)]
+    fn take_into(&mut self, record: Record, buf: &mut Vec<u8>) {
+        buf.reserve(room_for(record.len));
+        // SAFETY: there is room for room_for(len) bytes, and `record` is the one just looked at.
+        unsafe { self.ring.read(record, buf.as_mut_ptr()) };
+        // SAFETY: `read` wrote at least `len` bytes.
+        unsafe { buf.set_len(record.len) };
+        self.consume(record);
     }
 
     /// Steps over `record` and frees its space.
@@ -179,14 +212,17 @@ impl Receiver for ShmReceiver {
     #[inline(always)]
     fn recv_with(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
         buf.clear();
-        let record = self.next(wait)?;
-        buf.reserve(room_for(record.len));
-        // SAFETY: there is room for room_for(len) bytes, and `record` is the one just looked at.
-        unsafe { self.ring.read(record, buf.as_mut_ptr()) };
-        // SAFETY: `read` wrote at least `len` bytes.
-        unsafe { buf.set_len(record.len) };
-        self.consume(record);
-        Ok(record.len)
+        if self.half.is_unusable() {
+            return Err(self.half.recv_refusal());
+        }
+        match self.ring.look() {
+            Ok(Some(record)) => {
+                self.take_into(record, buf);
+                Ok(record.len)
+            }
+            Ok(None) => self.recv_late(buf, wait),
+            Err(corrupt) => Err(self.corrupt(corrupt)),
+        }
     }
 
     #[inline]
@@ -242,38 +278,42 @@ impl Drop for ShmReceiver {
     }
 }
 
-/// Waiting for a message.
-struct ForRecord<'a>(&'a mut ShmReceiver);
+/// Waiting for a message, or for more of the one whose commit word was `seen` while it is being written.
+struct ForRecord<'a> {
+    rx: &'a mut ShmReceiver,
+    seen: u64,
+}
 
 impl Site for ForRecord<'_> {
     type Error = RecvError;
 
     #[inline]
     fn is_ready(&self) -> bool {
-        let ready = self.0.ring.is_ready();
-        if self.0.waited_for > LINE_PAYLOAD && self.0.waited_for <= TWO_LINES {
-            self.0.ring.prefetch_second_line();
+        let ready = self.rx.ring.has_changed(self.seen);
+        if self.rx.waited_for > LINE_PAYLOAD && self.rx.waited_for <= TWO_LINES {
+            self.rx.ring.prefetch_second_line();
         }
         ready
     }
 
     fn check(&mut self) -> Result<(), RecvError> {
-        let ShmReceiver { ring, half, .. } = &mut *self.0;
+        let ShmReceiver { ring, half, .. } = &mut *self.rx;
         half.check(ring.theirs(), || ring.is_ready())
     }
 
     fn check_peer(&mut self) -> Result<(), RecvError> {
-        let ShmReceiver { ring, half, .. } = &mut *self.0;
+        let ShmReceiver { ring, half, .. } = &mut *self.rx;
         half.check_peer(ring.theirs(), || ring.is_ready())
     }
 
+    // Woken for a whole message, as everybody is.
     fn park(&mut self, slice: Duration) {
-        let ShmReceiver { ring, half, stats, .. } = &mut *self.0;
+        let ShmReceiver { ring, half, stats, .. } = &mut *self.rx;
         half.park(ring.ours(), ring.theirs(), slice, stats, || ring.is_ready());
     }
 
     fn doze(&mut self, left: Option<Duration>) -> Result<bool, NoDoze> {
-        let ShmReceiver { ring, half, stats, .. } = &mut *self.0;
+        let ShmReceiver { ring, half, stats, .. } = &mut *self.rx;
         half.doze(ring.ours(), ring.theirs(), left, stats, || ring.is_ready())
     }
 }
@@ -283,7 +323,7 @@ impl HalfSite for ForRecord<'_> {
     const TIMED_OUT: RecvError = RecvError::TimedOut;
 
     fn half(&mut self) -> (&mut Half, &mut Stats) {
-        (&mut self.0.half, &mut self.0.stats)
+        (&mut self.rx.half, &mut self.rx.stats)
     }
 }
 

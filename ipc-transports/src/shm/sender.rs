@@ -13,7 +13,7 @@ use super::copying::Copying;
 use crate::backing::{DATA, PIECE, TWO_LINES};
 use crate::half::{Broken, Half, HalfSite, wait_at};
 use crate::memory::Memory;
-use crate::ring::{Batch, Corrupt, Producer, Space};
+use crate::ring::{Batch, Corrupt, PART, Producer, Space};
 use crate::waiting::{NoDoze, Site};
 
 /// Ring bytes after which a batch is published although more is to come: the receiver should not wait for the last
@@ -44,7 +44,7 @@ impl ShmSender {
     pub(super) fn new(ring: Ring, half: Half) -> Self {
         let capacity = ring.ours.len() - DATA;
         ShmSender {
-            ring: Producer::new(ring.ours, ring.theirs, capacity),
+            ring: Producer::new(ring.ours, ring.theirs, capacity).show_every(PART),
             max_message: ring.max_message,
             half,
             copying: Copying::new(),
@@ -53,8 +53,8 @@ impl ShmSender {
     }
 
     #[cfg(test)]
-    pub(super) fn copies_in_pieces(&self) -> bool {
-        self.ring.copies_in_pieces()
+    pub(super) fn ring(&mut self) -> &mut Producer<Memory> {
+        &mut self.ring
     }
 
     /// Room for a message of `len` bytes.
@@ -99,6 +99,9 @@ impl ShmSender {
 
     #[inline(always)]
     fn put(&mut self, space: Space, message: &[u8]) {
+        if message.len() > TWO_LINES {
+            self.ring.ask_for(space, message.len());
+        }
         // SAFETY: the callers reserved `space` for just this length.
         unsafe { self.ring.write(space, 0, message) };
         self.commit_copy(space, message.len());
@@ -158,7 +161,7 @@ impl ShmSender {
         self.wake();
         self.ring.prepare(len);
         if len > TWO_LINES {
-            self.ring.fetch_next(len);
+            self.ring.ask_for_next(len);
         }
     }
 

@@ -8,6 +8,8 @@ use super::*;
 use crate::features::features;
 use crate::places::Places;
 
+mod early;
+
 type Ends = Pair<Shm>;
 
 fn pair(query: &str) -> Ends {
@@ -82,7 +84,7 @@ fn long_messages_are_tried_whole_and_in_pieces_and_arrive_however_they_are_sent(
         assert!(received == message, "a message of {} bytes has changed", message.len());
     };
     for number in 0..900_usize {
-        ways[usize::from(one.tx.copies_in_pieces())] += 1;
+        ways[usize::from(one.tx.ring().copies_in_pieces())] += 1;
         let message: Vec<u8> = (0..2049 + number * 97 % 6144).map(|at| (at * 3 + number) as u8).collect();
         let (head, tail) = message.split_at(number);
         match number % 3 {

@@ -23,6 +23,7 @@ impl Mutant {
 }
 
 const RING: &str = "ipc-transports/src/ring.rs";
+const CUT_THROUGH: &str = "ipc-transports/src/ring/cut_through.rs";
 const BELL: &str = "ipc-transports/src/bell.rs";
 const SLOT: &str = "ipc-transports/src/slot.rs";
 const INBOX: &str = "ipc-actors/src/inbox.rs";
@@ -125,7 +126,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "commit word stored relaxed",
         file: RING,
-        models: "ring::models::l1",
+        models: "ring::models::l1_",
         from: "self.ours.store_commit(start, word, Ordering::Release)",
         to: "self.ours.store_commit(start, word, Ordering::Relaxed)",
     },
@@ -140,13 +141,34 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "padding published before its record",
         file: RING,
         models: "ring::models::l2",
-        from: "unsafe { self.ours.store_commit(start, word, Ordering::Relaxed) };\n        let padding = commit_word(self.head) | PADDING;",
-        to: "let late = (start, word);\n        let padding = commit_word(self.head) | PADDING; unsafe { self.ours.store_commit(self.offset(self.head) as usize, padding, Ordering::Relaxed); self.ours.store_commit(late.0, late.1, Ordering::Relaxed) };",
+        from: "unsafe { self.ours.store_commit(start, word, Ordering::Relaxed) };\n        self.store_padding();",
+        to: "let late = (start, word);\n        self.store_padding(); unsafe { self.ours.store_commit(late.0, late.1, Ordering::Relaxed) };",
+    },
+    Mutant {
+        name: "bytes shown relaxed",
+        file: CUT_THROUGH,
+        models: "ring::models::l14",
+        from: "self.ours.store_commit(start, word, Ordering::Release)",
+        to: "self.ours.store_commit(start, word, Ordering::Relaxed)",
+    },
+    Mutant {
+        name: "padding leads to an old commit word",
+        file: CUT_THROUGH,
+        models: "ring::models::l14",
+        from: "self.ours.store_commit(start, unfinished_word(space.start), Ordering::Relaxed)",
+        to: "self.ours.load_commit(start)",
+    },
+    Mutant {
+        name: "a message shows beyond what is written",
+        file: CUT_THROUGH,
+        models: "ring::models::l14",
+        from: "unfinished_word(space.start) | (at + written) as u64;",
+        to: "unfinished_word(space.start) | (at + bytes.len()) as u64;",
     },
     Mutant {
         name: "batch published relaxed",
         file: RING,
-        models: "ring::models::l1",
+        models: "ring::models::l1_",
         from: "self.ours.store_commit(self.offset(position) as usize, word, Ordering::Release)",
         to: "self.ours.store_commit(self.offset(position) as usize, word, Ordering::Relaxed)",
     },
@@ -160,7 +182,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no line left free behind the last record",
         file: RING,
-        models: "ring::models::l1",
+        models: "ring::models::l1_",
         from: "if end + LINE as u64 - self.consumed > self.capacity {",
         to: "if end - self.consumed > self.capacity {",
     },
