@@ -224,7 +224,7 @@ unsafe impl Backing for Memory {
 
     #[inline]
     unsafe fn load_commit(&self, at: usize) -> u64 {
-        // Acquire: pairs with the Release of Producer::commit and Producer::publish; the payload is there.
+        // Acquire: pairs with the Release of each commit word that a Producer stores; the payload is there, or as much as shows.
         self.wide(DATA + at).load(Ordering::Acquire)
     }
 

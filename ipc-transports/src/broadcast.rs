@@ -53,8 +53,9 @@ const NUMBER: usize = 8;
 const MAGIC: u64 = u64::from_le_bytes(*b"ipc-bro\x01");
 
 /// Changes whenever the picture in `backing.rs` or `ring.rs`, the number or [`Join`] does.
-const LAYOUT: u64 =
-    Hello::layout_of("broadcast/1 line=64 data=4096 commit=tag32,committed31,padding30,len number=8 join=24");
+const LAYOUT: u64 = Hello::layout_of(
+    "broadcast/2 line=64 data=4096 commit=tag32,committed31,padding30,unfinished,len number=8 join=24",
+);
 
 /// What happens to a reader that does not keep up, decided by the writer.
 ///

@@ -267,14 +267,22 @@ pub(crate) fn wait_at<S: HalfSite>(site: &mut S, wait: Wait) -> Result<(), S::Er
     match waiting.until_ready(site, wait) {
         Ok(()) => Ok(()),
         Err(Stopped::Failed(error)) => Err(error),
-        Err(Stopped::TimeUp) if wait == Wait::Never => {
-            let (half, stats) = site.half();
-            stats.would_block += 1;
-            if half.polls_in_vain() {
-                site.check_peer()?;
-            }
-            Err(S::NOT_NOW)
-        }
+        Err(Stopped::TimeUp) if wait == Wait::Never => Err(stopped(site, wait)),
         Err(Stopped::TimeUp) => Err(S::TIMED_OUT),
     }
+}
+
+/// What a caller is told whose time is up and whose `site` is not ready; before that, at times, whether the peer still lives.
+pub(crate) fn stopped<S: HalfSite>(site: &mut S, wait: Wait) -> S::Error {
+    let (half, stats) = site.half();
+    let (asks, answer) = if wait == Wait::Never {
+        stats.would_block += 1;
+        (half.polls_in_vain(), S::NOT_NOW)
+    } else {
+        (true, S::TIMED_OUT)
+    };
+    if asks && let Err(gone) = site.check_peer() {
+        return gone;
+    }
+    answer
 }

@@ -216,7 +216,7 @@ unsafe impl Backing for ModelMemory {
     }
 
     unsafe fn load_commit(&self, at: usize) -> u64 {
-        // Acquire: pairs with the Release of Producer::commit and Producer::publish, as in the memory that is shared.
+        // Acquire: pairs with the Release of each commit word that a Producer stores, as in the memory that is shared.
         self.first(at).load(Ordering::Acquire)
     }
 

@@ -31,7 +31,7 @@
 mod ask;
 mod cut_through;
 
-pub(crate) use cut_through::PART;
+pub(crate) use cut_through::{PART, Shown};
 
 use crate::atomics::{Ordering, fence};
 use crate::backing::{Backing, LINE, PIECE, RECORD_HEADER, bytes_of_lines};

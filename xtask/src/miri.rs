@@ -14,11 +14,7 @@ const SUITES: &[Suite] = &[
         arguments: &["--lib"],
         what: "frames, hellos, addresses, options, messages, codecs",
     },
-    Suite {
-        package: "ipc-transports",
-        arguments: &["--lib", "ring::tests"],
-        what: "the ring on heap memory",
-    },
+    Suite { package: "ipc-transports", arguments: &["--lib", "ring::"], what: "the ring on heap memory" },
     Suite {
         package: "ipc-transports",
         arguments: &[

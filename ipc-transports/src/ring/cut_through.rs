@@ -21,7 +21,7 @@ fn unfinished_word(position: u64) -> u64 {
 }
 
 /// How far the message is that is being written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
     /// Its commit word, to see when there is more.
     pub(crate) word: u64,
@@ -30,8 +30,8 @@ pub(crate) struct Shown {
 }
 
 impl<B: Backing> Producer<B> {
-    /// Makes messages of more than `part` bytes, some lines, show while they are written, to readers that want it. They must then
-    /// be written from their beginning to their end, and committed.
+    /// Makes messages show while they are written, to readers that want it: those that come in slices of more than `part` bytes,
+    /// some lines. They must then be written from their beginning to their end, and committed.
     pub(crate) fn show_every(mut self, part: usize) -> Self {
         debug_assert!(part.is_multiple_of(LINE));
         (self.whole, self.part) = (part, part);
@@ -53,7 +53,7 @@ impl<B: Backing> Producer<B> {
         }
         let mut written = 0;
         while written < bytes.len() {
-            // Parts end where lines do: the reader copies no line that is still being written.
+            // Parts end where lines do, so that no line is read and then written on.
             let part = (self.part - (offset + written) % LINE).min(bytes.len() - written);
             // SAFETY: inside the caller's range, `written` bytes behind its beginning.
             unsafe { self.ours.write_part(offset + written, &bytes[written..written + part]) };
@@ -79,16 +79,29 @@ impl<B: Backing> Consumer<B> {
         unsafe { self.theirs.load_commit(self.offset()) != seen }
     }
 
-    /// What shows of the next message; nothing if it is committed.
-    pub(crate) fn shown(&self) -> Shown {
+    /// What shows of the next message; `None` if it is committed.
+    pub(crate) fn shown(&self) -> Option<Shown> {
         // SAFETY: the offset of a position.
         let word = unsafe { self.theirs.load_commit(self.offset()) };
         if word & COMMITTED != 0 {
-            return Shown { word: 0, bytes: 0 };
+            return None;
         }
         let bytes = word ^ unfinished_word(self.tail);
         let fits = bytes <= self.max_message && self.fits(bytes);
-        Shown { word, bytes: if fits { bytes as usize } else { 0 } }
+        Some(Shown { word, bytes: if fits { bytes as usize } else { 0 } })
+    }
+
+    /// What shows beyond `before`, for who waits for more; `None` if all of it is there.
+    ///
+    /// # Errors
+    /// A writer shows ever more. Otherwise a hostile one could have us look for ever.
+    pub(crate) fn shown_beyond(&self, before: Shown) -> Result<Option<Shown>, Corrupt> {
+        match self.shown() {
+            Some(now) if now.bytes < before.bytes => {
+                Err(Corrupt("a message that is being written becomes shorter"))
+            }
+            now => Ok(now),
+        }
     }
 
     /// Whether `len` bytes of payload, at most the longest message, lie inside the ring.

@@ -27,6 +27,7 @@ fn send(producer: &mut Producer<Memory>, message: &[u8]) -> bool {
             space
         }
     };
+    producer.ask_for(space, message.len());
     // SAFETY: reserved for just this length.
     unsafe { producer.write(space, 0, message) };
     producer.commit(space, message.len());

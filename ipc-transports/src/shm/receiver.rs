@@ -14,7 +14,7 @@ use super::Ring;
 use crate::backing::{DATA, LINE, LINE_PAYLOAD, RECORD_HEADER, TWO_LINES, room_for};
 use crate::half::{Half, HalfSite, wait_at};
 use crate::memory::Memory;
-use crate::ring::{Consumer, Corrupt, Record};
+use crate::ring::{Consumer, Corrupt, PART, Record, Shown};
 use crate::waiting::{NoDoze, Site};
 
 /// Messages taken without waiting after which a reader has caught up with a writer at work.
@@ -63,8 +63,6 @@ pub struct ShmReceiver {
 
 mod early;
 
-use early::is_over;
-
 impl ShmReceiver {
     pub(super) fn new(ring: Ring, half: Half, trusted: bool) -> Self {
         let capacity = ring.theirs.len() - DATA;
@@ -81,11 +79,6 @@ impl ShmReceiver {
             ring_every: capacity as u64 / 8,
             stats: Stats::default(),
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn ring(&self) -> &Consumer<Memory> {
-        &self.ring
     }
 
     #[cfg(test)]
@@ -114,22 +107,19 @@ impl ShmReceiver {
     #[inline(never)]
     fn wait_for_record(&mut self, wait: Wait) -> Result<Record, RecvError> {
         self.before_waiting(wait);
-        let mut seen = 0;
+        let mut seen = Shown::default();
         loop {
-            wait_at(&mut ForRecord { rx: self, seen }, wait)?;
+            wait_at(&mut ForRecord { rx: self, seen: seen.word }, wait)?;
             match self.ring.look() {
                 Ok(Some(record)) => {
                     self.waited_for = record.len;
-                    if wait != Wait::Never {
-                        self.will_copy_early(record.len, false);
+                    if record.len > PART {
+                        self.say_copies_early(false);
                     }
                     return Ok(record);
                 }
-                Ok(None) => seen = self.ring.shown().word,
+                Ok(None) => seen = self.not_yet(seen, wait)?,
                 Err(corrupt) => return Err(self.corrupt(corrupt)),
-            }
-            if is_over(wait) {
-                return Err(RecvError::TimedOut);
             }
         }
     }

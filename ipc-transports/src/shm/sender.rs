@@ -16,7 +16,7 @@ use crate::memory::Memory;
 use crate::ring::{Batch, Corrupt, PART, Producer, Space};
 use crate::waiting::{NoDoze, Site};
 
-/// Ring bytes after which a batch is published although more is to come: the receiver should not wait for the last
+/// Bytes that a batch does not reach before it is published although more is to come: the receiver should not wait for the last
 /// message before it can begin with the first.
 const PUBLISH_AFTER: u64 = 32 * 1024;
 
@@ -196,6 +196,9 @@ impl Sender for ShmSender {
         }
         let len = parts.iter().map(|part| part.len()).sum();
         let space = self.space(len, wait)?;
+        if len > TWO_LINES {
+            self.ring.ask_for(space, len);
+        }
         let mut at = 0;
         for part in parts {
             // SAFETY: at + part.len() ≤ len, for which `space` was reserved.
@@ -223,7 +226,8 @@ impl Sender for ShmSender {
             if next.len() > self.max_message {
                 break;
             }
-            if batch.bytes() >= PUBLISH_AFTER {
+            // So a long message has nothing before it that is held back, and shows while it is written.
+            if batch.bytes() + next.len() as u64 >= PUBLISH_AFTER {
                 self.ring.publish(std::mem::take(&mut batch));
                 self.wake();
             }
@@ -331,6 +335,9 @@ impl LoanSender for ShmSender {
     #[inline]
     fn loan(&mut self, len: usize, wait: Wait) -> Result<ShmLoan<'_>, SendError> {
         let space = self.space(len, wait)?;
+        if len > TWO_LINES {
+            self.ring.ask_for(space, len);
+        }
         Ok(ShmLoan { tx: self, space, len })
     }
 }

@@ -8,11 +8,9 @@ use super::*;
 use crate::features::features;
 use crate::places::Places;
 
-mod early;
+pub(super) type Ends = Pair<Shm>;
 
-type Ends = Pair<Shm>;
-
-fn pair(query: &str) -> Ends {
+pub(super) fn pair(query: &str) -> Ends {
     let mut options = ShmOptions::default();
     for option in query.split('&').filter(|option| !option.is_empty()) {
         let (key, value) = option.split_once('=').unwrap();
@@ -21,7 +19,7 @@ fn pair(query: &str) -> Ends {
     Shm::pair(&options).unwrap()
 }
 
-fn soon() -> Wait {
+pub(super) fn soon() -> Wait {
     Wait::within(Duration::from_secs(10))
 }
 

@@ -3,14 +3,17 @@
 use ipc_core::{RecvError, Wait};
 
 use super::{ForRecord, ShmReceiver};
-use crate::half::wait_at;
-use crate::ring::{PART, Record};
+use crate::half::{stopped, wait_at};
+use crate::ring::{PART, Record, Shown};
+
+/// Bytes that are copied early between two looks at the clock.
+const MOST_AT_ONCE: usize = 32 * PART;
 
 impl ShmReceiver {
-    /// Tells the peer's sender, after a long message, whether the next one need show while it is being written: its writer has
-    /// to take the line for that away from a reader who has no use for it.
-    pub(super) fn will_copy_early(&mut self, len: usize, early: bool) {
-        if len > PART && early != self.copies_early {
+    /// Tells the peer's sender whether long messages need show while they are written: it has to take the line for that away from a
+    /// reader, who may have no use for it.
+    pub(super) fn say_copies_early(&mut self, early: bool) {
+        if early != self.copies_early {
             self.copies_early = early;
             self.ring.say_copies_early(early);
         }
@@ -21,16 +24,18 @@ impl ShmReceiver {
     #[inline(never)]
     pub(super) fn recv_late(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
         self.before_waiting(wait);
-        let mut seen = 0;
+        let mut seen = Shown::default();
         loop {
-            if let Err(error) = wait_at(&mut ForRecord { rx: self, seen }, wait) {
+            if let Err(error) = wait_at(&mut ForRecord { rx: self, seen: seen.word }, wait) {
                 buf.clear();
                 return Err(error);
             }
             match self.ring.look() {
                 Ok(Some(record)) => {
                     self.waited_for = record.len;
-                    self.will_copy_early(record.len, wait != Wait::Never);
+                    if record.len > PART {
+                        self.say_copies_early(wait != Wait::Never);
+                    }
                     if buf.is_empty() {
                         self.take_into(record, buf);
                     } else {
@@ -38,18 +43,49 @@ impl ShmReceiver {
                     }
                     return Ok(record.len);
                 }
-                // Who polls would begin anew each time.
-                Ok(None) if wait == Wait::Never => seen = self.ring.shown().word,
-                Ok(None) => {
-                    seen = self.copy_what_shows(buf);
-                    if is_over(wait) {
+                Ok(None) => match self.not_yet(seen, wait) {
+                    Ok(shown) => seen = self.copy_what_shows(shown, buf),
+                    Err(error) => {
                         buf.clear();
-                        return Err(RecvError::TimedOut);
+                        return Err(error);
                     }
+                },
+                Err(corrupt) => {
+                    buf.clear();
+                    return Err(self.corrupt(corrupt));
                 }
-                Err(corrupt) => return Err(self.corrupt(corrupt)),
             }
         }
+    }
+
+    /// What shows of a message that is being written, beyond what was `seen` of it, for who can wait on; no more if it is committed by
+    /// now.
+    #[cold]
+    pub(super) fn not_yet(&mut self, seen: Shown, wait: Wait) -> Result<Shown, RecvError> {
+        if wait == Wait::Never {
+            // Who polls would begin anew each time.
+            self.say_copies_early(false);
+        }
+        let shown = self.ring.shown_beyond(seen).map_err(|corrupt| self.corrupt(corrupt))?;
+        if wait.is_over() {
+            // As every wait that ends in vain: whose writer has died waits no more.
+            return Err(stopped(&mut ForRecord { rx: self, seen: 0 }, wait));
+        }
+        Ok(shown.unwrap_or(Shown { word: 0, ..seen }))
+    }
+
+    /// Copies behind `buf` what else is `shown` of the message that is being written, or much of it; what was copied.
+    #[cold]
+    fn copy_what_shows(&mut self, shown: Shown, buf: &mut Vec<u8>) -> Shown {
+        let (copied, end) = (buf.len(), shown.bytes.min(buf.len() + MOST_AT_ONCE));
+        if end > copied {
+            buf.reserve(end - copied);
+            // SAFETY: there is room for that many bytes.
+            unsafe { self.ring.read_part(copied, end, buf.as_mut_ptr()) };
+            // SAFETY: they have been written.
+            unsafe { buf.set_len(end) };
+        }
+        if end == shown.bytes { shown } else { Shown { word: 0, bytes: end } }
     }
 
     /// Copies what is missing of `record` behind `buf`, and steps over it.
@@ -64,23 +100,8 @@ impl ShmReceiver {
         unsafe { buf.set_len(record.len) };
         self.consume(record);
     }
-
-    /// Copies behind `buf` what else shows of the message that is being written; its commit word.
-    #[cold]
-    fn copy_what_shows(&mut self, buf: &mut Vec<u8>) -> u64 {
-        let (copied, shown) = (buf.len(), self.ring.shown());
-        if shown.bytes > copied {
-            buf.reserve(shown.bytes - copied);
-            // SAFETY: there is room for that many bytes.
-            unsafe { self.ring.read_part(copied, shown.bytes, buf.as_mut_ptr()) };
-            // SAFETY: they have been written.
-            unsafe { buf.set_len(shown.bytes) };
-        }
-        shown.word
-    }
 }
 
-/// Whether the time of a call is up, asked after each look: a peer that shows ever more does not hold up who has a deadline.
-pub(super) fn is_over(wait: Wait) -> bool {
-    wait != Wait::Never && wait.remaining().is_some_and(|left| left.is_zero())
-}
+#[cfg(not(loom))]
+#[cfg(test)]
+mod tests;
