@@ -19,8 +19,11 @@ pub(crate) struct Impossible {
 /// Least bytes of a ring or slot; the default of the transports that have one.
 const CAPACITY: usize = 1 << 20;
 
-/// A capacity for messages of `size` bytes: four of them, or the largest there is; a power of two, since a ring takes
-/// nothing else. `None` when the transport has no capacity.
+/// What a ring has for each message beside its bytes, at most: a header, and the rest of a line.
+const AROUND: usize = 72;
+
+/// A capacity for messages of `size` bytes: four of them with what is around them, or the largest there is; a power of two, since a
+/// ring takes nothing else. `None` when the transport has no capacity.
 pub(crate) fn capacity(
     mechanism: &Mechanism,
     size: usize,
@@ -28,7 +31,8 @@ pub(crate) fn capacity(
 ) -> Option<String> {
     let huge = options.get("hugepages").is_some_and(|asked| asked == "true");
     let least = if huge { CAPACITY.max(huge_page()) } else { CAPACITY };
-    let wanted = size.saturating_mul(4).max(least).checked_next_power_of_two()?;
+    let four = size.saturating_add(AROUND).saturating_mul(4);
+    let wanted = four.max(least).checked_next_power_of_two()?;
     let halved = successors(Some(wanted), |bytes| Some(bytes / 2)).take_while(|bytes| *bytes >= least);
     halved.map(|bytes| bytes.to_string()).find(|capacity| {
         let mut options = options.clone();
@@ -91,7 +95,23 @@ pub(crate) fn refusal(
 
 #[cfg(test)]
 mod tests {
+    use ipc_transports::{Options, Sender, Shm, ShmOptions, Transport};
+
     use super::*;
+    use crate::ways::Lends;
+
+    #[test]
+    fn a_ring_has_room_for_four_messages() {
+        let shm = Mechanism::of::<Shm, Lends>();
+        for size in [64, 100_000, 1 << 18, 1 << 20] {
+            let capacity = capacity(&shm, size, &BTreeMap::new()).unwrap();
+            let mut options = ShmOptions::default();
+            options.fill("capacity", &capacity).unwrap();
+            let (mut one, _other) = Shm::pair(&options).unwrap();
+            let message = vec![0; size];
+            assert!((0..4).all(|_| one.tx.try_send(&message).is_ok()), "{size} bytes, capacity {capacity}");
+        }
+    }
 
     #[test]
     fn a_huge_page_is_what_shm_takes_for_one() {
