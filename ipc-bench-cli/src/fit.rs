@@ -19,10 +19,10 @@ pub(crate) struct Impossible {
 /// Least bytes of a ring or slot; the default of the transports that have one.
 const CAPACITY: usize = 1 << 20;
 
-/// What a ring has for each message beside its bytes, at most: a header, and the rest of a line.
-const AROUND: usize = 72;
+/// What a ring has for each message beside its bytes, at most: a header, a broadcast's number, and the rest of a line.
+const AROUND: usize = 80;
 
-/// A capacity for messages of `size` bytes: four of them with what is around them, or the largest there is; a power of two, since a
+/// A capacity for messages of `size` bytes: four of them, from the beginning of the ring on, with what is around them, or the largest there is; a power of two, since a
 /// ring takes nothing else. `None` when the transport has no capacity.
 pub(crate) fn capacity(
     mechanism: &Mechanism,

@@ -34,7 +34,7 @@ mod cut_through;
 pub(crate) use cut_through::{PART, Shown};
 
 use crate::atomics::{Ordering, fence};
-use crate::backing::{Backing, LINE, PIECE, RECORD_HEADER, bytes_of_lines};
+use crate::backing::{Backing, LINE, PIECE, RECORD_HEADER, TWO_LINES, bytes_of_lines};
 
 const COMMITTED: u64 = 1 << 31;
 const PADDING: u64 = 1 << 30;
@@ -265,7 +265,8 @@ impl<B: Backing> Producer<B> {
         consumed != self.consumed || consumed == self.head
     }
 
-    /// Copies `bytes` into `space`, `at` bytes behind the start of the payload.
+    /// Copies `bytes` into `space`, `at` bytes behind the start of the payload. Where long messages show
+    /// ([`show_every`](Producer::show_every)), from the first byte to the last, and then [`commit`](Producer::commit)ted.
     ///
     /// # Safety
     /// `at + bytes.len()` is at most the length `space` was reserved for.
@@ -359,22 +360,24 @@ impl<B: Backing> Producer<B> {
     }
 
     /// Asks for the lines of `space`, which a message of `len` bytes is about to be copied into; not for the first one, which the
-    /// reader looks at. Where [`before_writing`](ask::before_writing).
+    /// reader looks at. Does nothing unless that is done [`before_writing`](ask::before_writing).
     #[inline]
     pub(crate) fn ask_for(&self, space: Space, len: usize) {
-        if self.asks_before && self.asks_for(len) {
+        if len > TWO_LINES && self.asks_before && self.asks_for(len) {
             let (from, size) = (self.offset(space.start) as usize, record_size(len) as usize);
             self.ours.prefetch_for_writing(from + LINE, from + size);
         }
     }
 
     /// As [`ask_for`](Producer::ask_for), for the next record, if it is free and as long as the last one; like
-    /// [`prepare`](Producer::prepare), for the payload. Where not before writing.
+    /// [`prepare`](Producer::prepare), for the payload. Does nothing if that is done before writing.
     #[inline]
     pub(crate) fn ask_for_next(&self, len: usize) {
+        if len <= TWO_LINES || self.asks_before {
+            return;
+        }
         let (from, size) = (self.offset(self.head), record_size(len));
-        if !self.asks_before
-            && from + size <= self.capacity
+        if from + size <= self.capacity
             && self.head + size - self.consumed <= self.capacity
             && self.asks_for(len)
         {
@@ -382,7 +385,7 @@ impl<B: Backing> Producer<B> {
         }
     }
 
-    /// Whether the lines of messages of `len` bytes are asked for.
+    /// Whether the lines of messages of `len` bytes, more than two of them, are asked for.
     #[inline]
     fn asks_for(&self, len: usize) -> bool {
         len <= PIECE || (self.whole == PIECE && len <= LONGEST_IN_PIECES)

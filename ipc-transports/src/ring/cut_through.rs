@@ -27,7 +27,20 @@ pub(crate) struct Shown {
     pub(crate) word: u64,
     /// Bytes of payload that are there.
     pub(crate) bytes: usize,
+    /// Looks since there were more.
+    in_vain: u8,
 }
+
+impl Shown {
+    /// As if no more than `bytes` had been seen of it.
+    pub(crate) fn up_to(self, bytes: usize) -> Shown {
+        Shown { word: 0, bytes, ..self }
+    }
+}
+
+/// Looks at a changed commit word that may find no more bytes: one behind padding, of whose record nothing is there yet, and one at a
+/// message that is committed in that moment; and one more.
+const MOST_IN_VAIN: u8 = 3;
 
 impl<B: Backing> Producer<B> {
     /// Makes messages show while they are written, to readers that want it: those that come in slices of more than `part` bytes,
@@ -79,7 +92,7 @@ impl<B: Backing> Consumer<B> {
         unsafe { self.theirs.load_commit(self.offset()) != seen }
     }
 
-    /// What shows of the next message; `None` if it is committed.
+    /// Bytes that show of the next message, and its commit word; `None` if it is committed.
     pub(crate) fn shown(&self) -> Option<Shown> {
         // SAFETY: the offset of a position.
         let word = unsafe { self.theirs.load_commit(self.offset()) };
@@ -88,20 +101,24 @@ impl<B: Backing> Consumer<B> {
         }
         let bytes = word ^ unfinished_word(self.tail);
         let fits = bytes <= self.max_message && self.fits(bytes);
-        Some(Shown { word, bytes: if fits { bytes as usize } else { 0 } })
+        // What does not fit is for `look` to refuse.
+        Some(if fits { Shown { word, bytes: bytes as usize, in_vain: 0 } } else { Shown::default() })
     }
 
-    /// What shows beyond `before`, for who waits for more; `None` if all of it is there.
+    /// As [`shown`](Consumer::shown), for who has seen `before` and waits for more; no more if it is committed by now.
     ///
     /// # Errors
-    /// A writer shows ever more. Otherwise a hostile one could have us look for ever.
-    pub(crate) fn shown_beyond(&self, before: Shown) -> Result<Option<Shown>, Corrupt> {
-        match self.shown() {
-            Some(now) if now.bytes < before.bytes => {
-                Err(Corrupt("a message that is being written becomes shorter"))
-            }
-            now => Ok(now),
+    /// An honest writer shows ever more. One that does not could have us look for ever.
+    pub(crate) fn shown_beyond(&self, before: Shown) -> Result<Shown, Corrupt> {
+        let now = self.shown().unwrap_or(Shown { word: 0, ..before });
+        if now.bytes < before.bytes {
+            return Err(Corrupt("a message that is being written becomes shorter"));
         }
+        let in_vain = if now.bytes > before.bytes { 0 } else { before.in_vain + 1 };
+        if in_vain > MOST_IN_VAIN {
+            return Err(Corrupt("a message that is being written changes and does not grow"));
+        }
+        Ok(Shown { in_vain, ..now })
     }
 
     /// Whether `len` bytes of payload, at most the longest message, lie inside the ring.

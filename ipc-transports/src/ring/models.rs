@@ -42,17 +42,19 @@ fn send(producer: &mut Producer<ModelMemory>, message: &[u8]) {
 
 /// As [`next`], copying what shows of the message while it is being written; `None` once its writer is dead.
 fn next_early(consumer: &mut Consumer<ModelMemory>) -> Option<Vec<u8>> {
-    let (mut copy, mut seen) = (Vec::new(), 0);
+    let (mut copy, mut seen) = (Vec::new(), Shown::default());
     loop {
         let is_buried = consumer.theirs.is_buried();
         let (copied, record) = (copy.len(), consumer.look().unwrap());
-        let shown = consumer.shown();
-        let end = record.map_or(shown.map_or(0, |shown| shown.bytes), |record| record.len);
-        if end > copied && (record.is_some() || consumer.has_changed(seen)) {
+        if record.is_none() && consumer.has_changed(seen.word) {
+            // An honest writer is never accused.
+            seen = consumer.shown_beyond(seen).unwrap();
+        }
+        let end = record.map_or(seen.bytes, |record| record.len);
+        if end > copied {
             copy.resize(end, 0);
             // SAFETY: there is room for what shows, or for the record that was just looked at.
             unsafe { consumer.read_part(copied, end, copy.as_mut_ptr()) };
-            seen = shown.map_or(0, |shown| shown.word);
         }
         if let Some(record) = record {
             consumer.advance(record);

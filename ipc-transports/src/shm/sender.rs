@@ -10,15 +10,15 @@ use ipc_core::{Armed, Interest, Loan, LoanSender, Pollable, SendError, Sender, S
 
 use super::Ring;
 use super::copying::Copying;
-use crate::backing::{DATA, PIECE, TWO_LINES};
+use crate::backing::{DATA, PIECE};
 use crate::half::{Broken, Half, HalfSite, wait_at};
 use crate::memory::Memory;
 use crate::ring::{Batch, Corrupt, PART, Producer, Space};
 use crate::waiting::{NoDoze, Site};
 
-/// Bytes that a batch does not reach before it is published although more is to come: the receiver should not wait for the last
-/// message before it can begin with the first.
-const PUBLISH_AFTER: u64 = 32 * 1024;
+/// Bytes of ring and of the next message with which a batch is published before that one: the receiver should not wait for the last
+/// message before it can begin with the first, and a message that shows while it is written has nothing before it that is held back.
+const PUBLISH_AFTER: u64 = PART as u64;
 
 /// The sending half of a shared-memory connection.
 ///
@@ -99,9 +99,7 @@ impl ShmSender {
 
     #[inline(always)]
     fn put(&mut self, space: Space, message: &[u8]) {
-        if message.len() > TWO_LINES {
-            self.ring.ask_for(space, message.len());
-        }
+        self.ring.ask_for(space, message.len());
         // SAFETY: the callers reserved `space` for just this length.
         unsafe { self.ring.write(space, 0, message) };
         self.commit_copy(space, message.len());
@@ -160,9 +158,7 @@ impl ShmSender {
         self.stats.bytes += len as u64;
         self.wake();
         self.ring.prepare(len);
-        if len > TWO_LINES {
-            self.ring.ask_for_next(len);
-        }
+        self.ring.ask_for_next(len);
     }
 
     /// Publishes a message that was copied in.
@@ -196,9 +192,7 @@ impl Sender for ShmSender {
         }
         let len = parts.iter().map(|part| part.len()).sum();
         let space = self.space(len, wait)?;
-        if len > TWO_LINES {
-            self.ring.ask_for(space, len);
-        }
+        self.ring.ask_for(space, len);
         let mut at = 0;
         for part in parts {
             // SAFETY: at + part.len() ≤ len, for which `space` was reserved.
@@ -226,7 +220,6 @@ impl Sender for ShmSender {
             if next.len() > self.max_message {
                 break;
             }
-            // So a long message has nothing before it that is held back, and shows while it is written.
             if batch.bytes() + next.len() as u64 >= PUBLISH_AFTER {
                 self.ring.publish(std::mem::take(&mut batch));
                 self.wake();
@@ -335,9 +328,7 @@ impl LoanSender for ShmSender {
     #[inline]
     fn loan(&mut self, len: usize, wait: Wait) -> Result<ShmLoan<'_>, SendError> {
         let space = self.space(len, wait)?;
-        if len > TWO_LINES {
-            self.ring.ask_for(space, len);
-        }
+        self.ring.ask_for(space, len);
         Ok(ShmLoan { tx: self, space, len })
     }
 }

@@ -68,10 +68,11 @@ impl ShmReceiver {
         }
         let shown = self.ring.shown_beyond(seen).map_err(|corrupt| self.corrupt(corrupt))?;
         if wait.is_over() {
-            // As every wait that ends in vain: whose writer has died waits no more.
+            // As every wait that ends in vain: whose writer has died waits no more. What is committed in this moment is there in the next
+            // call.
             return Err(stopped(&mut ForRecord { rx: self, seen: 0 }, wait));
         }
-        Ok(shown.unwrap_or(Shown { word: 0, ..seen }))
+        Ok(shown)
     }
 
     /// Copies behind `buf` what else is `shown` of the message that is being written, or much of it; what was copied.
@@ -85,7 +86,7 @@ impl ShmReceiver {
             // SAFETY: they have been written.
             unsafe { buf.set_len(end) };
         }
-        if end == shown.bytes { shown } else { Shown { word: 0, bytes: end } }
+        if end >= shown.bytes { shown } else { shown.up_to(end) }
     }
 
     /// Copies what is missing of `record` behind `buf`, and steps over it.

@@ -2,7 +2,6 @@
 #![allow(unsafe_code, reason = "plays a sender in the middle of a message, and a hostile one")]
 
 use std::io::IoSlice;
-use std::sync::Barrier;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
@@ -27,7 +26,11 @@ fn messages_copied_out_while_they_are_written_arrive_whole_however_they_are_sent
             for number in 0..90 {
                 // Some are polled for, and some looked at in place.
                 match number % 10 {
-                    7 => while other.rx.try_recv(&mut received).is_err() {},
+                    7 => {
+                        while let Err(error) = other.rx.try_recv(&mut received) {
+                            assert!(matches!(error, RecvError::Empty), "{error}");
+                        }
+                    }
                     8 => received = other.rx.recv_ref(soon()).unwrap().to_vec(),
                     _ => drop(other.rx.recv_with(&mut received, soon()).unwrap()),
                 }
@@ -88,6 +91,7 @@ fn a_message_that_is_being_written_is_received_only_when_it_is_committed() {
         assert!(matches!(other.rx.ready(Wait::within(short)), Err(RecvError::TimedOut)));
         assert!(other.rx.take().is_none());
         assert!(matches!(other.rx.recv_each(1, Wait::Never, |_| ()), Err(RecvError::Empty)));
+        assert_eq!(other.rx.stats().would_block, 2, "as often as it was polled in vain");
         assert_eq!(other.rx.arm().unwrap(), Armed::MaySleep);
         other.rx.disarm();
         // SAFETY: the rest of what was reserved.
@@ -139,13 +143,11 @@ fn a_very_long_message_is_copied_early_in_several_looks() {
 #[test]
 fn who_waits_for_long_messages_copies_them_early_until_it_looks_at_them_in_place_or_polls() {
     let (mut one, mut other) = pair("");
-    let both = Barrier::new(2);
     std::thread::scope(|scope| {
-        let (over, is_over) = channel::<()>();
-        let both = &both;
+        // Its end ends the sender, whatever happens here.
+        let (go, gone) = channel::<()>();
         scope.spawn(move || {
-            while matches!(is_over.try_recv(), Err(TryRecvError::Empty)) {
-                both.wait();
+            while gone.recv().is_ok() {
                 one.tx.send(&[7; 2 * PART]).unwrap();
             }
         });
@@ -153,7 +155,7 @@ fn who_waits_for_long_messages_copies_them_early_until_it_looks_at_them_in_place
         // Sooner or later one of them is waited for.
         let mut until = |early: bool, take: &mut dyn FnMut(&mut ShmReceiver)| {
             for _ in 0..10_000 {
-                both.wait();
+                go.send(()).unwrap();
                 take(&mut other.rx);
                 if other.rx.copies_early == early {
                     return;
@@ -165,9 +167,7 @@ fn who_waits_for_long_messages_copies_them_early_until_it_looks_at_them_in_place
         until(false, &mut |rx| drop(rx.recv_ref(soon()).unwrap()));
         until(true, &mut |rx| _ = rx.recv_with(&mut received, soon()).unwrap());
         until(false, &mut |rx| _ = rx.recv_each(1, soon(), |_| ()).unwrap());
-        drop(over);
-        // It may wait for us once more.
-        both.wait();
+        drop(go);
     });
     let ((_one, mut other), ..) = half_written("");
     other.rx.copies_early = true;
@@ -217,57 +217,78 @@ fn who_has_no_time_learns_of_a_sender_that_has_left_while_it_wrote() {
 
 #[test]
 fn what_becomes_shorter_or_cannot_be_is_corrupt_and_nothing_of_it_is_left() {
-    for policy in WaitPolicy::ALL {
-        // One part less; then more than there may be.
-        for bytes in [PART, 1 << 29] {
-            let ((mut one, mut other), ..) = half_written(&format!("wait={policy}"));
-            let both = Barrier::new(2);
-            let result = std::thread::scope(|scope| {
-                let waits = scope.spawn(|| {
-                    let mut received = Vec::new();
-                    let shown = other.rx.not_yet(Shown::default(), soon()).unwrap();
-                    other.rx.copy_what_shows(shown, &mut received);
-                    both.wait();
-                    both.wait();
-                    let worse = other.rx.not_yet(shown, soon());
-                    worse.and_then(|_| other.rx.recv_with(&mut received, soon()))
-                });
-                both.wait();
+    // Shorter; more than there may be.
+    for worse in [PART, 1 << 29] {
+        let ((mut one, mut other), ..) = half_written("wait=spin");
+        std::thread::scope(|scope| {
+            let (over, is_over) = channel::<()>();
+            scope.spawn(move || {
                 let ring = one.tx.ring();
                 // SAFETY: the offset of the message that is being written.
-                let word = unsafe { ring.ours().load_commit(0) } ^ ((2 * PART) ^ bytes) as u64;
-                // SAFETY: as above.
-                unsafe { ring.ours().store_commit(0, word, Ordering::Release) };
-                both.wait();
-                waits.join().unwrap()
+                let none = unsafe { ring.ours().load_commit(0) } ^ (2 * PART) as u64;
+                // Sooner or later the one is seen after the other.
+                while matches!(is_over.try_recv(), Err(TryRecvError::Empty)) {
+                    for bytes in [2 * PART, worse] {
+                        // SAFETY: as above.
+                        unsafe { ring.ours().store_commit(0, none | bytes as u64, Ordering::Release) };
+                        std::thread::yield_now();
+                    }
+                }
             });
-            assert!(matches!(result, Err(RecvError::Corrupt { .. })), "{result:?}");
+            let mut received = Vec::new();
+            let told = other.rx.recv_with(&mut received, soon()).unwrap_err();
+            drop(over);
+            assert!(matches!(told, RecvError::Corrupt { .. }), "{told:?}");
+            assert!(received.is_empty());
+        });
+    }
+}
+
+#[test]
+fn what_changes_and_does_not_grow_is_corrupt() {
+    let (_one, mut other) = pair("");
+    let mut seen = Shown::default();
+    for look in 0..4 {
+        match other.rx.not_yet(seen, soon()) {
+            Ok(shown) if look < 3 => seen = shown,
+            Err(RecvError::Corrupt { .. }) if look == 3 => return,
+            other => panic!("look {look}: {other:?}"),
         }
     }
+    panic!("it may go on for ever");
 }
 
 #[test]
 fn a_peer_that_shows_a_byte_at_a_time_does_not_hold_up_who_has_a_deadline() {
     for policy in WaitPolicy::ALL {
-        let ((mut one, mut other), ..) = half_written(&format!("wait={policy}"));
-        let hostile = std::thread::spawn(move || {
-            let ring = one.tx.ring();
-            // SAFETY: the offset of the message that is being written.
-            let word = unsafe { ring.ours().load_commit(0) } ^ (2 * PART) as u64;
-            for bytes in 2 * PART..3 * PART {
-                // SAFETY: as above.
-                unsafe { ring.ours().store_commit(0, word | bytes as u64, Ordering::Release) };
-            }
-            one
+        let ((mut one, mut other), ..) = half_written(&format!("wait={policy}&capacity=8M"));
+        let longest = one.tx.max_message();
+        let shown = std::sync::atomic::AtomicUsize::new(2 * PART);
+        std::thread::scope(|scope| {
+            let (over, is_over) = channel::<()>();
+            let shown = &shown;
+            scope.spawn(move || {
+                let ring = one.tx.ring();
+                // SAFETY: the offset of the message that is being written.
+                let none = unsafe { ring.ours().load_commit(0) } ^ (2 * PART) as u64;
+                for bytes in 2 * PART..=longest {
+                    // SAFETY: as above.
+                    unsafe { ring.ours().store_commit(0, none | bytes as u64, Ordering::Release) };
+                    shown.store(bytes, Ordering::Relaxed);
+                    if !matches!(is_over.try_recv(), Err(TryRecvError::Empty)) {
+                        return;
+                    }
+                }
+            });
+            let mut received = Vec::new();
+            let told = other.rx.recv_timeout(&mut received, Duration::from_millis(1));
+            assert!(matches!(told, Err(RecvError::TimedOut)), "{told:?}");
+            assert!(received.is_empty());
+            let told = other.rx.ready(Wait::within(Duration::from_millis(1)));
+            assert!(matches!(told, Err(RecvError::TimedOut)), "{told:?}");
+            drop(over);
         });
-        let short = Duration::from_millis(20);
-        let mut received = Vec::new();
-        let result = other.rx.recv_timeout(&mut received, short);
-        assert!(matches!(result, Err(RecvError::TimedOut)), "{result:?}");
-        assert!(received.is_empty());
-        let result = other.rx.ready(Wait::within(short));
-        assert!(matches!(result, Err(RecvError::TimedOut)), "{result:?}");
-        assert!(matches!(other.rx.try_recv(&mut received), Err(RecvError::Empty)));
-        hostile.join().unwrap();
+        let shown = shown.into_inner();
+        assert!(shown < longest, "the call has waited for the end of the message");
     }
 }
