@@ -36,8 +36,7 @@ fn with(option: &str) -> (String, String) {
 }
 
 use common::{
-    Place, assert_cleaned_up_at_once, assert_refused, cleanup_ns, document, kill, measuring, stderr, stdout,
-    wait_for,
+    Place, assert_cleaned_up_at_once, assert_refused, document, kill, measuring, stderr, stdout, wait_for,
 };
 use rustix::process::Signal;
 
@@ -172,7 +171,6 @@ fn a_killed_peer_is_named_over_every_transport_and_among_two_four_and_eight() {
     for (transport, option) in ALL {
         let place = Place::new();
         let (flag, set) = with(option);
-        let mut quickest = std::collections::BTreeMap::new();
         for (mode, peers) in modes.iter().flat_map(|mode| [2, 4, 8].map(|peers| (mode, peers))) {
             let (peer, id) =
                 (format!("peer {}", peers - 1), format!("{transport}/{mode}/64{set}/peers={peers}"));
@@ -192,11 +190,8 @@ fn a_killed_peer_is_named_over_every_transport_and_among_two_four_and_eight() {
             assert_eq!((&cell["id"], &cell["status"]), (&id.as_str().into(), &"failed".into()));
             let reason = cell["reason"].as_str().unwrap();
             assert!(reason.contains(&format!("the {peer} of {id} died (signal 9")), "{reason}");
-            let least = quickest.entry(mode).or_insert(f64::INFINITY);
-            *least = cleanup_ns(cell).min(*least);
+            assert_cleaned_up_at_once(cell);
         }
-        // A wait of the runner's own would be in every one of the three.
-        assert!(quickest.values().all(|least| *least < 1e9), "{transport}: {quickest:?}");
     }
 }
 

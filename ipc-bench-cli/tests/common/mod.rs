@@ -206,14 +206,8 @@ pub(crate) fn within_a_second(what: &str, mut round: impl FnMut() -> Duration) {
 /// few turns that a busy machine keeps it from them for milliseconds. Not so what keeps a CPU awake: it has the priority
 /// of an idle CPU, and on a busy machine waits for seconds until it may even die, so that these trials have none.
 pub(crate) fn assert_cleaned_up_at_once(cell: &Value) {
-    let cleanup = cleanup_ns(cell);
+    let cleanup = cell["trials"][0]["measures"]["cleanup_ns"].as_f64().unwrap();
     assert!(cleanup < 1e9, "{}: {cleanup} ns", cell["id"]);
-}
-
-/// What the runner measured of such a trial, for who asserts of the quickest of several that it took no second, as
-/// [`within_a_second`] does.
-pub(crate) fn cleanup_ns(cell: &Value) -> f64 {
-    cell["trials"][0]["measures"]["cleanup_ns"].as_f64().unwrap()
 }
 
 /// Asserts that the warning W06 stands for exactly the cells of which some trial began unsteadily; those cells.

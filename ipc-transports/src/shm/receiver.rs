@@ -17,6 +17,8 @@ use crate::memory::Memory;
 use crate::ring::{Consumer, Corrupt, PART, Record, Shown};
 use crate::waiting::{NoDoze, Site};
 
+mod early;
+
 /// Messages taken without waiting after which a reader has caught up with a writer at work.
 const STREAK: u64 = 8;
 
@@ -60,8 +62,6 @@ pub struct ShmReceiver {
     ring_every: u64,
     stats: Stats,
 }
-
-mod early;
 
 impl ShmReceiver {
     pub(super) fn new(ring: Ring, half: Half, trusted: bool) -> Self {

@@ -19,17 +19,23 @@ impl ShmReceiver {
         }
     }
 
-    /// Waits for a message and copies it into `buf`, which is empty. Apart from `recv` to the end: where both met again, the place
-    /// of every message would pass through memory.
+    /// Waits for a message and copies it into `buf`, which is empty, and is so again if none comes. Apart from `recv` to the end: where both
+    /// met again, the place of every message would pass through memory.
     #[inline(never)]
     pub(super) fn recv_late(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
+        let received = self.wait_and_copy(buf, wait);
+        if received.is_err() {
+            buf.clear();
+        }
+        received
+    }
+
+    #[inline(always)]
+    fn wait_and_copy(&mut self, buf: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
         self.before_waiting(wait);
         let mut seen = Shown::default();
         loop {
-            if let Err(error) = wait_at(&mut ForRecord { rx: self, seen: seen.word }, wait) {
-                buf.clear();
-                return Err(error);
-            }
+            wait_at(&mut ForRecord { rx: self, seen: seen.word }, wait)?;
             match self.ring.look() {
                 Ok(Some(record)) => {
                     self.waited_for = record.len;
@@ -43,17 +49,11 @@ impl ShmReceiver {
                     }
                     return Ok(record.len);
                 }
-                Ok(None) => match self.not_yet(seen, wait) {
-                    Ok(shown) => seen = self.copy_what_shows(shown, buf),
-                    Err(error) => {
-                        buf.clear();
-                        return Err(error);
-                    }
-                },
-                Err(corrupt) => {
-                    buf.clear();
-                    return Err(self.corrupt(corrupt));
+                Ok(None) => {
+                    let shown = self.not_yet(seen, wait)?;
+                    seen = self.copy_what_shows(shown, buf);
                 }
+                Err(corrupt) => return Err(self.corrupt(corrupt)),
             }
         }
     }
