@@ -3,15 +3,16 @@
 //!
 //! All spin, on two pinned threads, over the same messages, interleaved in rounds. Every message carries its number in
 //! its first and last eight bytes; the receiver checks both. A round trip is timed by one clock read per message, as
-//! `ipc-bench` does; a stream by the receiver, over all its messages.
+//! `ipc-bench` does; a stream by the receiver, over all its messages. The compiler must believe that the receiver looks
+//! at all of a message (`black_box`): else it leaves out copies of which the check reads two words.
 //!
 //! * rtrb 0.4: a byte ring of 1 MiB and at least two messages, `push_entire_slice` and `pop_entire_slice`; for 64 B and
-//!   1 KiB also a ring of arrays, `push` and `pop`.
+//!   1 KiB also a ring of arrays, `push` and `pop`, and `push` and `read_chunk`, which shows them in place.
 //! * crossbeam-channel 0.5 and kanal 0.1: bounded channels of as many messages as make 1 MiB, of `Vec<u8>`: a message is
 //!   copied into a new vector and handed over, as programs do with them; `try_send` and `try_recv`, spinning.
 //!
-//! Ours is used as each of them is: against rtrb it copies a message in and out, against the channels, whose receivers get
-//! the sender's copy itself, it copies in and is read in place.
+//! Ours is used as each of them is: against rtrb it copies a message in and out, or in only; against the channels, whose
+//! receivers get the sender's copy itself, it copies in and is read in place.
 
 use std::hint::{black_box, spin_loop};
 use std::process::ExitCode;
@@ -57,7 +58,7 @@ impl<T: Tx, R: Rx, F: Fn(usize) -> (T, R)> Run for Kind<F> {
             pin(1);
             for number in 0..messages {
                 there.recv(|message| {
-                    check(message, size, number);
+                    check(black_box(message), size, number);
                     back.send(message);
                 });
             }
@@ -70,7 +71,7 @@ impl<T: Tx, R: Rx, F: Fn(usize) -> (T, R)> Run for Kind<F> {
             for number in 0..messages {
                 stamp(&mut message, number);
                 up.send(&message);
-                down.recv(|answer| check(answer, size, number));
+                down.recv(|answer| check(black_box(answer), size, number));
                 let now = Instant::now();
                 took.push((now - before).as_nanos() as u64);
                 before = now;
@@ -205,8 +206,28 @@ impl<const N: usize> Rx for rtrb::Consumer<[u8; N]> {
     }
 }
 
+/// Where they lie in the ring.
+struct ArraysInPlace<const N: usize>(rtrb::Consumer<[u8; N]>);
+
+impl<const N: usize> Rx for ArraysInPlace<N> {
+    fn recv(&mut self, look: impl FnOnce(&[u8])) {
+        while self.0.is_empty() {
+            spin_loop();
+        }
+        let message = self.0.read_chunk(1).expect("nobody else takes one");
+        let (first, _) = message.as_slices();
+        look(&first[0]);
+        message.commit_all();
+    }
+}
+
 fn rtrb_arrays<const N: usize>(_: usize) -> (rtrb::Producer<[u8; N]>, rtrb::Consumer<[u8; N]>) {
     rtrb::RingBuffer::new(QUEUE / N)
+}
+
+fn rtrb_arrays_in_place<const N: usize>(size: usize) -> (rtrb::Producer<[u8; N]>, ArraysInPlace<N>) {
+    let (tx, rx) = rtrb_arrays(size);
+    (tx, ArraysInPlace(rx))
 }
 
 impl Tx for crossbeam_channel::Sender<Vec<u8>> {
@@ -252,7 +273,7 @@ struct Measured {
     ours: Option<usize>,
 }
 
-const KINDS: [Measured; 6] = [
+const KINDS: [Measured; 7] = [
     Measured { name: "inproc", make: |_| Some(Box::new(Kind(copied))), ours: None },
     Measured { name: "inproc, in place", make: |_| Some(Box::new(Kind(in_place))), ours: None },
     Measured { name: "rtrb", make: |_| Some(Box::new(Kind(rtrb_bytes))), ours: Some(0) },
@@ -264,6 +285,15 @@ const KINDS: [Measured; 6] = [
             _ => None,
         },
         ours: Some(0),
+    },
+    Measured {
+        name: "rtrb-arrays, in place",
+        make: |size| match size {
+            64 => Some(Box::new(Kind(rtrb_arrays_in_place::<64>))),
+            1024 => Some(Box::new(Kind(rtrb_arrays_in_place::<1024>))),
+            _ => None,
+        },
+        ours: Some(1),
     },
     Measured {
         name: "crossbeam",
