@@ -8,21 +8,25 @@ use ipc_results::file::read_run;
 use ipc_results::statistics::median;
 use ipc_results::{Cell, Estimate};
 
-/// A rival and our mechanism of the same kind.
-const SAME_KIND: &[(&str, &str)] = &[
-    ("aeron", "shm"),
-    ("iceoryx2", "shm"),
+/// A rival, our mechanism of the same kind, and what is another in its streams, if anything.
+const SAME_KIND: &[(&str, &str, &str)] = &[
+    ("aeron", "shm", ""),
+    ("iceoryx2", "shm", ""),
     // Datagrams, as long as one of ours takes the message; longer ones it sends in pieces.
-    ("ipc-channel", "uds-seqpacket"),
-    ("ipc-channel", "uds"),
-    ("interprocess", "uds"),
-    ("tokio-uds", "uds"),
-    ("zeromq", "uds"),
-    ("zeromq", "pipe"),
-    ("zeromq-tcp", "tcp"),
-    ("zeromq", "uds-buffered"),
-    ("zeromq-tcp", "tcp-buffered"),
+    ("ipc-channel", "uds-seqpacket", ""),
+    ("ipc-channel", "uds", ""),
+    ("interprocess", "uds", ""),
+    ("tokio-uds", "uds", ""),
+    ("zeromq", "uds", NOT_GATHERING),
+    ("zeromq", "pipe", NOT_GATHERING),
+    ("zeromq-tcp", "tcp", NOT_GATHERING),
+    ("zeromq", "uds-buffered", ""),
+    ("zeromq-tcp", "tcp-buffered", ""),
 ];
+
+/// A call of the kernel per message, where the rival's thread gathers what has come meanwhile; of its kind is `BufSender`. Not said
+/// of batches, which are gathered.
+const NOT_GATHERING: &str = ", one by one";
 
 pub fn main(paths: impl Iterator<Item = String>) -> ExitCode {
     print_head();
@@ -40,7 +44,7 @@ pub fn main(paths: impl Iterator<Item = String>) -> ExitCode {
 pub const FOOT: &str = "ours is N× better: median over trials of the ratio within one round, with its interval; `equal` where that includes 1";
 
 pub fn print_head() {
-    println!("{:26} {:8} {:>8}  {:>14} {:>14}  ours is", "peer / ours", "mode", "bytes", "theirs", "ours");
+    println!("{:40} {:8} {:>8}  {:>14} {:>14}  ours is", "peer / ours", "mode", "bytes", "theirs", "ours");
 }
 
 /// One row, of the values of both per round: nanoseconds for `rtt`, else messages per second. Without any, `why`.
@@ -63,12 +67,12 @@ pub fn print_row(rival: &str, mode: &str, size: usize, theirs: &[f64], ours: &[f
         Some(ratio) => format!("{:.2}x: equal ({:.2}-{:.2})", ratio.value, ratio.lo, ratio.hi),
         None => why.to_owned(),
     };
-    println!("{rival:26} {mode:8} {size:>8}  {:>14} {:>14}  {verdict}", unit(theirs), unit(ours));
+    println!("{rival:40} {mode:8} {size:>8}  {:>14} {:>14}  {verdict}", unit(theirs), unit(ours));
 }
 
 fn print(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let run = read_run(path)?;
-    for &(rival, kind) in SAME_KIND {
+    for &(rival, kind, apart) in SAME_KIND {
         for theirs in run.cells.iter().filter(|cell| cell.transport == rival) {
             let same = |cell: &&Cell| {
                 (&*cell.transport, &cell.mode, cell.size_bytes) == (kind, &theirs.mode, theirs.size_bytes)
@@ -76,7 +80,9 @@ fn print(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
             let Some(ours) = run.cells.iter().find(same) else { continue };
             let (their_values, our_values) = (values(theirs)?, values(ours)?);
             let why = theirs.reason.as_deref().or(ours.reason.as_deref()).unwrap_or("not measured");
-            let name = format!("{rival} / {kind}");
+            let apart =
+                if theirs.mode == "stream" && !ours.params.contains_key("batch") { apart } else { "" };
+            let name = format!("{rival} / {kind}{apart}");
             print_row(&name, &theirs.mode, theirs.size_bytes as usize, &their_values, &our_values, why);
         }
     }

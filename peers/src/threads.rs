@@ -25,6 +25,10 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// Bytes a queue holds, if two messages fit.
 const QUEUE: usize = 1 << 20;
+
+/// Bytes of a ring from which on it is put into huge pages, as docs/transports.md recommends for such long messages.
+const HUGE_PAGE: usize = 2 << 20;
+
 const SIZES: [usize; 4] = [64, 1 << 10, 64 << 10, 1 << 20];
 
 /// One direction's sending end.
@@ -166,8 +170,13 @@ fn copied(size: usize) -> (ShmSender, Copied) {
 
 fn in_place(size: usize) -> (ShmSender, ShmReceiver) {
     // A message may take half the ring, less its header.
-    let capacity = Some(QUEUE.max(4 * size));
-    let options = ShmOptions { wait: Some(WaitPolicy::Spin), capacity, ..ShmOptions::default() };
+    let capacity = QUEUE.max(4 * size);
+    let options = ShmOptions {
+        wait: Some(WaitPolicy::Spin),
+        capacity: Some(capacity),
+        hugepages: Some(capacity >= HUGE_PAGE),
+        ..ShmOptions::default()
+    };
     let pair = InProc::pair(&options).expect("a pair in this process");
     (pair.0.tx, pair.1.rx)
 }

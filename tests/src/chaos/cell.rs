@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ipc_transports::{Address, Target};
 use tempfile::TempDir;
 
+use super::victim::LONG;
 use crate::end::Random;
 use crate::traces::{THREAD, Traces};
 
@@ -147,6 +148,8 @@ pub struct Cell {
     pub calls: Option<Durations>,
     /// The crash points to aim at, by the beginnings of their names; none: all.
     pub only: Vec<String>,
+    /// Senders that died within a long message.
+    pub died_in_long: u64,
     /// What else is worth writing down.
     pub notes: Vec<String>,
     directory: TempDir,
@@ -172,6 +175,7 @@ impl Cell {
             points: BTreeMap::new(),
             calls: None,
             only: Vec::new(),
+            died_in_long: 0,
             notes: Vec::new(),
             directory,
             before: None,
@@ -181,6 +185,16 @@ impl Cell {
     /// The cell's directory.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The seed of a round with short messages.
+    pub fn seed_of_short(&mut self) -> u64 {
+        self.random.next() & !LONG
+    }
+
+    /// The seed of a round: in every other one, where the mechanism takes such, some messages are long.
+    pub fn seed_of_any(&mut self) -> u64 {
+        if self.mechanism == "mq" { self.seed_of_short() } else { self.random.next() }
     }
 
     /// An address to listen at.
@@ -196,6 +210,13 @@ impl Cell {
     pub fn call_took(&mut self, began: Instant) {
         if let Some(calls) = &mut self.calls {
             calls.add(began.elapsed());
+        }
+    }
+
+    /// Notes how many senders died within a long message, if any did.
+    pub fn note_deaths_in_long(&mut self) {
+        if self.died_in_long > 0 {
+            self.notes.push(format!("{} died within a long message", self.died_in_long));
         }
     }
 

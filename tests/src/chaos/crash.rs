@@ -170,6 +170,7 @@ pub fn run(cell: &mut Cell, rounds: u64) {
     let (met, never): (Vec<&str>, Vec<&str>) =
         points.iter().partition(|point| cell.points.contains_key(*point));
     cell.notes.push(format!("{} of {} points met", met.len(), points.len()));
+    cell.note_deaths_in_long();
     if !never.is_empty() {
         cell.notes.push(format!("not on its way: {}", never.join(", ")));
     }
@@ -203,7 +204,7 @@ fn one_peer(
     plan: &str,
 ) -> Result<bool, Violation> {
     journal.clear();
-    let seed = cell.random.next();
+    let seed = cell.seed_of_any();
     let mut victim = Victim::start(cell, listener.address(), seed, &[(VARIABLE, plan.to_owned())]);
     let Some(mut connection) = accept_or_end(listener, &mut victim)? else {
         victim.end();

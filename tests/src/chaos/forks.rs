@@ -41,7 +41,7 @@ pub fn run(cell: &mut Cell, rounds: u64) {
 fn one_round(cell: &mut Cell, journal: &Journal) -> Result<(), Violation> {
     journal.clear();
     let mut listener = listen(&cell.address()).unwrap_or_else(|error| panic!("{error}"));
-    let seed = cell.random.next();
+    let seed = cell.seed_of_any();
     let victim = Victim::start(cell, listener.address(), seed, &[(FORK_VARIABLE, "1".into())]);
     let mut connection = match listener.accept(Wait::within(10 * DEADLINE)) {
         Ok(connection) => connection,

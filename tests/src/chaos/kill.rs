@@ -15,7 +15,7 @@ use ipc_transports::{
 
 use super::cell::{Cell, DEADLINE, GRACE, Role, Violation, violated};
 use super::journal::Journal;
-use super::victim::Series;
+use super::victim::{LONGEST, Series};
 use crate::end::Random;
 
 /// A victim on its way to its end.
@@ -173,6 +173,7 @@ fn survive_a_peer(cell: &mut Cell, rounds: u64) {
         cell.count(outcome);
     }
     survivor.end(cell);
+    cell.note_deaths_in_long();
 }
 
 /// A listener whose peers are killed one after the other.
@@ -196,7 +197,7 @@ impl Survivor {
     /// # Errors
     /// A promise that was not kept.
     pub fn one_round(&mut self, cell: &mut Cell) -> Result<(), Violation> {
-        let seed = cell.random.next();
+        let seed = cell.seed_of_any();
         let after = moment(&mut cell.random);
         let Survivor { journal, killer, listener, told_at } = self;
         one_peer(cell, journal, listener, seed, told_at, |victim| victim.doom(killer, after))
@@ -321,6 +322,9 @@ pub(super) fn outlive_a_sender(
     let committed = if cell.mechanism == "tcp" { 0 } else { committed };
     if !(committed..=begun).contains(&received) {
         return violated("I2", format!("{received} received, {committed} committed, {begun} begun"));
+    }
+    if begun > received && series.next().len() > LONGEST {
+        cell.died_in_long += 1;
     }
     Ok(now)
 }

@@ -305,7 +305,7 @@ fn processor_quota(cell: &mut Cell, journal: &Journal) -> Result<String, Violati
     };
     journal.clear();
     let mut listener = listen(&cell.address()).unwrap_or_else(|error| panic!("{error}"));
-    let seed = cell.random.next();
+    let seed = cell.seed_of_short();
     let mut victim = Victim::start_as(Role::Sender, cell, listener.address(), seed, &[]);
     let outcome = match listener.accept(Wait::within(10 * DEADLINE)) {
         Ok(connection) => receive_from_a_throttled_peer(connection, seed, &group, &mut victim),

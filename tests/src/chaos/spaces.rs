@@ -135,7 +135,7 @@ fn dies_connected(
     journal: &Journal,
     listener: &mut AnyListener,
 ) -> Result<Duration, String> {
-    let seed = cell.random.next();
+    let seed = cell.seed_of_short();
     let victim = Victim::start(cell, listener.address(), seed, &[]);
     let mut connection = match listener.accept(Wait::within(10 * DEADLINE)) {
         Ok(connection) => connection,
@@ -177,7 +177,7 @@ fn dies_before_it_is_accepted(
     journal: &Journal,
     listener: &mut AnyListener,
 ) -> Result<(), String> {
-    let seed = cell.random.next();
+    let seed = cell.seed_of_short();
     let victim = Victim::start(cell, listener.address(), seed, &[]);
     // Until it knocks.
     ipc_transports::Pollable::arm(listener).map_err(|error| error.to_string())?;

@@ -38,7 +38,7 @@ fn one_round(
     most_cpu: &mut f64,
 ) -> Result<(), Violation> {
     journal.clear();
-    let seed = cell.random.next();
+    let seed = cell.seed_of_any();
     let victim = Victim::start(cell, listener.address(), seed, &[]);
     let connection = listener.accept(Wait::within(10 * DEADLINE));
     let mut stream = match connection {

@@ -210,7 +210,7 @@ pub(super) fn converse<T>(
 ) -> Result<(T, f64), Violation> {
     journal.clear();
     let mut listener = listen(&cell.address()).unwrap_or_else(|error| panic!("{error}"));
-    let seed = cell.random.next();
+    let seed = cell.seed_of_short();
     let victim = Victim::start(cell, listener.address(), seed, environment);
     let mut connection = match listener.accept(Wait::within(20 * DEADLINE)) {
         Ok(connection) => connection,

@@ -12,7 +12,14 @@ use super::{forks, results, storm};
 use crate::end::{Random, message};
 
 /// Longest message of a round in bytes: several lines of a ring, less than a queue's default.
-pub const LONGEST: usize = 4000;
+pub(super) const LONGEST: usize = 4000;
+
+/// Longest message of a round whose seed has the bit [`LONG`]: a ring shows it in parts while it is written, a pipe takes it in several
+/// calls, a datagram socket in one.
+const LONGEST_OF_LONG: usize = 150_000;
+
+/// The bit of a seed that makes one in eight of a round's messages a long one.
+pub(super) const LONG: u64 = 1;
 
 /// The numbers and lengths of the messages of one round: both sides count them off from the same seed.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +40,12 @@ impl Series {
         self.next
     }
 
-    /// The next message: mostly short ones, some of several kilobytes.
+    /// The next message: mostly short ones, one in eight of up to [`LONGEST`] bytes, or as long as the seed says.
     #[expect(clippy::should_implement_trait, reason = "an iterator could end; this cannot")]
     pub fn next(&mut self) -> Vec<u8> {
+        let longest = if self.seed & LONG == 0 { LONGEST } else { LONGEST_OF_LONG };
         let len = match self.lengths.below(8) {
-            0 => 8 + self.lengths.below(LONGEST - 8),
+            0 => 8 + self.lengths.below(longest - 8),
             1 => 0,
             _ => self.lengths.below(100),
         };
