@@ -146,7 +146,7 @@ fn a_killed_peer_fails_its_cell_by_name_and_takes_the_others_with_it() {
         }
         // Far longer than it takes to find and kill the peer, and over by itself should this test be killed first.
         let line = format!(
-            "-t shm -s 64 --mode {mode} --peers 3 --io sync,async --trials 1 -d 5m --order grouped --json=-"
+            "-t shm -s 64 --mode {mode} --peers 3 --io sync,async --trials 1 -d 5m --keep-awake no --order grouped --json=-"
         );
         let child = place.command(&measuring(&line)).spawn().unwrap();
         for id in &ids {
@@ -175,7 +175,7 @@ fn a_killed_peer_is_named_over_every_transport_and_among_two_four_and_eight() {
             let (peer, id) =
                 (format!("peer {}", peers - 1), format!("{transport}/{mode}/64{set}/peers={peers}"));
             let line = format!(
-                "-t {transport} -s 64 --mode {mode} --peers {peers} --trials 1 -d 5m {flag} --json=-"
+                "-t {transport} -s 64 --mode {mode} --peers {peers} --trials 1 -d 5m {flag} --keep-awake no --json=-"
             );
             let child = place.command(&measuring(&line)).spawn().unwrap();
             kill(at_work(place.worker(&peer, &id)), Signal::KILL);
@@ -278,9 +278,8 @@ fn a_killed_client_among_several_fails_the_cell_at_once_and_takes_the_others_wit
         let place = Place::new();
         let id = format!("shm/rtt/64/{crowd}");
         let flag = crowd.replace('=', " ");
-        let child =
-            place.command(&measuring(&format!("-t shm -s 64 --mode rtt --{flag} --trials 1 -d 5m --json=-")));
-        let child = { child }.spawn().unwrap();
+        let line = format!("-t shm -s 64 --mode rtt --{flag} --trials 1 -d 5m --keep-awake no --json=-");
+        let child = place.command(&measuring(&line)).spawn().unwrap();
         kill(place.worker(&format!("peer {victim}"), &id), Signal::KILL);
         let output = place.finish(child);
         assert_eq!(output.status.code(), Some(1), "{id}");
