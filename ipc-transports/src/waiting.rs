@@ -82,6 +82,13 @@ impl Waiting {
         !self.share_one_cpu && self.policy != WaitPolicy::Park
     }
 
+    /// Leaves out so many looks, where waiting would begin with looks.
+    pub(crate) fn hold_back(self, looks: u32) {
+        if self.spins() {
+            (0..looks).for_each(|_| std::hint::spin_loop());
+        }
+    }
+
     /// Waits until `site` is ready.
     pub(crate) fn until_ready<S: Site>(self, site: &mut S, wait: Wait) -> Result<(), Stopped<S::Error>> {
         if site.is_ready() {

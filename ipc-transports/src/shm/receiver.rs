@@ -24,7 +24,7 @@ const STREAK: u64 = 8;
 
 /// Looks that such a reader leaves out before it looks again. Faster than its writer, it would look at the very line that is
 /// being written, and take it away from the writer for every message (docs/performance.md, "shm").
-const HOLD_BACK: u32 = 16;
+const HOLD_BACK: u32 = 48;
 
 /// Longest message for which it does, 32 lines: longer ones lose by it.
 const LONGEST_HELD_BACK: usize = 32 * LINE - RECORD_HEADER;
@@ -131,9 +131,8 @@ impl ShmReceiver {
         if self.waited_for <= LONGEST_HELD_BACK
             && self.stats.messages - self.waited_at >= STREAK
             && wait != Wait::Never
-            && self.half.waiting.spins()
         {
-            (0..HOLD_BACK).for_each(|_| std::hint::spin_loop());
+            self.half.waiting.hold_back(HOLD_BACK);
         }
         self.waited_at = self.stats.messages;
     }

@@ -10,7 +10,7 @@ use ipc_core::{Armed, Interest, Loan, LoanSender, Pollable, SendError, Sender, S
 
 use super::Ring;
 use super::copying::Copying;
-use crate::backing::{DATA, PIECE};
+use crate::backing::{DATA, LINE, PIECE};
 use crate::half::{Broken, Half, HalfSite, wait_at};
 use crate::memory::Memory;
 use crate::ring::{Batch, Corrupt, PART, Producer, Space};
@@ -19,6 +19,17 @@ use crate::waiting::{NoDoze, Site};
 /// Bytes of ring and of the next message with which a batch is published before that one: the receiver should not wait for the last
 /// message before it can begin with the first, and a message that shows while it is written has nothing before it that is held back.
 const PUBLISH_AFTER: u64 = PART as u64;
+
+/// Most looks that a sender leaves out when it has found the ring full. Whoever looks for room takes away the line in which the
+/// receiver says how far it has come, for every message if the receiver is the slower one (docs/performance.md, "shm").
+const HOLD_BACK: usize = 256;
+
+/// Lines of ring for each of these looks, so that a small ring is far from empty when they are over: a look takes no longer than reading
+/// some lines.
+const LINES_TO_A_LOOK: usize = 16;
+
+/// Longest message for which it does; reading a longer one takes as long as the looks.
+const LONGEST_HELD_BACK: usize = 8 * 1024;
 
 /// The sending half of a shared-memory connection.
 ///
@@ -37,6 +48,8 @@ pub struct ShmSender {
     max_message: usize,
     half: Half,
     copying: Copying,
+    /// Looks that are left out when the ring is full: [`HOLD_BACK`], of a small ring fewer.
+    hold_back: u32,
     stats: Stats,
 }
 
@@ -48,6 +61,7 @@ impl ShmSender {
             max_message: ring.max_message,
             half,
             copying: Copying::new(),
+            hold_back: (capacity / LINE / LINES_TO_A_LOOK).min(HOLD_BACK) as u32,
             stats: Stats::default(),
         }
     }
@@ -132,6 +146,9 @@ impl ShmSender {
         }
         if wait != Wait::Never {
             self.stats.full_waits += 1;
+            if len <= LONGEST_HELD_BACK {
+                self.half.waiting.hold_back(self.hold_back);
+            }
         }
         loop {
             wait_at(&mut ForSpace { tx: self, len }, wait)?;
