@@ -80,8 +80,7 @@ fn print(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
             let Some(ours) = run.cells.iter().find(same) else { continue };
             let (their_values, our_values) = (values(theirs)?, values(ours)?);
             let why = theirs.reason.as_deref().or(ours.reason.as_deref()).unwrap_or("not measured");
-            let apart =
-                if theirs.mode == "stream" && !ours.id.contains("/batch=") { apart } else { "" };
+            let apart = if theirs.mode == "stream" && !ours.id.contains("/batch=") { apart } else { "" };
             let name = format!("{rival} / {kind}{apart}");
             print_row(&name, &theirs.mode, theirs.size_bytes as usize, &their_values, &our_values, why);
         }
