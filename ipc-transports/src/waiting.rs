@@ -82,10 +82,15 @@ impl Waiting {
         !self.share_one_cpu && self.policy != WaitPolicy::Park
     }
 
-    /// Leaves out so many looks, where waiting would begin with looks.
-    pub(crate) fn hold_back(self, looks: u32) {
-        if self.spins() {
-            (0..looks).for_each(|_| std::hint::spin_loop());
+    /// Leaves out the looks of so long a time, where `wait` allows it and waiting would begin with looks.
+    pub(crate) fn hold_back(self, time: Duration, wait: Wait) {
+        if wait == Wait::Never || !self.spins() {
+            return;
+        }
+        let end = Instant::now() + time;
+        let end = if let Wait::Until(deadline) = wait { end.min(deadline) } else { end };
+        while Instant::now() < end {
+            std::hint::spin_loop();
         }
     }
 

@@ -22,9 +22,9 @@ mod early;
 /// Messages taken without waiting after which a reader has caught up with a writer at work.
 const STREAK: u64 = 8;
 
-/// Looks that such a reader leaves out before it looks again. Faster than its writer, it would look at the very line that is
-/// being written, and take it away from the writer for every message (docs/performance.md, "shm").
-const HOLD_BACK: u32 = 48;
+/// How long such a reader does not look. Faster than its writer, it would look at the very line that is being written, and take
+/// it away from the writer for every message (docs/performance.md, "shm").
+const HOLD_BACK: Duration = Duration::from_nanos(600);
 
 /// Longest message for which it does, 32 lines: longer ones lose by it.
 const LONGEST_HELD_BACK: usize = 32 * LINE - RECORD_HEADER;
@@ -128,11 +128,8 @@ impl ShmReceiver {
         if self.rung_at != self.ring.position() {
             self.wake();
         }
-        if self.waited_for <= LONGEST_HELD_BACK
-            && self.stats.messages - self.waited_at >= STREAK
-            && wait != Wait::Never
-        {
-            self.half.waiting.hold_back(HOLD_BACK);
+        if self.waited_for <= LONGEST_HELD_BACK && self.stats.messages - self.waited_at >= STREAK {
+            self.half.waiting.hold_back(HOLD_BACK, wait);
         }
         self.waited_at = self.stats.messages;
     }

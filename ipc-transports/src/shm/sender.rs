@@ -20,15 +20,14 @@ use crate::waiting::{NoDoze, Site};
 /// message before it can begin with the first, and a message that shows while it is written has nothing before it that is held back.
 const PUBLISH_AFTER: u64 = PART as u64;
 
-/// Most looks that a sender leaves out when it has found the ring full. Whoever looks for room takes away the line in which the
+/// How long a sender that has found the ring full does not look for room, at most. Whoever looks takes away the line in which the
 /// receiver says how far it has come, for every message if the receiver is the slower one (docs/performance.md, "shm").
-const HOLD_BACK: usize = 256;
+const HOLD_BACK: Duration = Duration::from_micros(3);
 
-/// Lines of ring for each of these looks, so that a small ring is far from empty when they are over: a look takes no longer than reading
-/// some lines.
-const LINES_TO_A_LOOK: usize = 16;
+/// The same per line of a small ring, which is far from empty then: reading a line takes longer.
+const HOLD_BACK_PER_LINE: Duration = Duration::from_nanos(1);
 
-/// Longest message for which it does; reading a longer one takes as long as the looks.
+/// Longest message for which it does; reading a longer one takes as long by itself.
 const LONGEST_HELD_BACK: usize = 8 * 1024;
 
 /// The sending half of a shared-memory connection.
@@ -48,8 +47,8 @@ pub struct ShmSender {
     max_message: usize,
     half: Half,
     copying: Copying,
-    /// Looks that are left out when the ring is full: [`HOLD_BACK`], of a small ring fewer.
-    hold_back: u32,
+    /// [`HOLD_BACK`], of a small ring less.
+    hold_back: Duration,
     stats: Stats,
 }
 
@@ -61,7 +60,7 @@ impl ShmSender {
             max_message: ring.max_message,
             half,
             copying: Copying::new(),
-            hold_back: (capacity / LINE / LINES_TO_A_LOOK).min(HOLD_BACK) as u32,
+            hold_back: (HOLD_BACK_PER_LINE * (capacity / LINE) as u32).min(HOLD_BACK),
             stats: Stats::default(),
         }
     }
@@ -146,9 +145,9 @@ impl ShmSender {
         }
         if wait != Wait::Never {
             self.stats.full_waits += 1;
-            if len <= LONGEST_HELD_BACK {
-                self.half.waiting.hold_back(self.hold_back);
-            }
+        }
+        if len <= LONGEST_HELD_BACK {
+            self.half.waiting.hold_back(self.hold_back, wait);
         }
         loop {
             wait_at(&mut ForSpace { tx: self, len }, wait)?;
