@@ -19,7 +19,7 @@ const SPIN_FOR: Duration = Duration::from_micros(20);
 /// How long `spin` keeps its CPU before it offers it to others once.
 const YIELD_EVERY: Duration = Duration::from_micros(50);
 
-/// Looks between two readings of the clock (a reading costs as much as about 30 looks).
+/// Looks between two readings of the clock, which cost as much as one look or several.
 const LOOKS: u32 = 256;
 
 /// Times `adaptive` yields after spinning.
@@ -320,6 +320,21 @@ mod tests {
         }
         assert!(!crowd.is_here(), "then it is tried again");
         assert!(yield_briefly(&After(Cell::new(1)), &crowd));
+    }
+
+    #[test]
+    fn only_who_would_look_and_has_time_holds_back() {
+        let (long, past) = (Duration::from_secs(3600), Wait::Until(Instant::now()));
+        // An hour, each of these, did they not end at once.
+        for policy in [WaitPolicy::Spin, WaitPolicy::Adaptive] {
+            Waiting::new(policy, false).hold_back(long, Wait::Never);
+            Waiting::new(policy, false).hold_back(long, past);
+            Waiting::new(policy, true).hold_back(long, Wait::Forever);
+        }
+        Waiting::new(WaitPolicy::Park, false).hold_back(long, Wait::Forever);
+        let (began, short) = (Instant::now(), Duration::from_micros(100));
+        Waiting::new(WaitPolicy::Adaptive, false).hold_back(short, Wait::Forever);
+        assert!(Instant::now() >= began + short);
     }
 
     /// Somebody waits at either end for so long that both sleep on descriptors; then one sends, or leaves. What the other got.

@@ -8,25 +8,21 @@ use ipc_results::file::read_run;
 use ipc_results::statistics::median;
 use ipc_results::{Cell, Estimate};
 
-/// A rival, our mechanism of the same kind, and what is another in its streams, if anything.
-const SAME_KIND: &[(&str, &str, &str)] = &[
-    ("aeron", "shm", ""),
-    ("iceoryx2", "shm", ""),
+/// A rival and our mechanism of the same kind.
+const SAME_KIND: &[(&str, &str)] = &[
+    ("aeron", "shm"),
+    ("iceoryx2", "shm"),
     // Datagrams, as long as one of ours takes the message; longer ones it sends in pieces.
-    ("ipc-channel", "uds-seqpacket", ""),
-    ("ipc-channel", "uds", ""),
-    ("interprocess", "uds", ""),
-    ("tokio-uds", "uds", ""),
-    ("zeromq", "uds", NOT_GATHERING),
-    ("zeromq", "pipe", NOT_GATHERING),
-    ("zeromq-tcp", "tcp", NOT_GATHERING),
-    ("zeromq", "uds-buffered", ""),
-    ("zeromq-tcp", "tcp-buffered", ""),
+    ("ipc-channel", "uds-seqpacket"),
+    ("ipc-channel", "uds"),
+    ("interprocess", "uds"),
+    ("tokio-uds", "uds"),
+    ("zeromq", "uds"),
+    ("zeromq", "pipe"),
+    ("zeromq-tcp", "tcp"),
+    ("zeromq", "uds-buffered"),
+    ("zeromq-tcp", "tcp-buffered"),
 ];
-
-/// A call of the kernel per message, where the rival's thread gathers what has come meanwhile; of its kind is `BufSender`. Not said
-/// of batches, which are gathered.
-const NOT_GATHERING: &str = ", one by one";
 
 pub fn main(paths: impl Iterator<Item = String>) -> ExitCode {
     print_head();
@@ -72,7 +68,7 @@ pub fn print_row(rival: &str, mode: &str, size: usize, theirs: &[f64], ours: &[f
 
 fn print(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let run = read_run(path)?;
-    for &(rival, kind, apart) in SAME_KIND {
+    for &(rival, kind) in SAME_KIND {
         for theirs in run.cells.iter().filter(|cell| cell.transport == rival) {
             let same = |cell: &&Cell| {
                 (&*cell.transport, &cell.mode, cell.size_bytes) == (kind, &theirs.mode, theirs.size_bytes)
@@ -80,12 +76,21 @@ fn print(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
             let Some(ours) = run.cells.iter().find(same) else { continue };
             let (their_values, our_values) = (values(theirs)?, values(ours)?);
             let why = theirs.reason.as_deref().or(ours.reason.as_deref()).unwrap_or("not measured");
-            let apart = if theirs.mode == "stream" && !ours.id.contains("/batch=") { apart } else { "" };
-            let name = format!("{rival} / {kind}{apart}");
+            let name = format!("{rival} / {kind}{}", used(rival, ours));
             print_row(&name, &theirs.mode, theirs.size_bytes as usize, &their_values, &our_values, why);
         }
     }
     Ok(())
+}
+
+/// How ours was used in a cell, where that is not as the rival was: in batches, or one call of the kernel per message where a thread of
+/// the rival gathers what has come meanwhile. Of that rival's kind is `BufSender`.
+fn used(rival: &str, ours: &Cell) -> &'static str {
+    match &*ours.mode {
+        "stream" if ours.id.contains("/batch=") => ", batches",
+        "stream" if rival.starts_with("zeromq") && !ours.transport.ends_with("-buffered") => ", one by one",
+        _ => "",
+    }
 }
 
 /// Median latency or rate of each trial, in the order of the rounds.

@@ -24,10 +24,10 @@ const PUBLISH_AFTER: u64 = PART as u64;
 /// receiver says how far it has come, for every message if the receiver is the slower one (docs/performance.md, "shm").
 const HOLD_BACK: Duration = Duration::from_micros(3);
 
-/// The same per line of a small ring, which is far from empty then: reading a line takes longer.
+/// The same per line of a small ring, which should not run empty meanwhile: to copy a line out takes several.
 const HOLD_BACK_PER_LINE: Duration = Duration::from_nanos(1);
 
-/// Longest message for which it does; reading a longer one takes as long by itself.
+/// Longest message for which it does: of 16 KiB and more as many pass with as without.
 const LONGEST_HELD_BACK: usize = 8 * 1024;
 
 /// The sending half of a shared-memory connection.

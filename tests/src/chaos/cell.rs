@@ -148,7 +148,7 @@ pub struct Cell {
     pub calls: Option<Durations>,
     /// The crash points to aim at, by the beginnings of their names; none: all.
     pub only: Vec<String>,
-    /// Senders that died within a long message.
+    /// Senders that died when they had begun to send a long message, and it had not been received.
     pub died_in_long: u64,
     /// What else is worth writing down.
     pub notes: Vec<String>,

@@ -169,7 +169,8 @@ pub fn run(cell: &mut Cell, rounds: u64) {
 fn survive_a_peer(cell: &mut Cell, rounds: u64) {
     let mut survivor = Survivor::new(cell);
     for _ in 0..rounds {
-        let outcome = survivor.one_round(cell);
+        let seed = cell.seed_of_any();
+        let outcome = survivor.one_round(cell, seed);
         cell.count(outcome);
     }
     survivor.end(cell);
@@ -192,12 +193,11 @@ impl Survivor {
         Survivor { journal: Journal::at(&journal_of(cell)), killer: Killer::start(), listener, told_at: None }
     }
 
-    /// One peer, killed at a random moment.
+    /// One peer with the messages of `seed`, killed at a random moment.
     ///
     /// # Errors
     /// A promise that was not kept.
-    pub fn one_round(&mut self, cell: &mut Cell) -> Result<(), Violation> {
-        let seed = cell.seed_of_any();
+    pub fn one_round(&mut self, cell: &mut Cell, seed: u64) -> Result<(), Violation> {
         let after = moment(&mut cell.random);
         let Survivor { journal, killer, listener, told_at } = self;
         one_peer(cell, journal, listener, seed, told_at, |victim| victim.doom(killer, after))
@@ -323,8 +323,11 @@ pub(super) fn outlive_a_sender(
     if !(committed..=begun).contains(&received) {
         return violated("I2", format!("{received} received, {committed} committed, {begun} begun"));
     }
-    if begun > received && series.next().len() > LONGEST {
-        cell.died_in_long += 1;
+    if begun > received {
+        while series.count() + 1 < begun {
+            series.next();
+        }
+        cell.died_in_long += u64::from(series.next().len() > LONGEST);
     }
     Ok(now)
 }

@@ -11,11 +11,11 @@ use super::journal::Journal;
 use super::{forks, results, storm};
 use crate::end::{Random, message};
 
-/// Longest message of a round in bytes: several lines of a ring, less than a queue's default.
+/// Longest message in bytes, but where the seed says otherwise: several lines of a ring, less than a queue's default.
 pub(super) const LONGEST: usize = 4000;
 
 /// Longest message of a round whose seed has the bit [`LONG`]: a ring shows it in parts while it is written, a pipe takes it in several
-/// calls, a datagram socket in one.
+/// calls, a datagram socket in one, whose default takes 212,952.
 const LONGEST_OF_LONG: usize = 150_000;
 
 /// The bit of a seed that makes one in eight of a round's messages a long one.
@@ -159,5 +159,20 @@ fn connect_for_ever(address: &Address, journal: &Journal) {
         let Ok(mut connection) = connect(address, patience()) else { return };
         journal.events().fetch_add(1, SeqCst);
         let _ = connection.tx.send(b"hello");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_says_whether_some_messages_are_long() {
+        let longest = |seed| {
+            let mut series = Series::of(seed);
+            (0..200).map(|_| series.next().len()).max().unwrap_or(0)
+        };
+        assert!((1..=LONGEST).contains(&longest(0x5eed & !LONG)));
+        assert!((32 * 1024..=LONGEST_OF_LONG).contains(&longest(0x5eed | LONG)));
     }
 }
