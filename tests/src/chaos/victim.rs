@@ -40,7 +40,7 @@ impl Series {
         self.next
     }
 
-    /// The next message: mostly short ones, one in eight of up to [`LONGEST`] bytes, or as long as the seed says.
+    /// The next message: mostly short ones, one in eight of up to 4,000 bytes, or of as many as the seed says.
     #[expect(clippy::should_implement_trait, reason = "an iterator could end; this cannot")]
     pub fn next(&mut self) -> Vec<u8> {
         let longest = if self.seed & LONG == 0 { LONGEST } else { LONGEST_OF_LONG };
