@@ -28,7 +28,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 /// Bytes a queue holds, if two messages fit.
 const QUEUE: usize = 1 << 20;
 
-/// Bytes of a ring from which on it is put into huge pages, as docs/transports.md recommends for such long messages.
+/// Bytes of a huge page: smaller rings cannot be put into such.
 const HUGE_PAGE: usize = 2 << 20;
 
 const SIZES: [usize; 4] = [64, 1 << 10, 64 << 10, 1 << 20];

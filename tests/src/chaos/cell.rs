@@ -213,10 +213,10 @@ impl Cell {
         }
     }
 
-    /// Notes how many senders died within a long message, if any did.
+    /// Notes how many senders died with a long message begun and not received, if any did.
     pub fn note_deaths_in_long(&mut self) {
         if self.died_in_long > 0 {
-            self.notes.push(format!("{} died within a long message", self.died_in_long));
+            self.notes.push(format!("of these rounds {} died with a long message begun", self.died_in_long));
         }
     }
 
