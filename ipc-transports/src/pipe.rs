@@ -73,8 +73,8 @@ pub struct PipeOptions {
     /// held to `/proc/sys/fs/pipe-max-size`; what it refuses leaves the default of 64 KiB. The listening (or spawning)
     /// side makes the pipes and decides.
     pub capacity: Option<usize>,
-    /// `park` (default), behind messages that came in a bunch after up to 16 looks, or `spin`: non-blocking attempts before a call
-    /// sleeps, `wait=`. `adaptive` is `park` here.
+    /// `park` (default), after a few looks where messages are long or come in bunches ([`WaitPolicy::Park`]), or `spin`:
+    /// non-blocking attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
     pub wait: Option<WaitPolicy>,
     /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
     pub fingerprint: Option<Fingerprint>,

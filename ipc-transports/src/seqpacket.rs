@@ -17,7 +17,7 @@ use crate::fork::Owner;
 use crate::frames;
 use crate::lent;
 use crate::socket::Socket;
-use crate::stream::{Halt, LINGER, Link, Shared, transfer};
+use crate::stream::{Attempts, Halt, LINGER, LONG, Link, Looks, Shared, transfer};
 
 /// Sends each message as one datagram: it is taken whole or not at all.
 ///
@@ -36,7 +36,7 @@ pub struct UdsSeqpacketSender {
     socket: Socket,
     shared: Arc<Shared>,
     framing: Framing,
-    spins: u32,
+    attempts: Attempts,
     /// Where the frame of a short message is put together.
     room: Vec<u8>,
     ended: Option<Ended>,
@@ -52,21 +52,30 @@ enum Ended {
 }
 
 impl UdsSeqpacketSender {
-    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self {
+    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, framing: Framing, attempts: Attempts) -> Self {
         let (owner, stats) = (Owner::here(), Stats::default());
-        UdsSeqpacketSender { socket, shared, framing, spins, room: frames::room(), ended: None, owner, stats }
+        UdsSeqpacketSender {
+            socket,
+            shared,
+            framing,
+            attempts,
+            room: frames::room(),
+            ended: None,
+            owner,
+            stats,
+        }
     }
 
     #[inline]
-    fn write(&mut self, datagram: &[IoSlice<'_>], wait: Wait) -> Result<(), SendError> {
-        self.put(datagram, wait).map_err(|halt| self.halted(halt))
+    fn write(&mut self, datagram: &[IoSlice<'_>], bytes: usize, wait: Wait) -> Result<(), SendError> {
+        self.put(datagram, bytes, wait).map_err(|halt| self.halted(halt))
     }
 
     #[inline]
-    fn put(&self, datagram: &[IoSlice<'_>], wait: Wait) -> Result<(), Halt> {
+    fn put(&self, datagram: &[IoSlice<'_>], bytes: usize, wait: Wait) -> Result<(), Halt> {
         let attempt = |socket: &Socket, mode| socket.write(datagram, mode);
         fault_point!("datagram.send");
-        let sent = transfer(&self.socket, self.spins, PollFlags::OUT, wait, attempt);
+        let sent = transfer(&self.socket, self.attempts.to_write(bytes), PollFlags::OUT, wait, attempt);
         fault_point!("datagram.sent");
         sent.map(drop)
     }
@@ -106,7 +115,7 @@ impl Sender for UdsSeqpacketSender {
         }
         let mut room = std::mem::take(&mut self.room);
         let sent = frames::with_frame(self.framing, parts, &mut room, |frame, lengths| {
-            self.write(frame, wait)?;
+            self.write(frame, lengths.frame, wait)?;
             self.stats.messages += 1;
             self.stats.bytes += lengths.message as u64;
             Ok(())
@@ -152,9 +161,9 @@ impl Drop for UdsSeqpacketSender {
         if self.ended.is_none() {
             // Why it does not go is not asked: finding out takes a while, and nobody hears the answer.
             let goodbye = [IoSlice::new(&GOODBYE)];
-            if let Err(Halt::WouldBlock) = self.put(&goodbye, Wait::Never) {
+            if let Err(Halt::WouldBlock) = self.put(&goodbye, GOODBYE.len(), Wait::Never) {
                 self.socket.make_room();
-                let _ = self.put(&goodbye, Wait::within(LINGER));
+                let _ = self.put(&goodbye, GOODBYE.len(), Wait::within(LINGER));
             }
         }
         self.socket.close_write();
@@ -175,7 +184,7 @@ pub struct UdsSeqpacketReceiver {
     socket: Socket,
     shared: Arc<Shared>,
     framing: Framing,
-    spins: u32,
+    looks: Looks,
     /// Room for the longest frame, and the bytes of the one that [`PeekReceiver::ready`] found.
     buffer: Vec<u8>,
     found: Option<usize>,
@@ -203,12 +212,12 @@ impl Finished {
 }
 
 impl UdsSeqpacketReceiver {
-    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, framing: Framing, spins: u32) -> Self {
+    pub(crate) fn new(socket: Socket, shared: Arc<Shared>, framing: Framing, attempts: Attempts) -> Self {
         UdsSeqpacketReceiver {
             socket,
             shared,
             framing,
-            spins,
+            looks: Looks::new(attempts),
             // One byte more, so that a frame beyond the agreement shows as such and not as a whole one.
             buffer: vec![0; framing.max_message + framing.overhead() + 1],
             found: None,
@@ -256,7 +265,8 @@ impl UdsSeqpacketReceiver {
         let room = buf.len();
         let mut header = [0; HEADER_LEN];
         let pieces = &mut [&mut header[..], buf, &mut self.buffer].map(IoSliceMut::new);
-        let read = read(&self.socket, self.spins, wait, pieces).map_err(|halt| self.halted(halt))?;
+        let read =
+            read(&self.socket, self.looks.take(wait), wait, pieces).map_err(|halt| self.halted(halt))?;
         // A header alone tells how long the frame is, and that it is none.
         let len = match self.framing.parse(&header[..read.min(HEADER_LEN)]) {
             Ok(Parsed::Message { frame_len, .. }) if frame_len == read => 0,
@@ -267,6 +277,7 @@ impl UdsSeqpacketReceiver {
         };
         buf.truncate(len);
         buf.extend_from_slice(&self.buffer[..len.saturating_sub(room)]);
+        self.looks.beside(len);
         self.stats.messages += 1;
         self.stats.bytes += len as u64;
         Ok(len)
@@ -275,19 +286,16 @@ impl UdsSeqpacketReceiver {
 
 const NOT_ONE_FRAME: Finished = Finished::Corrupt { what: "datagram is not one whole frame" };
 
-/// Bytes of a message from which on saving a copy is worth three pieces instead of one.
-const LONG: usize = 8 << 10;
-
 /// Reads one datagram; [`Halt::PeerExited`] at the end of all.
 #[inline(always)]
-fn read(socket: &Socket, spins: u32, wait: Wait, pieces: &mut [IoSliceMut<'_>]) -> Result<usize, Halt> {
+fn read(socket: &Socket, looks: u32, wait: Wait, pieces: &mut [IoSliceMut<'_>]) -> Result<usize, Halt> {
     let mut attempt = |socket: &Socket, mode| match socket.read(pieces, mode) {
         // Said once, ahead of what the peer sent, when it closed with messages of ours unread (net/core/datagram.c,
         // __skb_try_recv_datagram): its messages and its goodbye are still there.
         Err(Errno::CONNRESET) => socket.read(pieces, mode),
         read => read,
     };
-    match transfer(socket, spins, PollFlags::IN, wait, &mut attempt)? {
+    match transfer(socket, looks, PollFlags::IN, wait, &mut attempt)? {
         0 => Err(Halt::PeerExited),
         read => Ok(read),
     }
@@ -336,7 +344,8 @@ impl PeekReceiver for UdsSeqpacketReceiver {
             return Ok(());
         }
         let pieces = &mut [IoSliceMut::new(&mut self.buffer)];
-        let read = read(&self.socket, self.spins, wait, pieces).map_err(|halt| self.halted(halt))?;
+        let read =
+            read(&self.socket, self.looks.take(wait), wait, pieces).map_err(|halt| self.halted(halt))?;
         match self.framing.parse(&self.buffer[..read]) {
             Ok(Parsed::Message { payload, frame_len }) if frame_len == read => {
                 self.found = Some(payload.len());
@@ -351,6 +360,7 @@ impl PeekReceiver for UdsSeqpacketReceiver {
     #[inline]
     fn take(&mut self) -> Option<&[u8]> {
         let len = self.found.take()?;
+        self.looks.beside(len);
         self.stats.messages += 1;
         self.stats.bytes += len as u64;
         Some(&self.buffer[HEADER_LEN..HEADER_LEN + len])
@@ -435,7 +445,7 @@ mod tests {
             vec![0xfe; LONG],
         ] {
             let (near, mut far) = UdsSeqpacket::pair(&Default::default()).unwrap();
-            near.tx.put(&[IoSlice::new(&datagram)], Wait::Never).unwrap();
+            near.tx.put(&[IoSlice::new(&datagram)], datagram.len(), Wait::Never).unwrap();
             let mut got = vec![0; LONG];
             let error = far.rx.recv_with(&mut got, Wait::Never).unwrap_err();
             assert!(matches!(error, RecvError::Corrupt { .. }), "{error}");

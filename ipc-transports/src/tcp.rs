@@ -78,8 +78,8 @@ pub struct TcpOptions {
     /// `congestion=NAME`: the congestion control, or `system` for the one the system chose. Default `reno` over loopback,
     /// where nothing can be congested and one that paces (`bbr`) waits between segments for nothing; elsewhere `system`.
     pub congestion: Option<String>,
-    /// `park` (default), behind messages that came in a bunch after up to 16 looks, or `spin`: non-blocking attempts before a call
-    /// sleeps, `wait=`. `adaptive` is `park` here.
+    /// `park` (default), after a few looks where messages are long or come in bunches ([`WaitPolicy::Park`]), or `spin`:
+    /// non-blocking attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
     pub wait: Option<WaitPolicy>,
     /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
     pub fingerprint: Option<Fingerprint>,

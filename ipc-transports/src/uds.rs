@@ -121,7 +121,7 @@ impl Kind for UdsSeqpacket {
         framing: Framing,
         attempts: Attempts,
     ) -> UdsSeqpacketSender {
-        UdsSeqpacketSender::new(socket, shared, framing, attempts.always)
+        UdsSeqpacketSender::new(socket, shared, framing, attempts)
     }
 
     fn receiver(
@@ -130,7 +130,7 @@ impl Kind for UdsSeqpacket {
         framing: Framing,
         attempts: Attempts,
     ) -> UdsSeqpacketReceiver {
-        UdsSeqpacketReceiver::new(socket, shared, framing, attempts.always)
+        UdsSeqpacketReceiver::new(socket, shared, framing, attempts)
     }
 }
 
@@ -155,8 +155,8 @@ pub struct UdsOptions {
     pub sndbuf: Option<usize>,
     /// `SO_RCVBUF` in bytes, `rcvbuf=`; the kernel caps it at `net.core.rmem_max` and doubles it.
     pub rcvbuf: Option<usize>,
-    /// `park` (default), behind messages that came in a bunch after up to 16 looks, or `spin`: non-blocking attempts before a call
-    /// sleeps, `wait=`. `adaptive` is `park` here.
+    /// `park` (default), after a few looks where messages are long or come in bunches ([`WaitPolicy::Park`]), or `spin`:
+    /// non-blocking attempts before a call sleeps, `wait=`. `adaptive` is `park` here.
     pub wait: Option<WaitPolicy>,
     /// Identity of the message types, `fingerprint=0x…`; a peer that states another one is refused. Default not stated.
     pub fingerprint: Option<Fingerprint>,

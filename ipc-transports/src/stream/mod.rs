@@ -82,7 +82,13 @@ pub struct Attempts {
     pub(crate) always: u32,
     /// Of a receiver whose last read brought more than the message it was for: the next ones are probably on their way.
     pub(crate) behind_more: u32,
+    /// Of both sides while a message of [`LONG`] bytes is on its way, and of a receiver behind one: the peer is copying.
+    pub(crate) beside_long: u32,
 }
+
+/// Bytes from which on a message is long: it goes straight into the receiver's buffer, which saves a copy and costs a call or a
+/// list of pieces; and who waits beside one looks first.
+pub(crate) const LONG: usize = 8 * 1024;
 
 impl Attempts {
     /// `spin`: about a millisecond of looking, so that a peer on the same CPU is starved no longer than that.
@@ -91,6 +97,10 @@ impl Attempts {
     /// Behind more than one message: they take no longer than to be woken does, which costs the sender as much (ADR 0019).
     const BEHIND_MORE: u32 = 16;
 
+    /// Beside a long message: as long as its copies take and no longer than a sleep costs the two sides, of which a long
+    /// message would have several (ADR 0023).
+    const BESIDE_LONG: u32 = 128;
+
     /// Of a connection that waits as `policy` says, by default `park`. On a CPU that both ends share, looking keeps the peer from
     /// sending: only who asks for `spin` does it.
     pub(crate) fn under(policy: Option<WaitPolicy>, share_one_cpu: bool) -> Attempts {
@@ -98,8 +108,51 @@ impl Attempts {
             Some(WaitPolicy::Spin) => Attempts::SPIN,
             Some(WaitPolicy::Park | WaitPolicy::Adaptive) | None => 0,
         };
-        let behind_more = if share_one_cpu { 0 } else { Attempts::BEHIND_MORE };
-        Attempts { always, behind_more: behind_more.max(always) }
+        let unless_shared = |attempts: u32| if share_one_cpu { always } else { attempts.max(always) };
+        Attempts {
+            always,
+            behind_more: unless_shared(Attempts::BEHIND_MORE),
+            beside_long: unless_shared(Attempts::BESIDE_LONG),
+        }
+    }
+
+    /// Of a sender with so many bytes to write.
+    #[inline]
+    pub(crate) fn to_write(self, bytes: usize) -> u32 {
+        if bytes >= LONG { self.beside_long } else { self.always }
+    }
+}
+
+/// How many attempts a receiver's next read makes: more of them only once, however often it is called while nothing comes.
+#[derive(Debug)]
+pub(crate) struct Looks {
+    attempts: Attempts,
+    next: u32,
+}
+
+impl Looks {
+    pub(crate) fn new(attempts: Attempts) -> Looks {
+        Looks { attempts, next: attempts.always }
+    }
+
+    /// Those of a read that waits so.
+    #[inline]
+    pub(crate) fn take(&mut self, wait: Wait) -> u32 {
+        if wait == Wait::Never { 0 } else { std::mem::replace(&mut self.next, self.attempts.always) }
+    }
+
+    /// Something was left behind a message.
+    #[inline]
+    pub(crate) fn behind_more(&mut self) {
+        self.next = self.attempts.behind_more;
+    }
+
+    /// A message of `len` bytes is here in part, or whole.
+    #[inline]
+    pub(crate) fn beside(&mut self, len: usize) {
+        if len >= LONG {
+            self.next = self.attempts.beside_long;
+        }
     }
 }
 

@@ -8,15 +8,12 @@ use ipc_core::{Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, Sta
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use super::{Attempts, Halt, Link, Shared, transfer};
+use super::{Attempts, Halt, LONG, Link, Looks, Shared, transfer};
 use crate::fault::fault_point;
 use crate::fork::Owner;
 
 /// Bytes asked of the kernel at once: hundreds of small messages in one call.
 const BUFFER_BYTES: usize = 64 * 1024;
-
-/// Messages from this many bytes on are read straight into the caller's buffer.
-const DIRECT_BYTES: usize = 8 * 1024;
 
 /// Most bytes a length claims of our memory before the bytes themselves arrive.
 const UNPROVEN_BYTES: usize = 256 * 1024;
@@ -39,9 +36,7 @@ pub struct StreamReceiver<L: Link> {
     link: L,
     shared: Arc<Shared>,
     framing: Framing,
-    attempts: Attempts,
-    /// Since the last read something was left behind a message.
-    more: bool,
+    looks: Looks,
     /// Unparsed bytes of the stream: `buffer[start..end]`.
     buffer: Vec<u8>,
     start: usize,
@@ -79,8 +74,7 @@ impl<L: Link> StreamReceiver<L> {
             link,
             shared,
             framing,
-            attempts,
-            more: false,
+            looks: Looks::new(attempts),
             buffer: vec![0; BUFFER_BYTES],
             start: 0,
             end: 0,
@@ -141,8 +135,9 @@ impl<L: Link> StreamReceiver<L> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else {
-            self.more = true;
+            self.looks.behind_more();
         }
+        self.looks.beside(len);
         self.last_len = len;
         self.stats.messages += 1;
         self.stats.bytes += len as u64;
@@ -152,10 +147,8 @@ impl<L: Link> StreamReceiver<L> {
     /// unfinished message held so far.
     #[inline]
     fn read(&mut self, parts: &mut [IoSliceMut<'_>], wait: Wait, held: usize) -> Result<usize, RecvError> {
-        let readiness = PollFlags::IN;
-        let more = wait != Wait::Never && std::mem::take(&mut self.more);
-        let spins = if more { self.attempts.behind_more } else { self.attempts.always };
-        let done = transfer(&self.link, spins, readiness, wait, |link, mode| link.read(parts, mode));
+        let looks = self.looks.take(wait);
+        let done = transfer(&self.link, looks, PollFlags::IN, wait, |link, mode| link.read(parts, mode));
         fault_point!("stream.read");
         match done {
             Ok(0) | Err(Halt::PeerExited | Halt::Failed(Errno::CONNRESET)) => {
@@ -174,6 +167,7 @@ impl<L: Link> StreamReceiver<L> {
     /// Reads more of the stream into the buffer, making room for a frame of `need` bytes as they arrive.
     #[inline(always)]
     fn fill(&mut self, need: usize, wait: Wait) -> Result<(), RecvError> {
+        self.looks.beside(need);
         if self.start + need > self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -216,6 +210,7 @@ impl<L: Link> StreamReceiver<L> {
         };
         while got < len {
             make_room(out, got, len);
+            self.looks.beside(len);
             let room = out.len().min(len);
             match self.read(&mut [IoSliceMut::new(&mut out[got..room])], wait, HEADER_LEN + got) {
                 Ok(read) => got += read,
@@ -228,6 +223,7 @@ impl<L: Link> StreamReceiver<L> {
             }
         }
         out.truncate(len);
+        self.looks.beside(len);
         self.last_len = len;
         self.stats.messages += 1;
         self.stats.bytes += len as u64;
@@ -293,8 +289,8 @@ impl<L: Link> StreamReceiver<L> {
             let known = (held >= HEADER_LEN).then(|| need - HEADER_LEN);
             let direct = self.framing.check == Check::None
                 && match known {
-                    Some(len) => len >= DIRECT_BYTES,
-                    None => held == 0 && self.last_len >= DIRECT_BYTES,
+                    Some(len) => len >= LONG,
+                    None => held == 0 && self.last_len >= LONG,
                 };
             if direct {
                 if let Some(len) = self.recv_direct(out, known, wait)? {

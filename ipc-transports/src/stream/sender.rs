@@ -27,7 +27,7 @@ pub struct StreamSender<L: Link> {
     link: L,
     shared: Arc<Shared>,
     framing: Framing,
-    spins: u32,
+    attempts: Attempts,
     /// Bytes of taken messages that the kernel has not taken yet: `rest[written..]`.
     rest: Vec<u8>,
     written: usize,
@@ -51,7 +51,7 @@ impl<L: Link> StreamSender<L> {
             link,
             shared,
             framing,
-            spins: attempts.always,
+            attempts,
             rest: Vec::new(),
             written: 0,
             room: frames::room(),
@@ -76,17 +76,17 @@ impl<L: Link> StreamSender<L> {
         }
     }
 
-    /// One write; what stops it becomes the sender's answer.
+    /// One write of `parts`, so many bytes; what stops it becomes the sender's answer.
     #[inline]
-    fn write(&mut self, parts: &[IoSlice<'_>], wait: Wait) -> Result<usize, SendError> {
-        self.put(parts, wait).map_err(|halt| self.halted(halt))
+    fn write(&mut self, parts: &[IoSlice<'_>], bytes: usize, wait: Wait) -> Result<usize, SendError> {
+        self.put(parts, bytes, wait).map_err(|halt| self.halted(halt))
     }
 
     #[inline]
-    fn put(&self, parts: &[IoSlice<'_>], wait: Wait) -> Result<usize, Halt> {
+    fn put(&self, parts: &[IoSlice<'_>], bytes: usize, wait: Wait) -> Result<usize, Halt> {
         fault_point!("stream.write");
-        let written =
-            transfer(&self.link, self.spins, PollFlags::OUT, wait, |link, mode| link.write(parts, mode));
+        let looks = self.attempts.to_write(bytes);
+        let written = transfer(&self.link, looks, PollFlags::OUT, wait, |link, mode| link.write(parts, mode));
         fault_point!("stream.written");
         written
     }
@@ -94,7 +94,8 @@ impl<L: Link> StreamSender<L> {
     /// Writes all of `rest`. Why it does not go is not asked: finding out takes a while, and nobody hears the answer.
     fn last_words(&mut self, wait: Wait) -> Result<(), Halt> {
         while self.written < self.rest.len() {
-            self.written += self.put(&[IoSlice::new(&self.rest[self.written..])], wait)?;
+            let rest = &self.rest[self.written..];
+            self.written += self.put(&[IoSlice::new(rest)], rest.len(), wait)?;
         }
         Ok(())
     }
@@ -136,11 +137,11 @@ impl<L: Link> StreamSender<L> {
         frame_len: usize,
         wait: Wait,
     ) -> Result<(), SendError> {
-        let mut written = self.write(frame, wait)?;
+        let mut written = self.write(frame, frame_len, wait)?;
         let mut left = frame_len - written;
         while left > 0 {
             IoSlice::advance_slices(&mut frame, written);
-            match self.write(frame, wait) {
+            match self.write(frame, frame_len, wait) {
                 Ok(more) => written = more,
                 Err(_) if self.end.is_none() => {
                     frame.iter().for_each(|part| self.rest.extend_from_slice(part));
@@ -252,7 +253,8 @@ impl<L: Link> Sender for StreamSender<L> {
         let rest = std::mem::take(&mut self.rest);
         let mut result = Ok(());
         while self.written < rest.len() && result.is_ok() {
-            result = self.write(&[IoSlice::new(&rest[self.written..])], wait).map(|n| self.written += n);
+            let left = &rest[self.written..];
+            result = self.write(&[IoSlice::new(left)], left.len(), wait).map(|n| self.written += n);
         }
         self.rest = rest;
         if result.is_ok() {

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use ipc_core::frame::Framing;
+use ipc_core::frame::{Framing, HEADER_LEN};
 use ipc_core::{Receiver, RecvError, Sender};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ struct Scripted {
     stream: RefCell<VecDeque<u8>>,
     /// Whether each read might have slept.
     reads: RefCell<Vec<Mode>>,
+    /// Whether each write might have.
+    writes: RefCell<Vec<Mode>>,
     /// How often it was asked why nothing can be written.
     asked: Arc<AtomicU32>,
 }
@@ -37,6 +39,7 @@ impl Scripted {
             steps: RefCell::new(steps.iter().copied().collect()),
             stream: RefCell::new(stream.iter().copied().collect()),
             reads: RefCell::default(),
+            writes: RefCell::default(),
             asked: Arc::default(),
         }
     }
@@ -55,7 +58,8 @@ impl Scripted {
 }
 
 impl Link for Scripted {
-    fn write(&self, parts: &[IoSlice<'_>], _: Mode) -> Result<usize> {
+    fn write(&self, parts: &[IoSlice<'_>], mode: Mode) -> Result<usize> {
+        self.writes.borrow_mut().push(mode);
         let room = self.room()?;
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).take(room).collect();
         self.stream.borrow_mut().extend(&bytes);
@@ -220,15 +224,73 @@ fn a_receiver_looks_again_before_it_sleeps_only_where_messages_come_in_bunches()
 }
 
 #[test]
+fn a_receiver_looks_beside_a_long_message_and_once_behind_it() {
+    let none = Fails(Errno::AGAIN);
+    let long = vec![5; LONG];
+    let stream = [frame(&long), frame(b"short"), frame(b"short")].concat();
+    // Its header alone comes first; then half of it, at the third look; the rest at once.
+    let mut steps = vec![Moves(4), none, none, Moves(LONG / 2)];
+    steps.push(Moves(LONG / 2));
+    steps.extend([none; 128]);
+    let mut receiver = receiver(&steps, &stream);
+    let mut received = |expected: &[u8]| {
+        let mut message = Vec::new();
+        receiver.recv(&mut message).unwrap();
+        assert!(message == expected);
+        receiver.link().reads.borrow_mut().drain(..).collect::<Vec<Mode>>()
+    };
+    assert_eq!(received(&long), [&[Mode::Block][..], &[Mode::Try; 4]].concat());
+    assert_eq!(
+        received(b"short"),
+        [&[Mode::Try; 128][..], &[Mode::Block]].concat(),
+        "behind it, then asleep"
+    );
+    assert_eq!(received(b"short"), [], "which came with the one before");
+}
+
+#[test]
+fn a_receiver_that_asks_again_and_again_looks_only_once() {
+    let (long, none) = (vec![5; LONG], Fails(Errno::AGAIN));
+    let steps = [Moves(4 + LONG), none, none];
+    let mut receiver = receiver(&steps, &[frame(&long), frame(b"short")].concat());
+    let mut message = Vec::new();
+    receiver.recv(&mut message).unwrap();
+    assert!(matches!(receiver.recv_with(&mut message, Wait::Never), Err(RecvError::Empty)));
+    assert!(matches!(
+        receiver.recv_with(&mut message, Wait::within(Duration::ZERO)),
+        Err(RecvError::TimedOut)
+    ));
+    receiver.recv(&mut message).unwrap();
+    assert_eq!(message, b"short");
+    assert_eq!(*receiver.link().reads.borrow(), [Mode::Block, Mode::Try, Mode::Try, Mode::Block]);
+}
+
+#[test]
+fn a_sender_of_a_long_message_looks_for_room() {
+    let none = Fails(Errno::AGAIN);
+    for (len, looked) in [(LONG - HEADER_LEN, 128), (LONG - HEADER_LEN - 1, 0)] {
+        let mut steps = vec![none; looked];
+        steps.push(Moves(100));
+        steps.extend(vec![none; looked]);
+        let mut sender = sender(&steps);
+        let message = vec![3; len];
+        sender.send(&message).unwrap();
+        assert_eq!(sender.link().take(), frame(&message));
+        let once = [vec![Mode::Try; looked], vec![Mode::Block]].concat();
+        assert_eq!(*sender.link().writes.borrow(), once.repeat(2), "{len} bytes, and then their rest");
+    }
+}
+
+#[test]
 fn who_looks_how_often_before_it_sleeps() {
     let under = |policy, share_one_cpu| {
-        let Attempts { always, behind_more } = Attempts::under(policy, share_one_cpu);
-        (always, behind_more)
+        let Attempts { always, behind_more, beside_long } = Attempts::under(policy, share_one_cpu);
+        (always, behind_more, beside_long)
     };
     for parks in [None, Some(WaitPolicy::Park), Some(WaitPolicy::Adaptive)] {
-        assert_eq!(under(parks, false), (0, 16));
-        assert_eq!(under(parks, true), (0, 0), "on one CPU looking keeps the peer from sending");
+        assert_eq!(under(parks, false), (0, 16, 128));
+        assert_eq!(under(parks, true), (0, 0, 0), "on one CPU looking keeps the peer from sending");
     }
-    assert_eq!(under(Some(WaitPolicy::Spin), false), (2_000, 2_000));
-    assert_eq!(under(Some(WaitPolicy::Spin), true), (2_000, 2_000));
+    assert_eq!(under(Some(WaitPolicy::Spin), false), (2_000, 2_000, 2_000));
+    assert_eq!(under(Some(WaitPolicy::Spin), true), (2_000, 2_000, 2_000));
 }
