@@ -17,7 +17,7 @@ use crate::fork::Owner;
 use crate::frames;
 use crate::lent;
 use crate::socket::Socket;
-use crate::stream::{Attempts, Halt, LINGER, LONG, Link, Looks, Shared, transfer};
+use crate::stream::{Attempts, Halt, LINGER, Link, Looks, Shared, transfer};
 
 /// Sends each message as one datagram: it is taken whole or not at all.
 ///
@@ -67,15 +67,15 @@ impl UdsSeqpacketSender {
     }
 
     #[inline]
-    fn write(&mut self, datagram: &[IoSlice<'_>], bytes: usize, wait: Wait) -> Result<(), SendError> {
-        self.put(datagram, bytes, wait).map_err(|halt| self.halted(halt))
+    fn write(&mut self, datagram: &[IoSlice<'_>], message: usize, wait: Wait) -> Result<(), SendError> {
+        self.put(datagram, message, wait).map_err(|halt| self.halted(halt))
     }
 
     #[inline]
-    fn put(&self, datagram: &[IoSlice<'_>], bytes: usize, wait: Wait) -> Result<(), Halt> {
+    fn put(&self, datagram: &[IoSlice<'_>], message: usize, wait: Wait) -> Result<(), Halt> {
         let attempt = |socket: &Socket, mode| socket.write(datagram, mode);
         fault_point!("datagram.send");
-        let sent = transfer(&self.socket, self.attempts.to_write(bytes), PollFlags::OUT, wait, attempt);
+        let sent = transfer(&self.socket, self.attempts.to_write(message), PollFlags::OUT, wait, attempt);
         fault_point!("datagram.sent");
         sent.map(drop)
     }
@@ -115,7 +115,7 @@ impl Sender for UdsSeqpacketSender {
         }
         let mut room = std::mem::take(&mut self.room);
         let sent = frames::with_frame(self.framing, parts, &mut room, |frame, lengths| {
-            self.write(frame, lengths.frame, wait)?;
+            self.write(frame, lengths.message, wait)?;
             self.stats.messages += 1;
             self.stats.bytes += lengths.message as u64;
             Ok(())
@@ -161,16 +161,16 @@ impl Drop for UdsSeqpacketSender {
         if self.ended.is_none() {
             // Why it does not go is not asked: finding out takes a while, and nobody hears the answer.
             let goodbye = [IoSlice::new(&GOODBYE)];
-            if let Err(Halt::WouldBlock) = self.put(&goodbye, GOODBYE.len(), Wait::Never) {
+            if let Err(Halt::WouldBlock) = self.put(&goodbye, 0, Wait::Never) {
                 self.socket.make_room();
-                let _ = self.put(&goodbye, GOODBYE.len(), Wait::within(LINGER));
+                let _ = self.put(&goodbye, 0, Wait::within(LINGER));
             }
         }
         self.socket.close_write();
     }
 }
 
-/// Receives one message per datagram and system call.
+/// Receives one message per datagram, and so by one system call unless it has to look for it first.
 ///
 /// ```
 /// use ipc_transports::{PeekReceiver, Sender, Transport, UdsSeqpacket, Wait};
@@ -245,6 +245,13 @@ impl UdsSeqpacketReceiver {
         self.finished.map(Finished::error)
     }
 
+    #[inline]
+    fn received(&mut self, len: usize) {
+        self.looks.beside(len);
+        self.stats.messages += 1;
+        self.stats.bytes += len as u64;
+    }
+
     /// What a read that brought nothing means.
     #[cold]
     fn halted(&mut self, halt: Halt) -> RecvError {
@@ -265,8 +272,8 @@ impl UdsSeqpacketReceiver {
         let room = buf.len();
         let mut header = [0; HEADER_LEN];
         let pieces = &mut [&mut header[..], buf, &mut self.buffer].map(IoSliceMut::new);
-        let read =
-            read(&self.socket, self.looks.take(wait), wait, pieces).map_err(|halt| self.halted(halt))?;
+        let looks = self.looks.take(wait);
+        let read = read(&self.socket, looks, wait, pieces).map_err(|halt| self.halted(halt))?;
         // A header alone tells how long the frame is, and that it is none.
         let len = match self.framing.parse(&header[..read.min(HEADER_LEN)]) {
             Ok(Parsed::Message { frame_len, .. }) if frame_len == read => 0,
@@ -277,14 +284,15 @@ impl UdsSeqpacketReceiver {
         };
         buf.truncate(len);
         buf.extend_from_slice(&self.buffer[..len.saturating_sub(room)]);
-        self.looks.beside(len);
-        self.stats.messages += 1;
-        self.stats.bytes += len as u64;
+        self.received(len);
         Ok(len)
     }
 }
 
 const NOT_ONE_FRAME: Finished = Finished::Corrupt { what: "datagram is not one whole frame" };
+
+/// Bytes of a message from which on saving a copy is worth three pieces instead of one.
+const LONG: usize = 8 << 10;
 
 /// Reads one datagram; [`Halt::PeerExited`] at the end of all.
 #[inline(always)]
@@ -344,8 +352,8 @@ impl PeekReceiver for UdsSeqpacketReceiver {
             return Ok(());
         }
         let pieces = &mut [IoSliceMut::new(&mut self.buffer)];
-        let read =
-            read(&self.socket, self.looks.take(wait), wait, pieces).map_err(|halt| self.halted(halt))?;
+        let looks = self.looks.take(wait);
+        let read = read(&self.socket, looks, wait, pieces).map_err(|halt| self.halted(halt))?;
         match self.framing.parse(&self.buffer[..read]) {
             Ok(Parsed::Message { payload, frame_len }) if frame_len == read => {
                 self.found = Some(payload.len());
@@ -360,9 +368,7 @@ impl PeekReceiver for UdsSeqpacketReceiver {
     #[inline]
     fn take(&mut self) -> Option<&[u8]> {
         let len = self.found.take()?;
-        self.looks.beside(len);
-        self.stats.messages += 1;
-        self.stats.bytes += len as u64;
+        self.received(len);
         Some(&self.buffer[HEADER_LEN..HEADER_LEN + len])
     }
 }
@@ -397,6 +403,26 @@ mod tests {
 
     use super::*;
     use crate::UdsSeqpacket;
+
+    #[test]
+    fn a_receiver_looks_behind_a_long_message_and_only_once() {
+        let (mut near, mut far) = UdsSeqpacket::pair(&Default::default()).unwrap();
+        far.rx.looks = Looks::new(Attempts::under(None, false));
+        let mut message = Vec::new();
+        for (len, looks) in [(LONG, 128), (LONG - 1, 0), (2 * LONG, 128)] {
+            for lent in [false, true] {
+                near.tx.send(&vec![1; len]).unwrap();
+                match lent {
+                    true => assert_eq!(far.rx.recv_ref(Wait::Never).unwrap().len(), len),
+                    false => assert_eq!(far.rx.recv_with(&mut message, Wait::Never).unwrap(), len),
+                }
+                assert!(matches!(far.rx.recv_with(&mut Vec::new(), Wait::Never), Err(RecvError::Empty)));
+                let taken = [(); 2].map(|()| far.rx.looks.take(Wait::Forever));
+                assert_eq!(taken, [looks, 0], "{len} bytes, lent: {lent}");
+            }
+        }
+        assert_eq!(near.tx.attempts.to_write(LONG - 1), 0);
+    }
 
     #[test]
     fn a_long_message_over_the_last_one_is_whole_whatever_the_lengths() {
@@ -445,7 +471,7 @@ mod tests {
             vec![0xfe; LONG],
         ] {
             let (near, mut far) = UdsSeqpacket::pair(&Default::default()).unwrap();
-            near.tx.put(&[IoSlice::new(&datagram)], datagram.len(), Wait::Never).unwrap();
+            near.tx.put(&[IoSlice::new(&datagram)], 0, Wait::Never).unwrap();
             let mut got = vec![0; LONG];
             let error = far.rx.recv_with(&mut got, Wait::Never).unwrap_err();
             assert!(matches!(error, RecvError::Corrupt { .. }), "{error}");

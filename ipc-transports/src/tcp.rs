@@ -297,6 +297,8 @@ fn connection(
     target: &str,
 ) -> Result<Connection<TcpSender, TcpReceiver>, SetupError> {
     let attempts = Attempts::under(options.wait, agreed.share_one_cpu);
+    let on_this_machine = local_ip(&socket).is_ok_and(|ip| ip.to_canonical().is_loopback());
+    let attempts = if on_this_machine { attempts } else { attempts.far() };
     let halves = halves(socket, (PeerInfo::default(), Place::default()), agreed, features, op, target)?;
     let tx = StreamSender::new(halves.write, halves.shared.clone(), halves.framing, attempts);
     let rx = StreamReceiver::new(halves.read, halves.shared, halves.framing, attempts);

@@ -47,7 +47,7 @@ pub type UdsReceiver = StreamReceiver<Socket>;
 #[derive(Debug)]
 pub struct Uds;
 
-/// Unix sockets that keep message boundaries (`SOCK_SEQPACKET`): one system call per message however the reader is
+/// Unix sockets that keep message boundaries (`SOCK_SEQPACKET`): one datagram per message however the reader is
 /// timed, and messages no longer than the send buffer (`SO_SNDBUF` − 40 bytes, 208 KiB by default).
 ///
 /// ```

@@ -277,14 +277,14 @@ pub(super) fn rows(length: Duration) -> Vec<Row> {
             rows.push(Row { sleeps: true, ..row });
         }
     }
-    // By default a long message is waited for without sleeping, for a while (docs/adr/0023): like is held against like.
-    for (scheme, kind) in
-        [("uds", Kind::Unix(Wait::Spin)), ("tcp", Kind::Tcp(Wait::Spin)), ("pipe", Kind::Pipe(Wait::Spin))]
-    {
-        let size = 64 * KIB;
-        let name = format!("{scheme} rtt {}, spin", short(size));
-        let (ours, limit) = (transport(scheme, "wait=spin"), bare(kind, size));
-        rows.push(trip(name, "bare calls, spin", ours, limit, size, bound(Figure::P50, 1.10, 1.05)));
+    // Beside a long message ours looks before it sleeps (docs/adr/0023): as good as calls that never do.
+    let spinning =
+        [("uds", Kind::Unix(Wait::Spin)), ("tcp", Kind::Tcp(Wait::Spin)), ("pipe", Kind::Pipe(Wait::Spin))];
+    for (scheme, kind) in spinning {
+        let name = format!("{scheme} rtt {}, to spinning", short(64 * KIB));
+        let (ours, limit) = (transport(scheme, ""), bare(kind, 64 * KIB));
+        let row = trip(name, "bare calls that spin", ours, limit, 64 * KIB, bound(Figure::P50, 1.25, 1.10));
+        rows.push(Row { sleeps: true, ..row });
     }
     for size in [64, KIB, 8 * KIB] {
         let name = format!("mq rtt {}", short(size));

@@ -86,9 +86,8 @@ pub struct Attempts {
     pub(crate) beside_long: u32,
 }
 
-/// Bytes from which on a message is long: it goes straight into the receiver's buffer, which saves a copy and costs a call or a
-/// list of pieces; and who waits beside one looks first.
-pub(crate) const LONG: usize = 8 * 1024;
+/// Bytes from which on copying a message takes about as long as waking somebody.
+const LONG: usize = 8 * 1024;
 
 impl Attempts {
     /// `spin`: about a millisecond of looking, so that a peer on the same CPU is starved no longer than that.
@@ -97,8 +96,8 @@ impl Attempts {
     /// Behind more than one message: they take no longer than to be woken does, which costs the sender as much (ADR 0019).
     const BEHIND_MORE: u32 = 16;
 
-    /// Beside a long message: as long as its copies take and no longer than a sleep costs the two sides, of which a long
-    /// message would have several (ADR 0023).
+    /// Beside a long message: as long as its copies take, and about as long as what a sleep costs the two sides, of which
+    /// such a message would have several (ADR 0023).
     const BESIDE_LONG: u32 = 128;
 
     /// Of a connection that waits as `policy` says, by default `park`. On a CPU that both ends share, looking keeps the peer from
@@ -116,14 +115,19 @@ impl Attempts {
         }
     }
 
-    /// Of a sender with so many bytes to write.
+    /// Of a connection to another machine: what takes time there is the way, not a copy.
+    pub(crate) fn far(self) -> Attempts {
+        Attempts { beside_long: self.always, ..self }
+    }
+
+    /// Of a sender that writes a message, or a batch of them, of so many bytes.
     #[inline]
     pub(crate) fn to_write(self, bytes: usize) -> u32 {
         if bytes >= LONG { self.beside_long } else { self.always }
     }
 }
 
-/// How many attempts a receiver's next read makes: more of them only once, however often it is called while nothing comes.
+/// How often a receiver looks before it sleeps: more than always only once for what has come, however often it is called then.
 #[derive(Debug)]
 pub(crate) struct Looks {
     attempts: Attempts,
@@ -135,19 +139,19 @@ impl Looks {
         Looks { attempts, next: attempts.always }
     }
 
-    /// Those of a read that waits so.
+    /// Those of a read that waits so. A call whose time is over uses them up, too.
     #[inline]
     pub(crate) fn take(&mut self, wait: Wait) -> u32 {
         if wait == Wait::Never { 0 } else { std::mem::replace(&mut self.next, self.attempts.always) }
     }
 
-    /// Something was left behind a message.
+    /// Something came and was left behind a message.
     #[inline]
     pub(crate) fn behind_more(&mut self) {
         self.next = self.attempts.behind_more;
     }
 
-    /// A message of `len` bytes is here in part, or whole.
+    /// Something came of a message of `len` bytes, perhaps all of it.
     #[inline]
     pub(crate) fn beside(&mut self, len: usize) {
         if len >= LONG {
@@ -166,7 +170,8 @@ pub(crate) enum Halt {
     Failed(Errno),
 }
 
-/// Moves bytes once, waiting as `wait` says: with `Forever` the kernel sleeps inside the one call.
+/// Moves bytes once, waiting as `wait` says, after so many attempts that do not sleep; with `Forever` the kernel then sleeps
+/// inside the one call.
 #[inline]
 pub(crate) fn transfer<L: Link>(
     link: &L,
@@ -209,11 +214,12 @@ pub(crate) fn transfer<L: Link>(
             spins -= 1;
             continue;
         }
+        let peer = link.peer_pidfd();
         let mut fds = [
             PollFd::from_borrowed_fd(link.fd(), readiness),
-            PollFd::from_borrowed_fd(link.peer_pidfd().unwrap_or(link.fd()), PollFlags::IN),
+            PollFd::from_borrowed_fd(peer.unwrap_or(link.fd()), PollFlags::IN),
         ];
-        let watched = if link.peer_pidfd().is_some() { 2 } else { 1 };
+        let watched = if peer.is_some() { 2 } else { 1 };
         sleep(&mut fds[..watched], wait.remaining()).map_err(Halt::Failed)?;
         // One more attempt decides: what the peer sent before it exited comes first.
         peer_exited = watched == 2 && !fds[1].revents().is_empty() && fds[0].revents().is_empty();

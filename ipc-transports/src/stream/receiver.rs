@@ -8,12 +8,15 @@ use ipc_core::{Armed, Interest, PeekReceiver, Pollable, Receiver, RecvError, Sta
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use super::{Attempts, Halt, LONG, Link, Looks, Shared, transfer};
+use super::{Attempts, Halt, Link, Looks, Shared, transfer};
 use crate::fault::fault_point;
 use crate::fork::Owner;
 
 /// Bytes asked of the kernel at once: hundreds of small messages in one call.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Messages from this many bytes on are read straight into the caller's buffer.
+const DIRECT_BYTES: usize = 8 * 1024;
 
 /// Most bytes a length claims of our memory before the bytes themselves arrive.
 const UNPROVEN_BYTES: usize = 256 * 1024;
@@ -167,7 +170,6 @@ impl<L: Link> StreamReceiver<L> {
     /// Reads more of the stream into the buffer, making room for a frame of `need` bytes as they arrive.
     #[inline(always)]
     fn fill(&mut self, need: usize, wait: Wait) -> Result<(), RecvError> {
-        self.looks.beside(need);
         if self.start + need > self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -204,13 +206,15 @@ impl<L: Link> StreamReceiver<L> {
                 (len, got)
             }
             None => match self.guess(out, wait)? {
-                Some(begun) => begun,
+                Some((len, got)) => {
+                    self.looks.beside(len);
+                    (len, got)
+                }
                 None => return Ok(None),
             },
         };
         while got < len {
             make_room(out, got, len);
-            self.looks.beside(len);
             let room = out.len().min(len);
             match self.read(&mut [IoSliceMut::new(&mut out[got..room])], wait, HEADER_LEN + got) {
                 Ok(read) => got += read,
@@ -221,9 +225,9 @@ impl<L: Link> StreamReceiver<L> {
                     return Err(error);
                 }
             }
+            self.looks.beside(len);
         }
         out.truncate(len);
-        self.looks.beside(len);
         self.last_len = len;
         self.stats.messages += 1;
         self.stats.bytes += len as u64;
@@ -274,6 +278,7 @@ impl<L: Link> StreamReceiver<L> {
 
     #[inline]
     fn recv_into(&mut self, out: &mut Vec<u8>, wait: Wait) -> Result<usize, RecvError> {
+        let mut came = false;
         loop {
             let need = match self.parse()? {
                 Ok((payload, next)) => {
@@ -285,12 +290,16 @@ impl<L: Link> StreamReceiver<L> {
                 }
                 Err(need) => need,
             };
+            if came {
+                self.looks.beside(need);
+            }
+            came = true;
             let held = self.end - self.start;
             let known = (held >= HEADER_LEN).then(|| need - HEADER_LEN);
             let direct = self.framing.check == Check::None
                 && match known {
-                    Some(len) => len >= LONG,
-                    None => held == 0 && self.last_len >= LONG,
+                    Some(len) => len >= DIRECT_BYTES,
+                    None => held == 0 && self.last_len >= DIRECT_BYTES,
                 };
             if direct {
                 if let Some(len) = self.recv_direct(out, known, wait)? {
@@ -356,10 +365,17 @@ impl<L: Link> PeekReceiver for StreamReceiver<L> {
     #[inline]
     fn ready(&mut self, wait: Wait) -> Result<(), RecvError> {
         self.usable()?;
+        let mut came = false;
         while self.found.is_none() {
             match self.parse()? {
                 Ok(found) => self.found = Some(found),
-                Err(need) => self.fill(need, wait)?,
+                Err(need) => {
+                    if came {
+                        self.looks.beside(need);
+                    }
+                    came = true;
+                    self.fill(need, wait)?;
+                }
             }
         }
         Ok(())

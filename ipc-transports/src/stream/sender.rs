@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::{Attempts, Halt, LINGER, Link, Shared, transfer};
 use crate::fault::fault_point;
 use crate::fork::Owner;
-use crate::frames;
+use crate::frames::{self, Lengths};
 
 /// A batch is written when it has grown to this many bytes: as much as one read at the other end takes.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -18,7 +18,8 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// Messages of a batch up to this many bytes are copied together; longer ones are cheaper to gather.
 const COPIED_BYTES: usize = 8 * 1024;
 
-/// Sends messages as frames over a byte stream: one system call for header and payload.
+/// Sends messages as frames over a byte stream: one system call for header and payload where there is room
+/// for both.
 ///
 /// Dropped, it pushes out what was taken and says goodbye, waiting at most a second for room if the peer does not read;
 /// [`flush`](Sender::flush) first to be sure.
@@ -76,16 +77,16 @@ impl<L: Link> StreamSender<L> {
         }
     }
 
-    /// One write of `parts`, so many bytes; what stops it becomes the sender's answer.
+    /// One write of `parts`, of a message or batch of `whole` bytes; what stops it becomes the sender's answer.
     #[inline]
-    fn write(&mut self, parts: &[IoSlice<'_>], bytes: usize, wait: Wait) -> Result<usize, SendError> {
-        self.put(parts, bytes, wait).map_err(|halt| self.halted(halt))
+    fn write(&mut self, parts: &[IoSlice<'_>], whole: usize, wait: Wait) -> Result<usize, SendError> {
+        self.put(parts, whole, wait).map_err(|halt| self.halted(halt))
     }
 
     #[inline]
-    fn put(&self, parts: &[IoSlice<'_>], bytes: usize, wait: Wait) -> Result<usize, Halt> {
+    fn put(&self, parts: &[IoSlice<'_>], whole: usize, wait: Wait) -> Result<usize, Halt> {
         fault_point!("stream.write");
-        let looks = self.attempts.to_write(bytes);
+        let looks = self.attempts.to_write(whole);
         let written = transfer(&self.link, looks, PollFlags::OUT, wait, |link, mode| link.write(parts, mode));
         fault_point!("stream.written");
         written
@@ -94,8 +95,8 @@ impl<L: Link> StreamSender<L> {
     /// Writes all of `rest`. Why it does not go is not asked: finding out takes a while, and nobody hears the answer.
     fn last_words(&mut self, wait: Wait) -> Result<(), Halt> {
         while self.written < self.rest.len() {
-            let rest = &self.rest[self.written..];
-            self.written += self.put(&[IoSlice::new(rest)], rest.len(), wait)?;
+            let whole = self.rest.len();
+            self.written += self.put(&[IoSlice::new(&self.rest[self.written..])], whole, wait)?;
         }
         Ok(())
     }
@@ -134,14 +135,14 @@ impl<L: Link> StreamSender<L> {
     fn write_frame(
         &mut self,
         mut frame: &mut [IoSlice<'_>],
-        frame_len: usize,
+        lengths: Lengths,
         wait: Wait,
     ) -> Result<(), SendError> {
-        let mut written = self.write(frame, frame_len, wait)?;
-        let mut left = frame_len - written;
+        let mut written = self.write(frame, lengths.message, wait)?;
+        let mut left = lengths.frame - written;
         while left > 0 {
             IoSlice::advance_slices(&mut frame, written);
-            match self.write(frame, frame_len, wait) {
+            match self.write(frame, lengths.message, wait) {
                 Ok(more) => written = more,
                 Err(_) if self.end.is_none() => {
                     frame.iter().for_each(|part| self.rest.extend_from_slice(part));
@@ -201,7 +202,7 @@ impl<L: Link> Sender for StreamSender<L> {
         }
         let mut room = std::mem::take(&mut self.room);
         let sent = frames::with_frame(self.framing, parts, &mut room, |frame, lengths| {
-            self.write_frame(frame, lengths.frame, wait)?;
+            self.write_frame(frame, lengths, wait)?;
             self.count(lengths.message);
             Ok(())
         });
@@ -253,8 +254,8 @@ impl<L: Link> Sender for StreamSender<L> {
         let rest = std::mem::take(&mut self.rest);
         let mut result = Ok(());
         while self.written < rest.len() && result.is_ok() {
-            let left = &rest[self.written..];
-            result = self.write(&[IoSlice::new(left)], left.len(), wait).map(|n| self.written += n);
+            let left = [IoSlice::new(&rest[self.written..])];
+            result = self.write(&left, rest.len(), wait).map(|n| self.written += n);
         }
         self.rest = rest;
         if result.is_ok() {

@@ -1,9 +1,9 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use ipc_core::frame::{Framing, HEADER_LEN};
-use ipc_core::{Receiver, RecvError, Sender};
+use ipc_core::frame::{Check, Framing};
+use ipc_core::{PeekReceiver, Receiver, RecvError, Sender};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ struct Scripted {
     reads: RefCell<Vec<Mode>>,
     /// Whether each write might have.
     writes: RefCell<Vec<Mode>>,
+    /// How often somebody slept until it is ready, which it always is: who sleeps asks whom else to look at.
+    slept: Cell<u32>,
     /// How often it was asked why nothing can be written.
     asked: Arc<AtomicU32>,
 }
@@ -40,6 +42,7 @@ impl Scripted {
             stream: RefCell::new(stream.iter().copied().collect()),
             reads: RefCell::default(),
             writes: RefCell::default(),
+            slept: Cell::default(),
             asked: Arc::default(),
         }
     }
@@ -83,6 +86,7 @@ impl Link for Scripted {
     }
 
     fn peer_pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.slept.set(self.slept.get() + 1);
         None
     }
 
@@ -99,7 +103,7 @@ impl Link for Scripted {
 }
 
 fn framing() -> Framing {
-    Framing { max_message: 100_000, check: ipc_core::frame::Check::None }
+    Framing { max_message: 100_000, check: Check::None }
 }
 
 fn sender(steps: &[Step]) -> StreamSender<Scripted> {
@@ -107,8 +111,12 @@ fn sender(steps: &[Step]) -> StreamSender<Scripted> {
 }
 
 fn receiver(steps: &[Step], stream: &[u8]) -> StreamReceiver<Scripted> {
+    receiver_of(framing(), steps, stream)
+}
+
+fn receiver_of(framing: Framing, steps: &[Step], stream: &[u8]) -> StreamReceiver<Scripted> {
     let link = Scripted::new(steps, stream);
-    StreamReceiver::new(link, Arc::default(), framing(), Attempts::under(None, false))
+    StreamReceiver::new(link, Arc::default(), framing, Attempts::under(None, false))
 }
 
 fn frame(message: &[u8]) -> Vec<u8> {
@@ -223,14 +231,18 @@ fn a_receiver_looks_again_before_it_sleeps_only_where_messages_come_in_bunches()
     assert_eq!(looks[16..], [Mode::Block]);
 }
 
+/// A deadline that no test comes to.
+fn in_time() -> Wait {
+    Wait::within(Duration::from_secs(3600))
+}
+
 #[test]
 fn a_receiver_looks_beside_a_long_message_and_once_behind_it() {
     let none = Fails(Errno::AGAIN);
     let long = vec![5; LONG];
     let stream = [frame(&long), frame(b"short"), frame(b"short")].concat();
     // Its header alone comes first; then half of it, at the third look; the rest at once.
-    let mut steps = vec![Moves(4), none, none, Moves(LONG / 2)];
-    steps.push(Moves(LONG / 2));
+    let mut steps = vec![Moves(4), none, none, Moves(LONG / 2), Moves(LONG / 2)];
     steps.extend([none; 128]);
     let mut receiver = receiver(&steps, &stream);
     let mut received = |expected: &[u8]| {
@@ -249,35 +261,74 @@ fn a_receiver_looks_beside_a_long_message_and_once_behind_it() {
 }
 
 #[test]
-fn a_receiver_that_asks_again_and_again_looks_only_once() {
-    let (long, none) = (vec![5; LONG], Fails(Errno::AGAIN));
-    let steps = [Moves(4 + LONG), none, none];
-    let mut receiver = receiver(&steps, &[frame(&long), frame(b"short")].concat());
+fn a_receiver_that_lends_or_checks_looks_beside_a_long_message() {
+    let none = Fails(Errno::AGAIN);
+    let long = vec![5; LONG];
+    for check in [Check::None, Check::Crc] {
+        let framing = Framing { check, ..framing() };
+        let header = framing.header(LONG).unwrap();
+        let frame =
+            [&header[..], &long, &framing.trailer(header, [&long[..]])[..framing.overhead() - 4]].concat();
+        let mut steps = vec![Moves(100)];
+        steps.extend([none; 128]);
+        let mut receiver = receiver_of(framing, &steps, &frame.repeat(2));
+        assert!(receiver.recv_ref(Wait::Forever).unwrap() == long);
+        let looks = [&[Mode::Block][..], &[Mode::Try; 128], &[Mode::Block]].concat();
+        assert_eq!(*receiver.link().reads.borrow(), looks, "{check:?}");
+    }
+}
+
+#[test]
+fn a_receiver_that_asks_again_and_again_looks_only_once_for_what_came() {
+    let (none, half, long) = (Fails(Errno::AGAIN), LONG / 2, vec![5; LONG]);
+    let mut steps = vec![Moves(4 + LONG), none];
+    for part in [4 + half, half] {
+        steps.extend([none; 128]);
+        steps.push(Moves(part));
+    }
+    steps.extend([none, Moves(4 + half), none, none, Moves(half)]);
+    let mut receiver = receiver(&steps, &frame(&long).repeat(3));
     let mut message = Vec::new();
-    receiver.recv(&mut message).unwrap();
-    assert!(matches!(receiver.recv_with(&mut message, Wait::Never), Err(RecvError::Empty)));
-    assert!(matches!(
-        receiver.recv_with(&mut message, Wait::within(Duration::ZERO)),
-        Err(RecvError::TimedOut)
-    ));
-    receiver.recv(&mut message).unwrap();
-    assert_eq!(message, b"short");
-    assert_eq!(*receiver.link().reads.borrow(), [Mode::Block, Mode::Try, Mode::Try, Mode::Block]);
+    let mut received = |wait| (receiver.recv_with(&mut message, wait), receiver.link().slept.take());
+
+    assert!(matches!(received(Wait::Forever), (Ok(LONG), 0)));
+    assert!(matches!(received(Wait::Never), (Err(RecvError::Empty), 0)), "and loses no look");
+    assert!(matches!(received(in_time()), (Ok(LONG), 0)), "128 looks for each half");
+    let over = Wait::within(Duration::ZERO);
+    assert!(matches!(received(over), (Err(RecvError::TimedOut), 0)), "nothing has come");
+    assert!(matches!(received(over), (Err(RecvError::TimedOut), 0)), "half has");
+    assert!(matches!(received(in_time()), (Ok(LONG), 1)), "after no look more");
+    assert!(receiver.link().steps.borrow().is_empty());
 }
 
 #[test]
 fn a_sender_of_a_long_message_looks_for_room() {
     let none = Fails(Errno::AGAIN);
-    for (len, looked) in [(LONG - HEADER_LEN, 128), (LONG - HEADER_LEN - 1, 0)] {
+    for (len, looked) in [(LONG, 128), (LONG - 1, 0)] {
+        let message = vec![3; len];
         let mut steps = vec![none; looked];
         steps.push(Moves(100));
         steps.extend(vec![none; looked]);
         let mut sender = sender(&steps);
-        let message = vec![3; len];
         sender.send(&message).unwrap();
         assert_eq!(sender.link().take(), frame(&message));
         let once = [vec![Mode::Try; looked], vec![Mode::Block]].concat();
         assert_eq!(*sender.link().writes.borrow(), once.repeat(2), "{len} bytes, and then their rest");
+    }
+}
+
+#[test]
+fn a_sender_with_a_deadline_looks_as_often_and_then_sleeps() {
+    let none = Fails(Errno::AGAIN);
+    let half = vec![3; LONG / 2];
+    for (parts, looked) in [(1, 0), (2, 128)] {
+        let parts = &[IoSlice::new(&half); 2][..parts];
+        let mut sender = sender(&vec![none; looked + 1]);
+        sender.send_with(parts, in_time()).unwrap();
+        assert_eq!((sender.link().slept.take(), sender.link().steps.borrow().len()), (1, 0), "one message");
+        sender.link().steps.borrow_mut().extend(vec![none; looked + 1]);
+        assert_eq!(sender.send_batch(parts, in_time()).unwrap(), parts.len());
+        assert_eq!((sender.link().slept.take(), sender.link().steps.borrow().len()), (1, 0), "a batch");
     }
 }
 
@@ -293,4 +344,10 @@ fn who_looks_how_often_before_it_sleeps() {
     }
     assert_eq!(under(Some(WaitPolicy::Spin), false), (2_000, 2_000, 2_000));
     assert_eq!(under(Some(WaitPolicy::Spin), true), (2_000, 2_000, 2_000));
+    let far = Attempts::under(None, false).far();
+    assert_eq!(
+        (far.always, far.behind_more, far.beside_long),
+        (0, 16, 0),
+        "no copy of another machine's is waited for"
+    );
 }
