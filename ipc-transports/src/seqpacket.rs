@@ -407,21 +407,25 @@ mod tests {
     #[test]
     fn a_receiver_looks_behind_a_long_message_and_only_once() {
         let (mut near, mut far) = UdsSeqpacket::pair(&Default::default()).unwrap();
-        far.rx.looks = Looks::new(Attempts::under(None, false));
-        let mut message = Vec::new();
+        let over = Wait::within(std::time::Duration::ZERO);
         for (len, looks) in [(LONG, 128), (LONG - 1, 0), (2 * LONG, 128)] {
-            for lent in [false, true] {
+            for (lent, asked) in [(false, false), (false, true), (true, false), (true, true)] {
+                far.rx.looks = Looks::new(Attempts::under(None, false));
+                let mut receive = |wait| match lent {
+                    true => far.rx.recv_ref(wait).map(<[u8]>::len),
+                    // Over the last message, which was long.
+                    false => far.rx.recv_with(&mut vec![0; LONG], wait),
+                };
                 near.tx.send(&vec![1; len]).unwrap();
-                match lent {
-                    true => assert_eq!(far.rx.recv_ref(Wait::Never).unwrap().len(), len),
-                    false => assert_eq!(far.rx.recv_with(&mut message, Wait::Never).unwrap(), len),
+                assert_eq!(receive(Wait::Never).unwrap(), len);
+                assert!(matches!(receive(Wait::Never), Err(RecvError::Empty)), "no look is lost");
+                if asked {
+                    assert!(matches!(receive(over), Err(RecvError::TimedOut)));
                 }
-                assert!(matches!(far.rx.recv_with(&mut Vec::new(), Wait::Never), Err(RecvError::Empty)));
-                let taken = [(); 2].map(|()| far.rx.looks.take(Wait::Forever));
-                assert_eq!(taken, [looks, 0], "{len} bytes, lent: {lent}");
+                let left = far.rx.looks.take(Wait::Forever);
+                assert_eq!(left, if asked { 0 } else { looks }, "{len} bytes, lent: {lent}");
             }
         }
-        assert_eq!(near.tx.attempts.to_write(LONG - 1), 0);
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub struct Attempts {
     pub(crate) beside_long: u32,
 }
 
-/// Bytes from which on copying a message takes about as long as waking somebody.
+/// Bytes of a message from which on its copies are worth waiting for without a sleep.
 const LONG: usize = 8 * 1024;
 
 impl Attempts {
@@ -145,6 +145,12 @@ impl Looks {
         if wait == Wait::Never { 0 } else { std::mem::replace(&mut self.next, self.attempts.always) }
     }
 
+    /// No read has waited yet since something came behind a message or beside a long one.
+    #[inline]
+    pub(crate) fn are_fresh(&self) -> bool {
+        self.next > self.attempts.always
+    }
+
     /// Something came and was left behind a message.
     #[inline]
     pub(crate) fn behind_more(&mut self) {
@@ -155,7 +161,7 @@ impl Looks {
     #[inline]
     pub(crate) fn beside(&mut self, len: usize) {
         if len >= LONG {
-            self.next = self.attempts.beside_long;
+            self.next = self.next.max(self.attempts.beside_long);
         }
     }
 }

@@ -131,6 +131,15 @@ impl<L: Link> StreamReceiver<L> {
         }
     }
 
+    /// A frame is here in part, and as far as it tells takes `need` bytes. Some of it `came` in this call, or else perhaps with
+    /// the message before.
+    #[inline]
+    fn look_for_rest(&mut self, need: usize, came: bool) {
+        if need > HEADER_LEN && (came || self.looks.are_fresh()) {
+            self.looks.beside(need.saturating_sub(self.framing.overhead()));
+        }
+    }
+
     /// Moves on to the frame at `next`.
     #[inline]
     fn advance(&mut self, len: usize, next: usize) {
@@ -207,6 +216,9 @@ impl<L: Link> StreamReceiver<L> {
             }
             None => match self.guess(out, wait)? {
                 Some((len, got)) => {
+                    if self.end > 0 {
+                        self.looks.behind_more();
+                    }
                     self.looks.beside(len);
                     (len, got)
                 }
@@ -290,9 +302,7 @@ impl<L: Link> StreamReceiver<L> {
                 }
                 Err(need) => need,
             };
-            if came {
-                self.looks.beside(need);
-            }
+            self.look_for_rest(need, came);
             came = true;
             let held = self.end - self.start;
             let known = (held >= HEADER_LEN).then(|| need - HEADER_LEN);
@@ -370,9 +380,7 @@ impl<L: Link> PeekReceiver for StreamReceiver<L> {
             match self.parse()? {
                 Ok(found) => self.found = Some(found),
                 Err(need) => {
-                    if came {
-                        self.looks.beside(need);
-                    }
+                    self.look_for_rest(need, came);
                     came = true;
                     self.fill(need, wait)?;
                 }

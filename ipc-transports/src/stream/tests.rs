@@ -279,6 +279,55 @@ fn a_receiver_that_lends_or_checks_looks_beside_a_long_message() {
 }
 
 #[test]
+fn a_receiver_looks_for_the_rest_of_a_long_message_that_came_behind_a_short_one() {
+    let none = Fails(Errno::AGAIN);
+    let (short, long) = (frame(b"what follows"), vec![5; LONG]);
+    for (bytes, looked) in [(LONG, 128), (LONG - 1, 16)] {
+        let message = &long[..bytes];
+        let stream = [frame(message), short.clone(), frame(message)].concat();
+        // The second time a long message has gone before, whose length is the guess.
+        for begin in [frame(message).len(), 0] {
+            let mut steps = vec![Moves(begin), Moves(short.len() + 100)];
+            steps.drain(..usize::from(begin == 0));
+            steps.extend(vec![none; looked]);
+            let mut receiver = receiver(&steps, &stream[frame(message).len() - begin..]);
+            let mut received = |len: usize| {
+                receiver.link().reads.borrow_mut().clear();
+                assert_eq!(receiver.recv(&mut Vec::new()).unwrap(), len);
+                receiver.link().reads.borrow().clone()
+            };
+            if begin > 0 {
+                received(bytes);
+            }
+            received(12);
+            let looks = [&vec![Mode::Try; looked][..], &[Mode::Block]].concat();
+            assert_eq!(received(bytes), looks, "{bytes} bytes, {begin}");
+        }
+    }
+}
+
+#[test]
+fn a_receiver_from_another_machine_looks_behind_more_and_not_beside_long_messages() {
+    let none = Fails(Errno::AGAIN);
+    let long = vec![5; LONG];
+    let steps = [&[Moves(2 * (4 + LONG) + 1)][..], &[none; 16], &[Moves(100)]].concat();
+    let attempts = Attempts::under(None, false).far();
+    let link = Scripted::new(&steps, &frame(&long).repeat(4));
+    let mut receiver = StreamReceiver::new(link, Arc::default(), framing(), attempts);
+    let mut received = || {
+        assert_eq!(receiver.recv_ref(Wait::Forever).unwrap(), long);
+        receiver.link().reads.borrow_mut().drain(..).collect::<Vec<Mode>>()
+    };
+    assert_eq!(received(), [Mode::Block]);
+    assert_eq!(received(), []);
+    assert_eq!(
+        received(),
+        [&[Mode::Try; 16][..], &[Mode::Block; 2]].concat(),
+        "behind two, but not for the rest of it"
+    );
+}
+
+#[test]
 fn a_receiver_that_asks_again_and_again_looks_only_once_for_what_came() {
     let (none, half, long) = (Fails(Errno::AGAIN), LONG / 2, vec![5; LONG]);
     let mut steps = vec![Moves(4 + LONG), none];
@@ -299,6 +348,13 @@ fn a_receiver_that_asks_again_and_again_looks_only_once_for_what_came() {
     assert!(matches!(received(over), (Err(RecvError::TimedOut), 0)), "half has");
     assert!(matches!(received(in_time()), (Ok(LONG), 1)), "after no look more");
     assert!(receiver.link().steps.borrow().is_empty());
+
+    // The same where messages are lent.
+    let steps = [&[Moves(4 + half)][..], &[none; 2], &[Moves(half)]].concat();
+    let mut receiver = self::receiver(&steps, &frame(&long));
+    assert!(matches!(receiver.ready(over), Err(RecvError::TimedOut)), "half has come");
+    assert!(receiver.ready(in_time()).is_ok());
+    assert_eq!((receiver.link().slept.take(), receiver.link().steps.borrow().len()), (1, 0));
 }
 
 #[test]
