@@ -58,8 +58,8 @@ pub enum WaitPolicy {
     /// Keep looking; lowest latency, one core burnt while waiting.
     Spin,
     /// Sleep in the kernel; no CPU while waiting, one wake-up of latency. At once, but for sockets and pipes whose sides can run on
-    /// two CPUs: beside a message of 8 KiB or more both look up to 128 times first, 10 to 40 µs, and behind messages that came
-    /// several at a time the receiver of a byte stream up to 16 times, 2 to 4 µs.
+    /// two CPUs: while a message of 8 KiB or more is on its way, and behind it, both look up to 128 times first, some 25 µs (over
+    /// TCP on one machine only), and behind messages that came several at a time the receiver of a byte stream up to 16 times.
     Park,
     /// Spin briefly, yield, then park. Without spinning where both ends can run on one CPU only.
     Adaptive,
