@@ -285,7 +285,7 @@ fn a_receiver_looks_for_the_rest_of_a_long_message_that_came_behind_a_short_one(
     for (bytes, looked) in [(LONG, 128), (LONG - 1, 16)] {
         let message = &long[..bytes];
         let stream = [frame(message), short.clone(), frame(message)].concat();
-        // The second time a long message has gone before, whose length is the guess.
+        // With a long message before, whose length is then the guess, and as the first of all.
         for begin in [frame(message).len(), 0] {
             let mut steps = vec![Moves(begin), Moves(short.len() + 100)];
             steps.drain(..usize::from(begin == 0));
