@@ -176,18 +176,18 @@ pub(crate) enum Halt {
     Failed(Errno),
 }
 
-/// Moves bytes once, waiting as `wait` says, after so many attempts that do not sleep; with `Forever` the kernel then sleeps
+/// Moves bytes once, waiting as `wait` says, after so many `looks`, attempts that do not sleep; with `Forever` the kernel then sleeps
 /// inside the one call.
 #[inline]
 pub(crate) fn transfer<L: Link>(
     link: &L,
-    spins: u32,
+    looks: u32,
     readiness: PollFlags,
     wait: Wait,
     mut attempt: impl FnMut(&L, Mode) -> Result<usize>,
 ) -> std::result::Result<usize, Halt> {
     if wait == Wait::Forever {
-        for _ in 0..spins {
+        for _ in 0..looks {
             match attempt(link, Mode::Try) {
                 Err(Errno::AGAIN | Errno::INTR) => std::hint::spin_loop(),
                 done => return done.map_err(Halt::Failed),
@@ -200,7 +200,7 @@ pub(crate) fn transfer<L: Link>(
             }
         }
     }
-    let (mut spins, mut peer_exited) = (spins, false);
+    let (mut looks, mut peer_exited) = (looks, false);
     loop {
         match attempt(link, Mode::Try) {
             Err(Errno::INTR) => continue,
@@ -216,8 +216,8 @@ pub(crate) fn transfer<L: Link>(
         if wait.is_over() {
             return Err(Halt::TimedOut);
         }
-        if spins > 0 {
-            spins -= 1;
+        if looks > 0 {
+            looks -= 1;
             continue;
         }
         let peer = link.peer_pidfd();

@@ -131,10 +131,10 @@ impl<L: Link> StreamReceiver<L> {
         }
     }
 
-    /// A frame is here in part, and as far as it tells takes `need` bytes. Some of it `came` in this call, or else perhaps with
-    /// the message before.
+    /// A frame is here in part: `need` bytes long, as far as its header is here. The next read looks for its rest, once for each
+    /// part: if that `came` in this call, or with the message before.
     #[inline]
-    fn look_for_rest(&mut self, need: usize, came: bool) {
+    fn expect_rest(&mut self, need: usize, came: bool) {
         if need > HEADER_LEN && (came || self.looks.are_fresh()) {
             self.looks.beside(need.saturating_sub(self.framing.overhead()));
         }
@@ -302,7 +302,7 @@ impl<L: Link> StreamReceiver<L> {
                 }
                 Err(need) => need,
             };
-            self.look_for_rest(need, came);
+            self.expect_rest(need, came);
             came = true;
             let held = self.end - self.start;
             let known = (held >= HEADER_LEN).then(|| need - HEADER_LEN);
@@ -380,7 +380,7 @@ impl<L: Link> PeekReceiver for StreamReceiver<L> {
             match self.parse()? {
                 Ok(found) => self.found = Some(found),
                 Err(need) => {
-                    self.look_for_rest(need, came);
+                    self.expect_rest(need, came);
                     came = true;
                     self.fill(need, wait)?;
                 }
